@@ -1,0 +1,314 @@
+//! Memory of a space reached from outside: system calls, tracers, devices.
+//!
+//! Guarantee: what is read is what the space maps at one instant for each page; a write is seen by
+//! the space, marks the page dirty, and never reaches a page that a fork has meanwhile shared: it
+//! is done under the leaf's lock. A page that is held ([`Pinned`]) stays this space's: a fork
+//! gives the child a copy of its own.
+//!
+//! Reading takes no lock: under a guard, a reference by try-get; fence; the entry read again, and
+//! everything from the start when it has changed (R24). The memory itself is reached by relaxed
+//! atomic accesses, since user code may write it at any instant.
+
+use crate::addr::{Frame, PageRange};
+use crate::context::MaySleep;
+use crate::fault::{Access, FaultError};
+use crate::format::{Entry, Format, Geometry, Leaf};
+use crate::mutation::Mutation;
+use crate::platform::Platform;
+use crate::rmap;
+use crate::space::Space;
+use crate::sync::{Ordering, fence};
+use crate::tree::cursor::{self, Cursor};
+use crate::tree::gather::Gather;
+use crate::tree::locking::Cover;
+use crate::tree::node::Node;
+use crate::tree::walk;
+use crate::vm::Vm;
+use core::sync::atomic::AtomicU8;
+
+impl<P: Platform> Vm<P> {
+    /// The bytes of a frame that user code may be writing.
+    fn bytes(&self, frame: Frame) -> &[AtomicU8] {
+        let bytes = <P::Format as Geometry>::PAGE_SIZE as usize;
+        // SAFETY: the caller holds a reference to the page, or the lock of an entry that names it;
+        // the bytes are reached as atomics by everybody.
+        unsafe { core::slice::from_raw_parts(self.platform().frame_ptr(frame).cast(), bytes) }
+    }
+
+    /// Copies a page that user code may be reading to one that nobody else can reach.
+    pub(crate) fn copy_frame(&self, from: Frame, to: Frame) {
+        let words = (<P::Format as Geometry>::PAGE_SIZE / 8) as usize;
+        let shift = self.page_shift();
+        let from = self.words_at(from.0 << shift, words);
+        let to = self.words_at(to.0 << shift, words);
+        for (to, from) in to.iter().zip(from) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+}
+
+fn load_bytes(from: &[AtomicU8], into: &mut [u8]) {
+    for (byte, from) in into.iter_mut().zip(from) {
+        *byte = from.load(Ordering::Relaxed);
+    }
+}
+
+fn store_bytes(to: &[AtomicU8], from: &[u8]) {
+    for (to, byte) in to.iter().zip(from) {
+        to.store(*byte, Ordering::Relaxed);
+    }
+}
+
+impl<'vm, P: Platform> Space<'vm, P> {
+    /// Copies from the space, faulting pages in. The number of bytes before the first address that
+    /// cannot be read.
+    pub fn read(&self, ms: &mut MaySleep, address: u64, into: &mut [u8]) -> usize {
+        self.by_pages(address, into.len(), |address, offset, range| {
+            self.reading(ms, address, |bytes| {
+                load_bytes(&bytes[offset..], &mut into[range.clone()]);
+            })
+        })
+    }
+
+    /// Copies into the space, faulting pages in. The number of bytes before the first address that
+    /// cannot be written.
+    pub fn write(&self, ms: &mut MaySleep, address: u64, from: &[u8]) -> usize {
+        self.by_pages(address, from.len(), |address, offset, range| {
+            self.writing(ms, address, |bytes, _| {
+                store_bytes(&bytes[offset..], &from[range.clone()]);
+            })
+        })
+    }
+
+    /// The 32-bit word at an aligned address. None: misaligned, or it cannot be read.
+    pub fn load_u32(&self, ms: &mut MaySleep, address: u64) -> Option<u32> {
+        let mut word = 0;
+        let offset = self.word_offset(address)?;
+        self.reading(ms, address, |bytes| word = word_at(bytes, offset).load(Ordering::Acquire))
+            .ok()?;
+        Some(word)
+    }
+
+    /// Compare-exchange of the 32-bit word at an aligned address. None: misaligned, or it cannot be
+    /// written.
+    pub fn compare_exchange_u32(
+        &self,
+        ms: &mut MaySleep,
+        address: u64,
+        old: u32,
+        new: u32,
+    ) -> Option<Result<u32, u32>> {
+        let mut result = Err(0);
+        let offset = self.word_offset(address)?;
+        self.writing(ms, address, |bytes, _| {
+            let word = word_at(bytes, offset);
+            result = word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst);
+        })
+        .ok()?;
+        Some(result)
+    }
+
+    /// What tells one futex word from another: equal exactly for two names of one word. Shared
+    /// memory is known by its object and place in it, private memory by space and address. None:
+    /// not mapped.
+    pub fn futex_key(&self, ms: &mut MaySleep, address: u64) -> Option<(u64, u64)> {
+        let shift = P::Format::PAGE_SHIFT;
+        let page = address >> shift;
+        if page >= P::Format::USER_PAGES {
+            return None;
+        }
+        let guard = self.vm.walk(ms);
+        let key = walk::run(&guard, self.root(), page).key;
+        match key.object {
+            0 => key.is_mapped().then_some((self.id().0, address)),
+            object => {
+                let offset = address & ((1 << shift) - 1);
+                Some((object, page.wrapping_sub(key.origin) << shift | offset))
+            }
+        }
+    }
+
+    /// Holds the page at `address` for as long as the result lives, for whoever reads or writes it
+    /// behind the tables' back (get_user_pages with FOLL_PIN).
+    ///
+    /// # Errors
+    /// As [`Space::fault`]; [`FaultError::NoPage`] for memory that is not the manager's.
+    pub fn pin(
+        &self,
+        ms: &mut MaySleep,
+        address: u64,
+        write: bool,
+    ) -> Result<Pinned<'vm, P>, FaultError> {
+        let vm = self.vm;
+        let mut pinned = None;
+        let hold = |_: &[AtomicU8], frame: Frame| {
+            if let Some(meta) = vm.mapped_meta(frame) {
+                // The entry's reference stands under the lock: these cannot be the first.
+                meta.count.fetch_add(1, Ordering::Relaxed);
+                meta.pins.fetch_add(1, Ordering::Relaxed);
+                pinned = Some(Pinned { vm, frame });
+            }
+        };
+        let access = if write { Access::Write } else { Access::Read };
+        self.under_lock(ms, address, access, hold)?;
+        pinned.ok_or(FaultError::NoPage)
+    }
+
+    fn word_offset(&self, address: u64) -> Option<usize> {
+        let offset = address & (<P::Format as Geometry>::PAGE_SIZE - 1);
+        (address % 4 == 0).then_some(offset as usize)
+    }
+
+    /// Calls `each` with address, offset in the page and range of bytes, page by page, until one
+    /// fails; the bytes done.
+    fn by_pages(
+        &self,
+        address: u64,
+        length: usize,
+        mut each: impl FnMut(u64, usize, core::ops::Range<usize>) -> Result<(), FaultError>,
+    ) -> usize {
+        let page = <P::Format as Geometry>::PAGE_SIZE as usize;
+        let mut done = 0;
+        while done < length {
+            let Some(at) = address.checked_add(done as u64) else { break };
+            let offset = at as usize & (page - 1);
+            let next = length.min(done + page - offset);
+            if each(at, offset, done..next).is_err() {
+                break;
+            }
+            done = next;
+        }
+        done
+    }
+
+    /// Runs `body` on the bytes of the page at `address`, held by a reference.
+    fn reading(
+        &self,
+        ms: &mut MaySleep,
+        address: u64,
+        mut body: impl FnMut(&[AtomicU8]),
+    ) -> Result<(), FaultError> {
+        let page = address >> P::Format::PAGE_SHIFT;
+        loop {
+            if page < P::Format::USER_PAGES
+                && let Some(frame) = self.try_hold(ms, page)
+            {
+                body(self.vm.bytes(frame));
+                if self.vm.mapped_meta(frame).is_some() {
+                    rmap::put_page(self.vm, frame);
+                }
+                return Ok(());
+            }
+            self.fault(ms, address, Access::Read)?;
+        }
+    }
+
+    /// A reference to the page that the entry names, if that can be read.
+    fn try_hold(&self, ms: &mut MaySleep, page: u64) -> Option<Frame> {
+        let guard = self.vm.walk(ms);
+        let root = Node::at(guard.vm(), self.root(), P::Format::ROOT_LEVEL);
+        loop {
+            let found = walk::translate(root, page)?;
+            if !Access::Read.allowed_by(found.rights) {
+                return None;
+            }
+            let Some(meta) = self.vm.mapped_meta(found.frame) else { return Some(found.frame) };
+            if !rmap::try_get_page(meta) {
+                continue;
+            }
+            // Pairs with the fence of who decides by the count after clearing the entry.
+            fence(Ordering::SeqCst);
+            if walk::translate(root, page).is_some_and(|again| again.frame == found.frame) {
+                return Some(found.frame);
+            }
+            rmap::put_page(self.vm, found.frame);
+        }
+    }
+
+    /// Runs `body` on the bytes of the page at `address`, its entry writable and marked dirty.
+    fn writing(
+        &self,
+        ms: &mut MaySleep,
+        address: u64,
+        body: impl FnMut(&[AtomicU8], Frame),
+    ) -> Result<(), FaultError> {
+        self.under_lock(ms, address, Access::Write, body)
+    }
+
+    fn under_lock(
+        &self,
+        ms: &mut MaySleep,
+        address: u64,
+        access: Access,
+        mut body: impl FnMut(&[AtomicU8], Frame),
+    ) -> Result<(), FaultError> {
+        let page = address >> P::Format::PAGE_SHIFT;
+        loop {
+            if page < P::Format::USER_PAGES {
+                let mut gather = Gather::default();
+                let range = PageRange::new(page, page + 1);
+                let skip = Mutation::NoShootdownAtCopy;
+                let cursor =
+                    Cursor::lock(self.root_node(), ms, &mut gather, range, Cover::Lowest, skip);
+                let found = touch(cursor.top(), page, access);
+                if let Some((node, leaf)) = found {
+                    let within = page & (P::Format::slot_pages(node.level) - 1);
+                    let frame = leaf.frame.add(within);
+                    body(self.vm.bytes(frame), frame);
+                }
+                cursor.commit().release();
+                if found.is_some() {
+                    return Ok(());
+                }
+            }
+            self.fault(ms, address, access)?;
+        }
+    }
+}
+
+/// Marks the entry of `page` accessed (and dirty), as the processor would, if it allows the access.
+fn touch<P: Platform>(
+    node: Node<'_, P>,
+    page: u64,
+    access: Access,
+) -> Option<(Node<'_, P>, Leaf)> {
+    let index = node.index(page);
+    loop {
+        let word = node.load(index);
+        let Entry::Leaf(leaf) = P::Format::decode(node.level, word) else { return None };
+        if !access.allowed_by(leaf.rights) {
+            return None;
+        }
+        let touched = P::Format::touched(node.level, word, access == Access::Write);
+        if cursor::exchange(node.vm, node, index, word, touched).is_ok() {
+            return Some((node, leaf));
+        }
+    }
+}
+
+fn word_at(bytes: &[AtomicU8], offset: usize) -> &core::sync::atomic::AtomicU32 {
+    let bytes = &bytes[offset..offset + 4];
+    // SAFETY: four bytes of a page, aligned (the offset is a multiple of four), reached as atomics
+    // by everybody.
+    unsafe { &*bytes.as_ptr().cast() }
+}
+
+/// A page held for somebody who reaches it by its frame.
+pub struct Pinned<'vm, P: Platform> {
+    vm: &'vm Vm<P>,
+    frame: Frame,
+}
+
+impl<P: Platform> Pinned<'_, P> {
+    /// The frame.
+    pub fn frame(&self) -> Frame {
+        self.frame
+    }
+}
+
+impl<P: Platform> Drop for Pinned<'_, P> {
+    fn drop(&mut self) {
+        self.vm.meta_of(self.frame).pins.fetch_sub(1, Ordering::Relaxed);
+        rmap::put_page(self.vm, self.frame);
+    }
+}

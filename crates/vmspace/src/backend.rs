@@ -1,0 +1,86 @@
+//! How an entry is changed: the seam for hypervisors, hash tables and shadow tables.
+//!
+//! Guarantee: every change that the library makes to an entry that somebody else can reach goes
+//! through one of these methods, and `close` is called before the lock of the node that holds the
+//! entry is released. So a backend that forwards changes (a hypervisor's validated tables, a hash
+//! table, a shadow) can be in step whenever the lock is free (R16, R49).
+//!
+//! The native backend is atomic instructions and nothing else.
+
+use crate::addr::Frame;
+use crate::sync::{AtomicU64, Ordering};
+
+/// One slot of a table that others can reach.
+#[derive(Clone, Copy)]
+pub struct Slot<'a> {
+    /// The entry's word.
+    pub word: &'a AtomicU64,
+    /// The table that holds it.
+    pub table: Frame,
+    /// Its index in the table.
+    pub index: usize,
+    /// The table's level.
+    pub level: usize,
+}
+
+/// How entries are changed. All methods are called with the lock of the slot's node held, but for
+/// `clear_accessed`, which the stealer calls without.
+pub trait Backend: Sync {
+    /// Before `table` (zeroed, unreachable) becomes a table of level `level`. May fail for memory.
+    fn prepare_table(&self, table: Frame, level: usize) -> Result<(), NoTable>;
+
+    /// After `table` (unlinked, flushed, past its grace period) has stopped being a table.
+    fn release_table(&self, table: Frame);
+
+    /// Changes the entry from `old` to `new`; the word found instead, when it is not `old`.
+    fn compare_exchange(&self, slot: Slot<'_>, old: u64, new: u64) -> Result<(), u64>;
+
+    /// Puts `new` there and returns what stood there.
+    fn swap(&self, slot: Slot<'_>, new: u64) -> u64;
+
+    /// Clears the bits of `mask` in a leaf entry (accessed, no other) and returns the old word.
+    fn clear_accessed(&self, slot: Slot<'_>, mask: u64) -> u64;
+
+    /// The lock of the node in `table` is about to be released: nothing may stay queued.
+    fn close(&self, table: Frame);
+}
+
+/// The backend could not prepare a table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoTable;
+
+/// Tables that the processor walks where they lie.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Native;
+
+impl Backend for Native {
+    #[inline(always)]
+    fn prepare_table(&self, _: Frame, _: usize) -> Result<(), NoTable> {
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn release_table(&self, _: Frame) {}
+
+    #[inline(always)]
+    fn compare_exchange(&self, slot: Slot<'_>, old: u64, new: u64) -> Result<(), u64> {
+        // Release: whoever walks to what the entry names (Acquire on the walk) sees it filled.
+        slot.word
+            .compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
+            .map(|_| ())
+    }
+
+    #[inline(always)]
+    fn swap(&self, slot: Slot<'_>, new: u64) -> u64 {
+        // AcqRel: Release publishes a table or frame; Acquire sees the dirty bit's writer.
+        slot.word.swap(new, Ordering::AcqRel)
+    }
+
+    #[inline(always)]
+    fn clear_accessed(&self, slot: Slot<'_>, mask: u64) -> u64 {
+        slot.word.fetch_and(!mask, Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    fn close(&self, _: Frame) {}
+}

@@ -1,0 +1,96 @@
+//! What each CPU counts for itself: events for reports, and its share of grace periods.
+//!
+//! Guarantee: a CPU writes only its own block, so counting never makes two operations conflict.
+//! Sums are read block by block: exact when nothing runs.
+
+use crate::rcu::Readers;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// An event that is counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub enum Event {
+    /// A fault that brought a fresh anonymous page.
+    FaultAnonymous,
+    /// A read fault that mapped the zero page.
+    FaultZero,
+    /// A write fault that copied a page.
+    FaultCopy,
+    /// A write fault that found the page its own.
+    FaultReuse,
+    /// A fault that mapped a page of a shared object.
+    FaultShared,
+    /// A fault that found the entry already as needed.
+    FaultSpurious,
+    /// A fault that grew a stack.
+    FaultStack,
+    /// A fault that was refused.
+    FaultRefused,
+    /// A table was made.
+    TableMade,
+    /// A table was freed.
+    TableFreed,
+    /// A shootdown was sent.
+    Shootdown,
+    /// A page was named in a shootdown.
+    ShootdownPage,
+    /// A shootdown took the whole space.
+    ShootdownSpace,
+}
+
+/// How many kinds of event there are.
+const EVENTS: usize = Event::ShootdownSpace as usize + 1;
+
+/// What has been retired on a CPU and waits for its grace period.
+#[derive(Debug, Default)]
+pub(crate) struct Retired {
+    /// A stack that anyone pushes on.
+    pub incoming: AtomicU64,
+    /// How many were pushed since the last look.
+    pub fresh: AtomicU32,
+    /// Held by whoever moves things on; only ever tried.
+    pub busy: AtomicU32,
+    /// What was taken off the stack together (under `busy`).
+    pub waiting: AtomicU64,
+    /// The stamp of all that waits (under `busy`).
+    pub stamp: AtomicU64,
+}
+
+/// One CPU's block.
+#[derive(Debug, Default)]
+#[repr(C, align(128))]
+pub(crate) struct PerCpu {
+    pub readers: Readers,
+    pub retired: Retired,
+    events: [AtomicU64; EVENTS],
+}
+
+impl PerCpu {
+    pub fn count(&self, event: Event, n: u64) {
+        self.events[event as usize].fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub fn counted(&self, event: Event) -> u64 {
+        self.events[event as usize].load(Ordering::Relaxed)
+    }
+}
+
+/// Sums of what all CPUs have counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[allow(missing_docs)] // each field is the event of its name
+pub struct Statistics {
+    pub faults_anonymous: u64,
+    pub faults_zero: u64,
+    pub faults_cow_copy: u64,
+    pub faults_cow_reuse: u64,
+    pub faults_shared: u64,
+    pub faults_spurious: u64,
+    pub faults_stack: u64,
+    pub faults_refused: u64,
+    pub tables_made: u64,
+    pub tables_freed: u64,
+    pub tables_alive: u64,
+    pub shootdowns: u64,
+    pub shootdown_pages: u64,
+    pub shootdown_spaces: u64,
+}

@@ -1,0 +1,78 @@
+//! Why an operation was refused, and the number that Linux gives for it.
+
+use core::fmt;
+
+/// Why an operation on a space, or the making of one, was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// No frame is left, after waiting for what was retired.
+    OutOfMemory,
+    /// The space would have more mappings than it may (`vm.max_map_count`).
+    TooManyMappings,
+    /// No free range is long enough.
+    NoFreeRange,
+    /// The address is not a multiple of the page size.
+    Misaligned,
+    /// The length is zero.
+    Empty,
+    /// The range ends beyond the user's addresses.
+    BeyondUser,
+    /// The address lies below the lowest that may be mapped (`vm.mmap_min_addr`).
+    BelowMinimum,
+    /// Something is mapped there already, and the caller asked not to replace it.
+    Exists,
+    /// Part of the range is not mapped.
+    NotMapped,
+    /// The rights, flags or advice make no sense together.
+    Invalid,
+    /// The frames given to the manager are too few for itself: it needs at least this many.
+    TooSmall {
+        /// The least number of frames.
+        least: u64,
+    },
+    /// The platform's CPUs are none, or more than [`MAX_CPUS`](crate::MAX_CPUS).
+    BadCpus,
+}
+
+impl Error {
+    /// Linux's number for it (positive), as the call's man page has it.
+    pub const fn errno(self) -> i32 {
+        const EPERM: i32 = 1;
+        const ENOMEM: i32 = 12;
+        const EEXIST: i32 = 17;
+        const EINVAL: i32 = 22;
+        match self {
+            Error::OutOfMemory
+            | Error::TooManyMappings
+            | Error::NoFreeRange
+            | Error::NotMapped
+            | Error::BeyondUser
+            | Error::TooSmall { .. } => ENOMEM,
+            Error::Misaligned | Error::Empty | Error::Invalid | Error::BadCpus => EINVAL,
+            Error::BelowMinimum => EPERM,
+            Error::Exists => EEXIST,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::OutOfMemory => write!(f, "out of memory"),
+            Error::TooManyMappings => write!(f, "too many mappings in the space"),
+            Error::NoFreeRange => write!(f, "no free range of addresses is long enough"),
+            Error::Misaligned => write!(f, "the address is not a multiple of the page size"),
+            Error::Empty => write!(f, "the length is zero"),
+            Error::BeyondUser => write!(f, "the range ends beyond the user's addresses"),
+            Error::BelowMinimum => write!(f, "the address lies below the lowest that may be mapped"),
+            Error::Exists => write!(f, "something is mapped there already"),
+            Error::NotMapped => write!(f, "part of the range is not mapped"),
+            Error::Invalid => write!(f, "the arguments make no sense together"),
+            Error::TooSmall { least } => write!(f, "too little memory: at least {least} frames"),
+            Error::BadCpus => write!(f, "the platform's number of CPUs is out of range"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}

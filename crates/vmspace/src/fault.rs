@@ -1,0 +1,450 @@
+//! Page faults.
+//!
+//! Guarantee: when `fault` answers Ok, the access that faulted can be tried again, and either
+//! succeeds or faults for a newer reason. A fault locks exactly one node, the lowest that exists
+//! over the page, and waits inside neither for memory nor for a pager: pages are allocated, zeroed
+//! and copied before.
+//!
+//! Protocol. Look without locks what is *needed* ([`Need`]), taking a reference to what will be
+//! copied or mapped; prepare it; lock; look again. If the need is the same, install; else give
+//! back what was prepared and start again. Missing tables are built privately, with the final
+//! entry in the leaf, and attached in one window.
+//!
+//! A page that is copied cannot change meanwhile: the reference keeps its owners from taking it
+//! for their own, and the entry is compared again under the lock.
+
+use crate::addr::{Frame, PageRange};
+use crate::context::MaySleep;
+use crate::counters::Event;
+use crate::error::Error;
+use crate::format::{Entry, Format, Geometry, Leaf, Rights, Soft};
+use crate::frame::meta::Kind;
+use crate::mutation::Mutation;
+use crate::object;
+use crate::platform::Platform;
+use crate::region::Key;
+use crate::rmap::{self, Mapper};
+use crate::space::{Space, is_device, is_own};
+use crate::sync::Ordering;
+use crate::tree::cursor::{self, Cursor};
+use crate::tree::gather::Gather;
+use crate::tree::locking::{self, Cover};
+use crate::tree::node::{Fresh, Node};
+use crate::tree::walk;
+use crate::vm::{Guard, Vm};
+
+/// How memory was accessed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Access {
+    /// A load.
+    Read,
+    /// A store, or a read-modify-write.
+    Write,
+    /// An instruction fetch.
+    Execute,
+}
+
+impl Access {
+    /// Whether rights (of an entry, or of a region) allow it. Writing implies reading, as in
+    /// Linux's protection map.
+    pub fn allowed_by(self, rights: Rights) -> bool {
+        match self {
+            Access::Read => rights.intersects(Rights::READ.union(Rights::WRITE)),
+            Access::Write => rights.contains(Rights::WRITE),
+            Access::Execute => rights.contains(Rights::EXECUTE),
+        }
+    }
+}
+
+/// Why a fault could not be resolved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FaultError {
+    /// Nothing is mapped there (SIGSEGV, SEGV_MAPERR).
+    NotMapped,
+    /// The mapping does not allow the access (SIGSEGV, SEGV_ACCERR).
+    Denied,
+    /// The mapping has nothing behind the address (SIGBUS).
+    NoPage,
+    /// No memory is left (Linux kills the process).
+    OutOfMemory,
+    /// The address is beyond the user's (SIGSEGV, SEGV_MAPERR).
+    NotUser,
+    /// It can only be resolved where sleeping is allowed.
+    MustSleep,
+}
+
+/// What a fault needs to be resolved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Need {
+    /// Nothing: the entry allows the access.
+    Nothing,
+    /// The entry's page with the region's rights.
+    Rights,
+    /// The zero page.
+    Zero,
+    /// A zeroed page.
+    Fresh,
+    /// A copy of this page.
+    Copy(Frame),
+    /// The object's page at this index.
+    Object(u64, u64),
+    /// Whoever changes the entry to be done.
+    Wait,
+    /// It is refused.
+    Refused(FaultError),
+}
+
+impl Need {
+    fn event(self) -> Event {
+        match self {
+            Need::Nothing | Need::Wait => Event::FaultSpurious,
+            Need::Rights => Event::FaultReuse,
+            Need::Zero => Event::FaultZero,
+            Need::Fresh => Event::FaultAnonymous,
+            Need::Copy(_) => Event::FaultCopy,
+            Need::Object(..) => Event::FaultShared,
+            Need::Refused(_) => Event::FaultRefused,
+        }
+    }
+}
+
+/// What the region and the entry together need for the access.
+fn need<P: Platform>(vm: &Vm<P>, key: Key, page: u64, entry: Entry, access: Access) -> Need {
+    if !key.is_mapped() {
+        return Need::Refused(FaultError::NotMapped);
+    }
+    if !access.allowed_by(key.attributes.rights()) {
+        return Need::Refused(FaultError::Denied);
+    }
+    match entry {
+        Entry::Leaf(leaf) if access.allowed_by(leaf.rights) => Need::Nothing,
+        Entry::Leaf(leaf) if access == Access::Write && key.is_private() => {
+            match vm.mapped_meta(leaf.frame) {
+                None => Need::Fresh,
+                Some(meta) if is_own(meta) => Need::Rights,
+                Some(_) => Need::Copy(leaf.frame),
+            }
+        }
+        Entry::Leaf(_) => Need::Rights,
+        Entry::Soft(_) | Entry::Table(_) => Need::Wait,
+        Entry::Empty if is_device(key) => Need::Refused(FaultError::NoPage),
+        Entry::Empty if key.object != 0 => Need::Object(key.object, page.wrapping_sub(key.origin)),
+        Entry::Empty if access == Access::Write => Need::Fresh,
+        Entry::Empty => Need::Zero,
+    }
+}
+
+impl<'vm, P: Platform> Space<'vm, P> {
+    /// Resolves a fault of user code at `address`, in bytes.
+    ///
+    /// # Errors
+    /// [`FaultError`], but for `MustSleep`.
+    pub fn fault(
+        &self,
+        ms: &mut MaySleep,
+        address: u64,
+        access: Access,
+    ) -> Result<(), FaultError> {
+        let page = address >> P::Format::PAGE_SHIFT;
+        if page >= P::Format::USER_PAGES {
+            return Err(FaultError::NotUser);
+        }
+        loop {
+            let (need, held) = self.look(ms, page, access);
+            match need {
+                Need::Refused(FaultError::NotMapped) if self.grow_stack(ms, page)? => continue,
+                Need::Refused(error) => {
+                    self.vm.count(Event::FaultRefused, 1);
+                    return Err(error);
+                }
+                _ => {}
+            }
+            let ready = self.ready(ms, need, held)?;
+            if self.settle(ms, page, access, need, ready)? {
+                self.vm.count(need.event(), 1);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Resolves what can be resolved without locks and memory: accessed and dirty bits that the
+    /// processor leaves to software. For interrupts, and for those who hold a guard or a lock.
+    ///
+    /// # Errors
+    /// [`FaultError::MustSleep`] when that is not enough.
+    pub fn fault_atomic(
+        &self,
+        guard: &Guard<'_, P>,
+        address: u64,
+        access: Access,
+    ) -> Result<(), FaultError> {
+        let page = address >> P::Format::PAGE_SHIFT;
+        if page >= P::Format::USER_PAGES {
+            return Err(FaultError::NotUser);
+        }
+        let mut node = Node::at(guard.vm(), self.root(), P::Format::ROOT_LEVEL);
+        while let Some(child) = node.child(node.index(page)) {
+            node = child;
+        }
+        let index = node.index(page);
+        let word = node.load(index);
+        match P::Format::decode(node.level, word) {
+            Entry::Leaf(leaf) if access.allowed_by(leaf.rights) => {
+                let touched = P::Format::touched(node.level, word, access == Access::Write);
+                // A failure means a newer word: the access finds out.
+                let _ = cursor::exchange(self.vm, node, index, word, touched);
+                Ok(())
+            }
+            _ => Err(FaultError::MustSleep),
+        }
+    }
+
+    /// What is needed, without locks. True: a reference to the page or object named was taken.
+    fn look(&self, ms: &mut MaySleep, page: u64, access: Access) -> (Need, bool) {
+        let guard = self.vm.walk(ms);
+        let (key, entry) = walk::page(&guard, self.root(), page);
+        let need = need(self.vm, key, page, entry, access);
+        match need {
+            Need::Copy(frame) if rmap::try_get_page(self.vm.meta_of(frame)) => (need, true),
+            Need::Object(object, _) if object::try_get(&guard, object) => (need, true),
+            // It is going away: look again.
+            Need::Copy(_) | Need::Object(..) => (Need::Wait, false),
+            _ => (need, false),
+        }
+    }
+
+    /// Prepares the page that the need asks for, and gives back the reference that `look` took.
+    fn ready(
+        &self,
+        ms: &mut MaySleep,
+        need: Need,
+        held: bool,
+    ) -> Result<Option<Ready>, FaultError> {
+        let vm = self.vm;
+        let prepared = match need {
+            Need::Fresh => vm.reclaiming(ms, |_| vm.take_frame(Kind::Page)).map(|frame| {
+                vm.platform().zero(frame);
+                Some(Ready { frame, fresh: true })
+            }),
+            Need::Copy(from) if held => {
+                vm.reclaiming(ms, |_| vm.take_frame(Kind::Page)).map(|frame| {
+                    vm.copy_frame(from, frame);
+                    Some(Ready { frame, fresh: true })
+                })
+            }
+            Need::Object(object, index) if held => vm
+                .reclaiming(ms, |_| object::page(vm, object, index))
+                .map(|frame| Some(Ready { frame, fresh: false })),
+            _ => Ok(None),
+        };
+        match need {
+            Need::Copy(from) if held => rmap::put_page(vm, from),
+            Need::Object(object, _) if held => object::put(vm, object, 1),
+            _ => {}
+        }
+        prepared.map_err(|_| FaultError::OutOfMemory)
+    }
+
+    /// Locks, looks again, and installs if the need is still the same. False: look again.
+    fn settle(
+        &self,
+        ms: &mut MaySleep,
+        page: u64,
+        access: Access,
+        expected: Need,
+        ready: Option<Ready>,
+    ) -> Result<bool, FaultError> {
+        let vm = self.vm;
+        let settled = vm.reclaiming(ms, |ms| {
+            let mut gather = Gather::default();
+            let range = PageRange::new(page, page + 1);
+            let skip = Mutation::NoShootdownAtCopy;
+            let mut cursor =
+                Cursor::lock(self.root_node(), ms, &mut gather, range, Cover::Lowest, skip);
+            let node = cursor.top();
+            let index = node.index(page);
+            let entry = node.entry(index);
+            let key = node.piece(page).0.key;
+            let found = need(vm, key, page, entry, access);
+            let done = if found == expected {
+                let install = Install { cursor: &mut cursor, page, access, key, ready };
+                install.install(found, entry)
+            } else {
+                Some(false)
+            };
+            cursor.commit().release();
+            done
+        });
+        if !matches!(settled, Ok(true))
+            && let Some(ready) = ready
+        {
+            ready.give_back(vm);
+        }
+        settled.map_err(|_| FaultError::OutOfMemory)
+    }
+
+    /// Lets the stack above `page` grow over it. False: there is none that may.
+    fn grow_stack(&self, ms: &mut MaySleep, page: u64) -> Result<bool, FaultError> {
+        match self.extend_stack(ms, page) {
+            Ok(grown) => {
+                self.vm.count(Event::FaultStack, u64::from(grown));
+                Ok(grown)
+            }
+            Err(Error::OutOfMemory) => Err(FaultError::OutOfMemory),
+            Err(_) => Ok(false),
+        }
+    }
+}
+
+/// A page prepared, with the reference that its entry will hold.
+#[derive(Clone, Copy)]
+struct Ready {
+    frame: Frame,
+    /// Nobody else has seen it: no metadata yet.
+    fresh: bool,
+}
+
+impl Ready {
+    fn give_back<P: Platform>(self, vm: &Vm<P>) {
+        if self.fresh {
+            vm.give_frame(self.frame);
+        } else {
+            rmap::put_page(vm, self.frame);
+        }
+    }
+}
+
+/// The last step of a fault, under the lock.
+struct Install<'i, 'a, 'c, P: Platform> {
+    cursor: &'i mut Cursor<'a, 'c, P>,
+    page: u64,
+    access: Access,
+    key: Key,
+    ready: Option<Ready>,
+}
+
+impl<'a, P: Platform> Install<'_, 'a, '_, P> {
+    /// None: no memory for tables or records, and nothing has changed.
+    fn install(self, need: Need, entry: Entry) -> Option<bool> {
+        let vm = self.cursor.vm;
+        let rights = self.key.attributes.rights();
+        let write = self.access == Access::Write;
+        let leaf = |frame, rights| Leaf { frame, rights, accessed: true, dirty: write };
+        match (need, self.ready, entry) {
+            (Need::Nothing, ..) => {
+                vm.platform().flush_local(self.cursor.space, self.page);
+                Some(true)
+            }
+            (Need::Rights, _, Entry::Leaf(_)) => {
+                let node = self.cursor.top();
+                let shared = !self.key.is_private();
+                self.cursor.change_entry(node, node.index(self.page), |now| {
+                    let keep = shared || write || now.rights.contains(Rights::WRITE);
+                    if keep { rights } else { rights.difference(Rights::WRITE) }
+                });
+                vm.platform().flush_local(self.cursor.space, self.page);
+                Some(true)
+            }
+            (Need::Zero, ..) => {
+                self.fill(leaf(vm.zero_frame(), rights.difference(Rights::WRITE)))
+            }
+            (Need::Fresh, Some(ready), Entry::Empty) | (Need::Object(..), Some(ready), _) => {
+                self.fill(leaf(ready.frame, rights))
+            }
+            (Need::Fresh | Need::Copy(_), Some(ready), Entry::Leaf(old)) => {
+                let node = self.cursor.top();
+                let index = node.index(self.page);
+                rmap::init_page(vm.meta_of(ready.frame), Some(Mapper { table: node.frame, index }));
+                let word = P::Format::leaf(node.level, leaf(ready.frame, rights));
+                self.cursor.exchange_frame(node, index, old, word);
+                vm.totals(self.cursor.space).resident.fetch_add(1, Ordering::Relaxed);
+                Some(true)
+            }
+            _ => Some(false),
+        }
+    }
+
+    /// Puts a leaf where there is nothing, with the tables that are missing.
+    fn fill(self, leaf: Leaf) -> Option<bool> {
+        let (vm, top) = (self.cursor.vm, self.cursor.top());
+        let chain = Chain::make(top, self.page)?;
+        let last = chain.last(top);
+        let index = last.index(self.page);
+        if !self.record(Mapper { table: last.frame, index }) {
+            chain.unmake();
+            return None;
+        }
+        let word = P::Format::leaf(0, leaf);
+        if last == top {
+            self.cursor.fill(top, index, word);
+        } else {
+            // SAFETY: the chain's tables are private until it is attached.
+            unsafe { Fresh::new(last) }.set(index, word);
+            chain.attach(top, self.page);
+        }
+        if self.ready.is_some() {
+            vm.totals(self.cursor.space).resident.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(true)
+    }
+
+    /// Records the mapper of the page prepared, if there is one. False: no memory.
+    fn record(&self, mapper: Mapper) -> bool {
+        let vm = self.cursor.vm;
+        match self.ready {
+            None => true,
+            Some(ready) if ready.fresh => {
+                rmap::init_page(vm.meta_of(ready.frame), Some(mapper));
+                true
+            }
+            Some(ready) => rmap::add(vm, vm.meta_of(ready.frame), mapper).is_some(),
+        }
+    }
+}
+
+/// The most levels below a root.
+const MOST_TABLES: usize = 5;
+
+/// Private tables from below a node down to the leaf of a page.
+struct Chain<'a, P: Platform> {
+    tables: arrayvec::ArrayVec<Node<'a, P>, MOST_TABLES>,
+}
+
+impl<'a, P: Platform> Chain<'a, P> {
+    /// None: no memory, and nothing is left of it.
+    fn make(top: Node<'a, P>, page: u64) -> Option<Self> {
+        let mut chain = Chain { tables: arrayvec::ArrayVec::new() };
+        let mut node = top;
+        while node.level > 0 {
+            let Some(child) = locking::make_child(node, node.index(page)) else {
+                chain.unmake();
+                return None;
+            };
+            chain.tables.push(child);
+            node = child;
+        }
+        Some(chain)
+    }
+
+    fn last(&self, top: Node<'a, P>) -> Node<'a, P> {
+        self.tables.last().copied().unwrap_or(top)
+    }
+
+    /// Links the tables, from the leaf up, and attaches the first to `top`.
+    fn attach(self, top: Node<'a, P>, page: u64) {
+        for pair in self.tables.windows(2).rev() {
+            let index = pair[0].index(page);
+            // SAFETY: the chain's tables are private until the first is attached.
+            unsafe { Fresh::new(pair[0]) }.set_child(index, pair[1]);
+            let mut dropped = object::Dropped::new();
+            pair[0].forget_slot(index, &mut dropped);
+        }
+        if let Some(first) = self.tables.first() {
+            locking::attach(top, top.index(page), *first);
+        }
+    }
+
+    fn unmake(self) {
+        self.tables.into_iter().for_each(Node::unmake);
+    }
+}

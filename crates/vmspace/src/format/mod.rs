@@ -1,0 +1,243 @@
+//! Page-table formats: geometry and encoding, as constants and pure functions.
+//!
+//! Guarantee: a format executes no privileged instruction and touches no memory, so each one
+//! compiles, and is tested bit for bit against its manual, on every host.
+//!
+//! Levels count from the leaf: level 0 tables map base pages, the root is level `LEVELS - 1`.
+//! An entry is one word of 64 bits. It is **absent** (zero, or software content: [`Soft`]), names a
+//! **table**, or is a **leaf** ([`Leaf`]). The positions that hardware sets on its own (accessed,
+//! dirty) are zero in every absent word and every non-leaf word that a format writes, so a late
+//! `fetch_and` of a stealer can change neither (checked when the format is compiled:
+//! [`check_format`]).
+
+use crate::addr::Frame;
+use bitflags::bitflags;
+
+mod aarch64;
+mod riscv;
+mod soft;
+mod x86_64;
+
+pub use aarch64::Aarch64Granule64K;
+pub use riscv::Sv48;
+pub use x86_64::X86_64;
+
+bitflags! {
+    /// What an entry lets an access do.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+    pub struct Rights: u8 {
+        /// Loads.
+        const READ = 1;
+        /// Stores.
+        const WRITE = 2;
+        /// Instruction fetches.
+        const EXECUTE = 4;
+        /// Accesses from user mode.
+        const USER = 8;
+    }
+}
+
+/// A leaf entry, decoded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leaf {
+    /// The first frame that it maps.
+    pub frame: Frame,
+    /// What it allows, as hardware reads it: WRITE brings READ with it in every format, EXECUTE in
+    /// those that cannot deny reading. Empty for a leaf that denies everything.
+    pub rights: Rights,
+    /// Something has accessed the page through it.
+    pub accessed: bool,
+    /// Something has written the page through it.
+    pub dirty: bool,
+}
+
+/// An absent entry's software content.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Soft {
+    /// The entry is between two frames: whoever faults waits for the leaf's lock and looks again.
+    InTransit,
+    /// The page is on swap device `device`, in slot `slot` (below 2^40).
+    Swap {
+        /// The device's number, below 32.
+        device: u8,
+        /// The slot on it, below 2^40.
+        slot: u64,
+    },
+}
+
+/// An entry's word, decoded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Entry {
+    /// Nothing: zero, or a word that no format writes and that hardware faults on.
+    Empty,
+    /// Nothing that hardware sees; software content.
+    Soft(Soft),
+    /// The next table down.
+    Table(Frame),
+    /// A mapping.
+    Leaf(Leaf),
+}
+
+/// Geometry and encoding of a page-table format. Pure: constants and functions of their arguments.
+pub trait Format: Copy + Send + Sync + 'static {
+    /// The name that the command line uses.
+    const NAME: &'static str;
+    /// The base page is `1 << PAGE_SHIFT` bytes.
+    const PAGE_SHIFT: u32;
+    /// Index bits of each level, the leaf's first. Its length is the number of levels.
+    const INDEX_BITS: &'static [u32];
+    /// User addresses lie below `1 << USER_BITS`.
+    const USER_BITS: u32;
+    /// Bit `l` is set when a leaf entry may stand at level `l`.
+    const LEAF_LEVELS: u32;
+    /// The root's slots that belong to the kernel and are the same in every root (empty where the
+    /// kernel has a root of its own).
+    const KERNEL_SLOTS: core::ops::Range<usize>;
+    /// Whether a present entry must go through absent and a shootdown when its frame or size
+    /// changes. (vmspace always does so; the machine checks it where the architecture demands it.)
+    const BREAK_BEFORE_MAKE: bool;
+
+    /// The bits that hardware sets to say "accessed"; clearing them makes the entry old.
+    const ACCESSED: u64;
+    /// The bits that an entry-wide `fetch_and`/`fetch_or` could disturb: wherever hardware writes.
+    const HARDWARE_WRITES: u64;
+
+    /// The word that names `table` as the next table down, from level `level` (at least 1).
+    fn table(level: usize, table: Frame) -> u64;
+    /// The word of a leaf at `level`, one of `LEAF_LEVELS`. `rights` with none of READ, WRITE and
+    /// EXECUTE make an entry that denies everything but stays a leaf (PROT_NONE), in every format;
+    /// it keeps accessed where a present entry has it, so clearing that works on both.
+    fn leaf(level: usize, leaf: Leaf) -> u64;
+    /// The word of an absent entry with content; never zero.
+    fn soft(soft: Soft) -> u64;
+    /// What a word found at `level` means.
+    fn decode(level: usize, word: u64) -> Entry;
+    /// The word that hardware leaves in an entry after an access that it allows: accessed, and
+    /// dirty when it was a write. For a table word: after a walk through it.
+    fn touched(level: usize, word: u64, write: bool) -> u64;
+
+    /// The same leaf with other rights, accessed and dirty kept.
+    fn with_rights(level: usize, word: u64, rights: Rights) -> u64 {
+        match Self::decode(level, word) {
+            Entry::Leaf(leaf) => Self::leaf(level, Leaf { rights, ..leaf }),
+            _ => word,
+        }
+    }
+}
+
+/// Geometry that follows from a format's constants.
+pub trait Geometry: Format {
+    /// How many levels of tables there are.
+    const LEVELS: usize = Self::INDEX_BITS.len();
+    /// The root's level.
+    const ROOT_LEVEL: usize = Self::INDEX_BITS.len() - 1;
+    /// Bytes of a base page.
+    const PAGE_SIZE: u64 = 1 << Self::PAGE_SHIFT;
+    /// Base pages that user addresses span.
+    const USER_PAGES: u64 = 1 << (Self::USER_BITS - Self::PAGE_SHIFT);
+
+    /// Entries of a table at `level`.
+    fn entries(level: usize) -> usize {
+        1 << Self::INDEX_BITS[level]
+    }
+
+    /// log2 of the base pages that one slot at `level` spans.
+    fn slot_shift(level: usize) -> u32 {
+        let mut shift = 0;
+        let mut l = 0;
+        while l < level {
+            shift += Self::INDEX_BITS[l];
+            l += 1;
+        }
+        shift
+    }
+
+    /// Base pages that one slot at `level` spans.
+    fn slot_pages(level: usize) -> u64 {
+        1 << Self::slot_shift(level)
+    }
+
+    /// Base pages that a whole table at `level` spans.
+    fn table_pages(level: usize) -> u64 {
+        Self::slot_pages(level) << Self::INDEX_BITS[level]
+    }
+
+    /// The slot of `page` in a table at `level`.
+    fn index(level: usize, page: u64) -> usize {
+        (page >> Self::slot_shift(level)) as usize & (Self::entries(level) - 1)
+    }
+}
+
+impl<F: Format> Geometry for F {}
+
+/// Refuses a format of which a word sets one of `forbidden`: the positions that hardware writes,
+/// in words that it must never write. For use in a constant, where refusing stops the compiler.
+///
+/// ```
+/// use vmspace::addr::Frame;
+/// use vmspace::format::{Format, Sv48, check_format};
+///
+/// const _: () = check_format(&[0b1], Sv48::HARDWARE_WRITES);
+/// ```
+pub const fn check_format(words: &[u64], forbidden: u64) {
+    let mut i = 0;
+    while i < words.len() {
+        assert!(words[i] & forbidden == 0, "an absent or table word sets a bit of hardware's");
+        i += 1;
+    }
+}
+
+/// The names of all formats, in the order of the documentation.
+pub const NAMES: [&str; 3] = [Sv48::NAME, X86_64::NAME, Aarch64Granule64K::NAME];
+
+/// A format's geometry as a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Description {
+    /// The name that the command line uses.
+    pub name: &'static str,
+    /// Bytes of a base page.
+    pub page_size: u64,
+    /// Index bits of each level, the leaf's first.
+    pub levels: &'static [u32],
+    /// User addresses lie below `1 << user_bits`.
+    pub user_bits: u32,
+    /// How many slots of the root are the kernel's.
+    pub kernel_slots: usize,
+    /// Whether an entry must go through absent when its frame or size changes.
+    pub break_before_make: bool,
+    leaf_levels: u32,
+}
+
+impl Description {
+    /// The sizes in bytes that a leaf may have, the smallest first.
+    ///
+    /// ```
+    /// use vmspace::format::{X86_64, describe};
+    ///
+    /// assert!(describe::<X86_64>().leaf_sizes().eq([4 << 10, 2 << 20, 1 << 30]));
+    /// ```
+    pub fn leaf_sizes(self) -> impl Iterator<Item = u64> {
+        self.levels
+            .iter()
+            .scan(self.page_size, |size, bits| {
+                let this = *size;
+                *size <<= bits;
+                Some(this)
+            })
+            .enumerate()
+            .filter_map(move |(level, size)| (self.leaf_levels >> level & 1 == 1).then_some(size))
+    }
+}
+
+/// The geometry of `F` as a value.
+pub const fn describe<F: Format>() -> Description {
+    Description {
+        name: F::NAME,
+        page_size: F::PAGE_SIZE,
+        levels: F::INDEX_BITS,
+        user_bits: F::USER_BITS,
+        kernel_slots: F::KERNEL_SLOTS.end - F::KERNEL_SLOTS.start,
+        break_before_make: F::BREAK_BEFORE_MAKE,
+        leaf_levels: F::LEAF_LEVELS,
+    }
+}

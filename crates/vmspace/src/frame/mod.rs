@@ -1,0 +1,5 @@
+//! Frames: their metadata, the allocator, and the slab over them.
+
+pub mod alloc;
+pub mod meta;
+pub mod slab;

@@ -1,0 +1,64 @@
+//! The kernel's half of every root.
+//!
+//! Guarantee: a kernel table that has been added is visible through every root that any CPU has
+//! loaded or will ever load. Adding it and the walk over all roots, and the copying of all slots
+//! into a new root and its joining the registry, are each one step under the registry's lock, so
+//! no root can be missed between two lists or before it is published (R03 to R06).
+//!
+//! A slot goes from empty to full once and stays: tables of the kernel's half are never freed, so
+//! nothing that a CPU has cached of them can become wrong (R10).
+//!
+//! Formats whose kernel has a root of its own have no such slots.
+
+use crate::addr::Frame;
+use crate::backend::{Backend, Slot};
+use crate::format::{Format, Geometry};
+use crate::platform::Platform;
+use crate::sync::{AtomicU64, Ordering};
+use crate::vm::Vm;
+
+/// Why a kernel table was not added.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KernelSlotError {
+    /// The slot is the user's, or beyond the table.
+    NotKernel,
+    /// The slot has a table already.
+    Full,
+}
+
+fn slots<P: Platform>(vm: &Vm<P>, root: Frame) -> &[AtomicU64] {
+    let level = P::Format::ROOT_LEVEL;
+    vm.words_at(root.0 << P::Format::PAGE_SHIFT, P::Format::entries(level))
+}
+
+impl<P: Platform> Vm<P> {
+    /// Adds `table` in slot `index` of every root, those to come included.
+    ///
+    /// # Errors
+    /// [`KernelSlotError`]; then nothing has changed.
+    pub fn add_kernel_table(&self, index: usize, table: Frame) -> Result<(), KernelSlotError> {
+        if !P::Format::KERNEL_SLOTS.contains(&index) {
+            return Err(KernelSlotError::NotKernel);
+        }
+        let word = P::Format::table(P::Format::ROOT_LEVEL, table);
+        let reference = &slots(self, self.kernel_root())[index];
+        let added = self.for_each_space(
+            || reference.compare_exchange(0, word, Ordering::Relaxed, Ordering::Relaxed).is_ok(),
+            |space| {
+                let root = Frame(self.header(space).root.load(Ordering::Relaxed));
+                let slot = &slots(self, root)[index];
+                let level = P::Format::ROOT_LEVEL;
+                self.backend().swap(Slot { word: slot, table: root, index, level }, word);
+            },
+        );
+        if added { Ok(()) } else { Err(KernelSlotError::Full) }
+    }
+
+    /// Copies the kernel's slots into a root that nobody has loaded; part of its publication.
+    pub(crate) fn copy_kernel_half(&self, root: Frame) {
+        let (from, to) = (slots(self, self.kernel_root()), slots(self, root));
+        for index in P::Format::KERNEL_SLOTS {
+            to[index].store(from[index].load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! A virtual-memory manager to lift into a kernel, a hypervisor or an emulator.
+#![no_std]
+
+#[cfg(any(test, loom, vmspace_count_lines))]
+extern crate std;
+
+mod access;
+pub mod addr;
+pub mod backend;
+pub mod context;
+mod counters;
+pub mod error;
+mod fault;
+pub mod flush;
+pub mod format;
+pub mod frame;
+mod header;
+mod kernel_half;
+pub mod lock;
+pub mod mutation;
+mod object;
+pub mod platform;
+pub mod rcu;
+mod region;
+mod registry;
+mod rmap;
+mod space;
+pub mod sync;
+mod tree;
+mod vm;
+
+pub use access::Pinned;
+pub use addr::{Frame, PageRange};
+pub use backend::{Backend, Native, Slot};
+pub use context::MaySleep;
+pub use counters::Statistics;
+pub use error::Error;
+pub use fault::{Access, FaultError};
+pub use flush::{Batch, CpuSet, Shot, SpaceId};
+pub use kernel_half::KernelSlotError;
+pub use platform::{MAX_CPUS, Platform};
+pub use space::{Advice, Map, Place, Region, Sharing, Space, Usage};
+pub use tree::walk::Translation;
+pub use vm::{Guard, Vm};

@@ -1,0 +1,140 @@
+//! Regions: what a range of pages is, by value.
+//!
+//! A [`Piece`] says what one run of pages inside one node is: attributes, the object behind it and
+//! where in the object it lies. It has no identity and no reference count of its own: protecting
+//! or splitting writes the node's layout and nothing else. Two neighbouring pieces are one mapping
+//! to whoever lists them exactly if their [`Key`]s are equal.
+//!
+//! A reference to an object is *weighted*: a piece carries a share of the object's count, which a
+//! split divides and a removal gives back, so the shared count is not touched by either half.
+
+use crate::format::Rights;
+use bitflags::bitflags;
+
+bitflags! {
+    /// What holds for every page of a piece. Nineteen bits at most: a piece packs them beside a
+    /// page number of 45.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+    pub struct Attributes: u32 {
+        /// Something is mapped; without it the piece is a hole.
+        const MAPPED = 1;
+        /// Loads are allowed.
+        const READ = 1 << 1;
+        /// Stores are allowed.
+        const WRITE = 1 << 2;
+        /// Instruction fetches are allowed.
+        const EXECUTE = 1 << 3;
+        /// Stores are seen by all who map the object (MAP_SHARED).
+        const SHARED = 1 << 4;
+        /// The mapping grows to cover faults just below it (MAP_GROWSDOWN).
+        const GROWS_DOWN = 1 << 5;
+        /// It is not counted against memory (MAP_NORESERVE).
+        const NO_RESERVE = 1 << 6;
+        /// Its frames are not the manager's: there is nothing to fault in, and nothing to copy.
+        const DEVICE = 1 << 7;
+    }
+}
+
+/// How many bits of a piece's first word the attributes take.
+const ATTRIBUTE_BITS: u32 = 19;
+
+impl Attributes {
+    /// The attributes that stand for these rights.
+    pub fn of(rights: Rights) -> Attributes {
+        let mut attributes = Attributes::empty();
+        attributes.set(Attributes::READ, rights.contains(Rights::READ));
+        attributes.set(Attributes::WRITE, rights.contains(Rights::WRITE));
+        attributes.set(Attributes::EXECUTE, rights.contains(Rights::EXECUTE));
+        attributes
+    }
+
+    /// The rights that user code has through them.
+    pub fn rights(self) -> Rights {
+        let mut rights = Rights::USER;
+        rights.set(Rights::READ, self.contains(Attributes::READ));
+        rights.set(Rights::WRITE, self.contains(Attributes::WRITE));
+        rights.set(Rights::EXECUTE, self.contains(Attributes::EXECUTE));
+        rights
+    }
+
+    /// The same attributes with other rights.
+    pub fn with_rights(self, rights: Rights) -> Attributes {
+        let all = Attributes::READ | Attributes::WRITE | Attributes::EXECUTE;
+        self.difference(all) | Attributes::of(rights)
+    }
+}
+
+/// What decides whether two neighbours are one mapping: all that Linux compares when it merges.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Key {
+    /// Attributes.
+    pub attributes: Attributes,
+    /// The physical address of the object behind it; 0 for anonymous private memory and holes.
+    pub object: u64,
+    /// The page at which the object's first page would lie (wrapping); 0 without an object.
+    pub origin: u64,
+}
+
+impl Key {
+    /// Nothing mapped.
+    pub const HOLE: Key = Key { attributes: Attributes::empty(), object: 0, origin: 0 };
+
+    /// Private anonymous memory.
+    pub const fn anonymous(attributes: Attributes) -> Key {
+        Key { attributes, object: 0, origin: 0 }
+    }
+
+    /// Whether something is mapped.
+    pub fn is_mapped(self) -> bool {
+        self.attributes.contains(Attributes::MAPPED)
+    }
+
+    /// Whether stores stay within the space until fork.
+    pub fn is_private(self) -> bool {
+        !self.attributes.contains(Attributes::SHARED)
+    }
+}
+
+/// A run of pages with one key, up to where the next piece starts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Piece {
+    /// Its first page.
+    pub start: u64,
+    /// What its pages are.
+    pub key: Key,
+    /// The share of the object's count that it carries; 0 without an object.
+    pub weight: u16,
+}
+
+/// Words that a piece takes in a layout's storage.
+pub const PIECE_WORDS: usize = 3;
+
+impl Piece {
+    /// The words that stand for it.
+    pub fn encode(self) -> [u64; PIECE_WORDS] {
+        [
+            self.start << ATTRIBUTE_BITS | u64::from(self.key.attributes.bits()),
+            self.key.object << 16 | u64::from(self.weight),
+            self.key.origin,
+        ]
+    }
+
+    /// The piece that the words stand for.
+    pub fn decode(words: [u64; PIECE_WORDS]) -> Piece {
+        let attributes = words[0] as u32 & ((1 << ATTRIBUTE_BITS) - 1);
+        Piece {
+            start: words[0] >> ATTRIBUTE_BITS,
+            key: Key {
+                attributes: Attributes::from_bits_truncate(attributes),
+                object: words[1] >> 16,
+                origin: words[2],
+            },
+            weight: words[1] as u16,
+        }
+    }
+
+    /// The start that a first word holds.
+    pub fn start_of(word: u64) -> u64 {
+        word >> ATTRIBUTE_BITS
+    }
+}

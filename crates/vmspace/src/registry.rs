@@ -1,0 +1,80 @@
+//! The registry: every space that exists, in the order in which they came to be.
+//!
+//! Guarantee: a space is in it from before its root can be loaded until after no CPU can have it
+//! loaded; a child comes after its parent. One lock covers joining, leaving and walking, and
+//! joining runs the publication step inside it, so that who walks sees a space either not at all
+//! or complete (R03, R05, R06). The lock is a spin lock with the shortest of sections: making and
+//! ending a space, and adding a table to the kernel's half.
+
+use crate::flush::SpaceId;
+use crate::lock::{self, Attempt};
+use crate::platform::Platform;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::vm::Vm;
+
+/// The list's ends; its links are in the spaces' headers.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    lock: AtomicU32,
+    first: AtomicU64,
+    last: AtomicU64,
+}
+
+impl<P: Platform> Vm<P> {
+    fn with_registry<R>(&self, section: impl FnOnce(&Registry) -> R) -> R {
+        while lock::try_acquire(&self.registry.lock) == Attempt::Held {
+            self.platform().relax();
+        }
+        let result = section(&self.registry);
+        lock::release(self.platform(), &self.registry.lock);
+        result
+    }
+
+    /// Adds a space at the end; `publish` runs in the same step.
+    pub(crate) fn join_registry(&self, space: SpaceId, publish: impl FnOnce()) {
+        self.with_registry(|registry| {
+            publish();
+            let last = registry.last.load(Ordering::Relaxed);
+            let header = self.header(space);
+            header.next.store(0, Ordering::Relaxed);
+            header.previous.store(last, Ordering::Relaxed);
+            match last {
+                0 => registry.first.store(space.0, Ordering::Relaxed),
+                last => self.header(SpaceId(last)).next.store(space.0, Ordering::Relaxed),
+            }
+            registry.last.store(space.0, Ordering::Relaxed);
+        });
+    }
+
+    /// Takes a space out: no CPU can have its root loaded any more.
+    pub(crate) fn leave_registry(&self, space: SpaceId) {
+        self.with_registry(|registry| {
+            let header = self.header(space);
+            let next = header.next.load(Ordering::Relaxed);
+            let previous = header.previous.load(Ordering::Relaxed);
+            match previous {
+                0 => registry.first.store(next, Ordering::Relaxed),
+                previous => self.header(SpaceId(previous)).next.store(next, Ordering::Relaxed),
+            }
+            match next {
+                0 => registry.last.store(previous, Ordering::Relaxed),
+                next => self.header(SpaceId(next)).previous.store(previous, Ordering::Relaxed),
+            }
+        });
+    }
+
+    /// Runs `change`, then `visit` for every space, in one step.
+    pub(crate) fn for_each_space(&self, change: impl FnOnce() -> bool, visit: impl Fn(SpaceId)) -> bool {
+        self.with_registry(|registry| {
+            if !change() {
+                return false;
+            }
+            let mut space = registry.first.load(Ordering::Relaxed);
+            while space != 0 {
+                visit(SpaceId(space));
+                space = self.header(SpaceId(space)).next.load(Ordering::Relaxed);
+            }
+            true
+        })
+    }
+}

@@ -1,0 +1,192 @@
+//! The reverse map: from a page to every entry that maps it; and the page's references.
+//!
+//! Guarantee: every entry that names a managed page has a record here, made before or in the same
+//! lock hold as the entry becomes visible, and gone before the reference that the entry held; and
+//! every entry holds one reference, so a page's count is zero exactly if it is free (O12).
+//!
+//! A record is a [`Mapper`]: table frame and index in one word. A page with one mapper, the common
+//! case, keeps it in its metadata's word; changing that is one compare-exchange. With more, the
+//! word is the address of a chain of blocks of seven mappers each, changed under the page's record
+//! lock (ranked after node locks; its holder takes memory without reclaim, and waits for nothing).
+
+use crate::addr::Frame;
+use crate::frame::meta::{Kind, Meta};
+use crate::lock::{self, Attempt};
+use crate::platform::Platform;
+use crate::sync::{AtomicU64, Ordering};
+use crate::vm::Vm;
+
+/// Bits of a mapper that hold the index (the largest table has 2^13 entries).
+const INDEX_BITS: u32 = 14;
+const BLOCK_LOG2: u32 = 6;
+const BLOCK_WORDS: usize = 8;
+
+/// An entry that maps a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mapper {
+    /// The table that holds the entry.
+    pub table: Frame,
+    /// The entry's index in it.
+    pub index: usize,
+}
+
+impl Mapper {
+    fn encode(self) -> u64 {
+        (self.table.0 << INDEX_BITS | self.index as u64) << 1 | 1
+    }
+
+    fn decode(word: u64) -> Mapper {
+        let both = word >> 1;
+        let index = both & ((1 << INDEX_BITS) - 1);
+        Mapper { table: Frame(both >> INDEX_BITS), index: index as usize }
+    }
+}
+
+/// Makes a frame just taken (as [`Kind::Page`]) a page with one reference and at most one mapper.
+pub(crate) fn init_page(meta: &Meta, mapper: Option<Mapper>) {
+    meta.pins.store(0, Ordering::Relaxed);
+    meta.lock.store(0, Ordering::Relaxed);
+    meta.word.store(mapper.map_or(0, Mapper::encode), Ordering::Relaxed);
+    // Release: a page is whole before somebody can get a reference to it.
+    meta.count.store(1, Ordering::Release);
+}
+
+/// Takes a reference unless the page is free or being freed.
+pub(crate) fn try_get_page(meta: &Meta) -> bool {
+    let mut found = meta.count.load(Ordering::Relaxed);
+    while found != 0 {
+        match meta.count.compare_exchange_weak(
+            found,
+            found + 1,
+            Ordering::Acquire,
+            Ordering::Relaxed,
+        ) {
+            Ok(_) => return true,
+            Err(now) => found = now,
+        }
+    }
+    false
+}
+
+/// Drops a reference; the last one frees the page.
+pub(crate) fn put_page<P: Platform>(vm: &Vm<P>, frame: Frame) {
+    let meta = vm.meta_of(frame);
+    // Release: our use comes before the free. Acquire: so does everybody else's.
+    if meta.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+        debug_assert!(meta.kind() == Kind::Page && meta.word.load(Ordering::Relaxed) == 0);
+        vm.give_frame(frame);
+    }
+}
+
+/// Records one more mapper. None: no memory, and nothing has changed.
+pub(crate) fn add<P: Platform>(vm: &Vm<P>, meta: &Meta, mapper: Mapper) -> Option<()> {
+    let word = mapper.encode();
+    if meta.word.compare_exchange(0, word, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        return Some(());
+    }
+    with_record_lock(vm, meta, || add_locked(vm, meta, word))
+}
+
+fn add_locked<P: Platform>(vm: &Vm<P>, meta: &Meta, word: u64) -> Option<()> {
+    loop {
+        let found = meta.word.load(Ordering::Acquire);
+        if found == 0 {
+            if meta.word.compare_exchange(0, word, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                return Some(());
+            }
+        } else if found & 1 == 0 {
+            let block = vm.words_at(found, BLOCK_WORDS);
+            if let Some(slot) = block[1..].iter().find(|s| s.load(Ordering::Relaxed) == 0) {
+                slot.store(word, Ordering::Relaxed);
+                return Some(());
+            }
+            let fresh = make_block(vm, found, [word, 0])?;
+            meta.word.store(fresh, Ordering::Release);
+            return Some(());
+        } else {
+            let fresh = make_block(vm, 0, [found, word])?;
+            // The one mapper may go meanwhile, without the lock: then start again.
+            if meta
+                .word
+                .compare_exchange(found, fresh, Ordering::Release, Ordering::Relaxed)
+                .is_ok()
+            {
+                return Some(());
+            }
+            vm.give_block(fresh, BLOCK_LOG2);
+        }
+    }
+}
+
+fn make_block<P: Platform>(vm: &Vm<P>, next: u64, mappers: [u64; 2]) -> Option<u64> {
+    let address = vm.take_block(BLOCK_LOG2)?;
+    let block = vm.words_at(address, BLOCK_WORDS);
+    block[0].store(next, Ordering::Relaxed);
+    for (i, slot) in block[1..].iter().enumerate() {
+        slot.store(mappers.get(i).copied().unwrap_or(0), Ordering::Relaxed);
+    }
+    Some(address)
+}
+
+/// Forgets a mapper that was recorded.
+pub(crate) fn remove<P: Platform>(vm: &Vm<P>, meta: &Meta, mapper: Mapper) {
+    let word = mapper.encode();
+    if meta.word.compare_exchange(word, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        return;
+    }
+    with_record_lock(vm, meta, || {
+        let mut link = &meta.word;
+        loop {
+            let address = link.load(Ordering::Acquire);
+            if address == 0 || address & 1 != 0 {
+                // Only a chain that shrank to one mapper can have become this: it is ours.
+                let _ = meta.word.compare_exchange(word, 0, Ordering::Relaxed, Ordering::Relaxed);
+                return;
+            }
+            let block = vm.words_at(address, BLOCK_WORDS);
+            if let Some(slot) = block[1..].iter().find(|s| s.load(Ordering::Relaxed) == word) {
+                slot.store(0, Ordering::Relaxed);
+                shrink(vm, link, address, block);
+                return;
+            }
+            link = &block[0];
+        }
+    });
+}
+
+/// Frees a block that has become empty, and unlinks it.
+fn shrink<P: Platform>(vm: &Vm<P>, link: &AtomicU64, address: u64, block: &[AtomicU64]) {
+    if block[1..].iter().all(|slot| slot.load(Ordering::Relaxed) == 0) {
+        link.store(block[0].load(Ordering::Relaxed), Ordering::Relaxed);
+        vm.give_block(address, BLOCK_LOG2);
+    }
+}
+
+/// Calls `visit` for every mapper, under the page's record lock.
+pub(crate) fn for_each<P: Platform>(vm: &Vm<P>, meta: &Meta, mut visit: impl FnMut(Mapper)) {
+    with_record_lock(vm, meta, || {
+        let mut word = meta.word.load(Ordering::Acquire);
+        if word & 1 != 0 {
+            return visit(Mapper::decode(word));
+        }
+        while word != 0 {
+            let block = vm.words_at(word, BLOCK_WORDS);
+            for slot in &block[1..] {
+                match slot.load(Ordering::Relaxed) {
+                    0 => {}
+                    mapper => visit(Mapper::decode(mapper)),
+                }
+            }
+            word = block[0].load(Ordering::Relaxed);
+        }
+    });
+}
+
+fn with_record_lock<P: Platform, R>(vm: &Vm<P>, meta: &Meta, section: impl FnOnce() -> R) -> R {
+    while lock::try_acquire(&meta.lock) == Attempt::Held {
+        vm.platform().relax();
+    }
+    let result = section();
+    lock::release(vm.platform(), &meta.lock);
+    result
+}

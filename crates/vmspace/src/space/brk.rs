@@ -1,0 +1,53 @@
+//! brk(2).
+
+use super::Space;
+use crate::addr::PageRange;
+use crate::context::MaySleep;
+use crate::format::{Format, Rights};
+use crate::platform::Platform;
+use crate::region::{Attributes, Key};
+use crate::sync::Ordering;
+
+impl<P: Platform> Space<'_, P> {
+    /// Where the heap begins (in bytes, page-aligned), when a program is loaded. The heap is empty.
+    pub fn set_break(&self, base: u64) {
+        self.header().heap_start.store(base, Ordering::Relaxed);
+        self.header().heap_break.store(base, Ordering::Relaxed);
+    }
+
+    /// Moves the heap's end to `to`, in bytes; the heap's end afterwards, as Linux's brk(2)
+    /// answers: unchanged when that cannot be.
+    pub fn brk(&self, ms: &mut MaySleep, to: u64) -> u64 {
+        let header = self.header();
+        header.heap_lock.with(self.vm.platform(), || {
+            let old = header.heap_break.load(Ordering::Relaxed);
+            let start = header.heap_start.load(Ordering::Relaxed);
+            if to < start || to == old || !self.move_break(ms, old, to) {
+                return old;
+            }
+            header.heap_break.store(to, Ordering::Relaxed);
+            to
+        })
+    }
+
+    fn move_break(&self, ms: &mut MaySleep, old: u64, new: u64) -> bool {
+        let shift = P::Format::PAGE_SHIFT;
+        let page_end = |at: u64| at.checked_add((1 << shift) - 1).map(|at| at >> shift);
+        let (Some(old), Some(new)) = (page_end(old), page_end(new)) else { return false };
+        if new < old {
+            return self.unmap_range(ms, PageRange::new(new, old)).is_ok();
+        }
+        let range = PageRange::new(old, new);
+        if range.is_empty() {
+            return true;
+        }
+        if !self.user().contains(range)
+            || range.len() > self.vm.total_frames()
+            || !self.is_free(ms, range)
+        {
+            return false;
+        }
+        let attributes = Attributes::MAPPED | Attributes::of(Rights::READ | Rights::WRITE);
+        self.map_range(ms, range, Key::anonymous(attributes), false).is_ok()
+    }
+}

@@ -1,0 +1,77 @@
+//! Mapping frames that the manager does not own: devices, a guest's memory.
+
+use super::Space;
+use crate::addr::{Frame, PageRange};
+use crate::context::MaySleep;
+use crate::error::Error;
+use crate::format::{Format, Geometry, Leaf, Rights};
+use crate::mutation::Mutation;
+use crate::platform::Platform;
+use crate::region::{Attributes, Key};
+use crate::tree::cursor::Cursor;
+use crate::tree::locking::{self, Cover};
+use crate::tree::node::Node;
+
+impl<P: Platform> Space<'_, P> {
+    /// Maps `length` bytes at `address` to the contiguous frames from `first` on, over what is
+    /// there, with the largest leaves that alignment and format allow. The frames are not counted
+    /// and must not be the manager's free ones.
+    ///
+    /// # Errors
+    /// [`Error::Empty`], [`Error::Misaligned`], [`Error::BeyondUser`], [`Error::OutOfMemory`] (the
+    /// range is then a hole).
+    pub fn map_device(
+        &self,
+        ms: &mut MaySleep,
+        address: u64,
+        length: u64,
+        first: Frame,
+        rights: Rights,
+    ) -> Result<(), Error> {
+        let range = self.pages(address, length)?;
+        if range.is_empty() {
+            return Err(Error::Empty);
+        }
+        let attributes = Attributes::MAPPED | Attributes::SHARED | Attributes::DEVICE;
+        let key = Key::anonymous(attributes | Attributes::of(rights));
+        self.map_range(ms, range, key, true)?;
+        let leaf = Leaf { frame: first, rights: rights | Rights::USER, accessed: true, dirty: true };
+        let filled = self.edit(ms, range, Cover::Lowest, Mutation::NoShootdownAtUnmap, |cursor| {
+            fill(cursor, cursor.top(), range, range.start, leaf)
+        });
+        if filled.is_err() {
+            let _ = self.unmap_range(ms, range);
+        }
+        filled
+    }
+}
+
+/// Fills what is empty of `range` in `node`; `origin` is the page that `leaf.frame` belongs to.
+fn fill<'a, P: Platform>(
+    cursor: &mut Cursor<'a, '_, P>,
+    node: Node<'a, P>,
+    range: PageRange,
+    origin: u64,
+    leaf: Leaf,
+) -> Option<()> {
+    for index in node.slots(range) {
+        let slot = node.slot_range(index);
+        let part = slot.intersect(range);
+        let frame = leaf.frame.add(part.start - origin);
+        let aligned = frame.0 % P::Format::slot_pages(node.level) == 0;
+        let whole = part == slot && aligned && P::Format::LEAF_LEVELS >> node.level & 1 == 1;
+        match node.child(index) {
+            Some(child) => fill(cursor, child, range, origin, leaf)?,
+            None if node.load(index) != 0 => {}
+            None if whole => {
+                cursor.fill(node, index, P::Format::leaf(node.level, Leaf { frame, ..leaf }));
+            }
+            None => {
+                let child = locking::push_down(node, index)?;
+                cursor.adopt(child);
+                fill(cursor, child, range, origin, leaf)?;
+            }
+        }
+    }
+    Some(())
+}

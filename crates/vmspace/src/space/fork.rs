@@ -1,0 +1,170 @@
+//! fork(2): a copy of a space, copied on write.
+//!
+//! Guarantee: the child is the parent as it was at one instant: the parent's whole user range is
+//! locked while it is copied, and no CPU can still write through an old translation when the locks
+//! go (R18). The child is registered after its parent, and every entry is in the reverse map from
+//! the moment it is written (R14). When memory runs out, the half-made child is ended and the
+//! parent is what it was, but for write permissions that the next write fault gives back.
+//!
+//! The cost is that of the tables and entries that exist, and of the pieces; an untouched range
+//! costs its piece. The child's tables are private until the child is handed out: filled by plain
+//! writes.
+
+use super::Space;
+use crate::context::MaySleep;
+use crate::error::Error;
+use crate::format::{Entry, Format, Leaf, Rights};
+use crate::frame::meta::{Kind, Meta};
+use crate::mutation::Mutation;
+use crate::platform::Platform;
+use crate::region::{Attributes, Key};
+use crate::rmap::{self, Mapper};
+use crate::sync::Ordering;
+use crate::tree::cursor::Cursor;
+use crate::tree::gather::Gather;
+use crate::tree::locking::Cover;
+use crate::tree::node::{Fresh, Node};
+
+impl<'vm, P: Platform> Space<'vm, P> {
+    /// A copy of the space: private memory is shared until one of the two writes it.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`]; then nothing has happened.
+    pub fn fork(&self, ms: &mut MaySleep) -> Result<Space<'vm, P>, Error> {
+        self.vm.reclaiming(ms, |ms| {
+            let child = Space::new(self.vm, ms).ok()?;
+            self.inherit(&child);
+            match self.copy_into(ms, &child) {
+                Some(()) => Some(child),
+                None => {
+                    child.exit(ms);
+                    None
+                }
+            }
+        })
+    }
+
+    /// What the header says that the child keeps.
+    fn inherit(&self, child: &Space<'vm, P>) {
+        let (from, to) = (self.header(), child.header());
+        for (from, to) in [
+            (&from.heap_start, &to.heap_start),
+            (&from.heap_break, &to.heap_break),
+            (&from.place.base, &to.place.base),
+            (&from.place.hint, &to.place.hint),
+            (&from.place.hole, &to.place.hole),
+            (&from.stack_limit, &to.stack_limit),
+        ] {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    fn copy_into(&self, ms: &mut MaySleep, child: &Space<'vm, P>) -> Option<()> {
+        let mut gather = Gather::default();
+        let skip = Mutation::NoShootdownAtFork;
+        let cursor =
+            Cursor::lock(self.root_node(), ms, &mut gather, self.user(), Cover::Lowest, skip);
+        let mut copy = Copy { cursor, child, resident: 0 };
+        let copied = copy.table(self.root_node(), child.root_node());
+        let totals = self.vm.totals(child.id());
+        totals.resident.fetch_add(copy.resident, Ordering::Relaxed);
+        let mapped = self.vm.total(self.id(), |totals| &totals.mapped);
+        totals.mapped.fetch_add(mapped, Ordering::Relaxed);
+        // Also when memory ran out: rights were taken away.
+        copy.cursor.commit().release();
+        copied
+    }
+}
+
+struct Copy<'a, 'c, 'p, P: Platform> {
+    cursor: Cursor<'a, 'c, P>,
+    child: &'p Space<'a, P>,
+    resident: u64,
+}
+
+impl<'a, P: Platform> Copy<'a, '_, '_, P> {
+    /// Copies layout and entries of `from` into the private `to`. None: no memory; what has been
+    /// copied is reachable from the child's root.
+    fn table(&mut self, from: Node<'a, P>, to: Node<'a, P>) -> Option<()> {
+        from.copy_layout_to(&to)?;
+        // SAFETY: the child has not been handed out: nobody loads or walks its root.
+        let mut fresh = unsafe { Fresh::new(to) };
+        let slots = from.slots(self.cursor.range);
+        let mut next = slots.start;
+        while let Some(index) = from.next_occupied(next, slots.end) {
+            next = index + 1;
+            match from.entry(index) {
+                Entry::Table(_) => {
+                    let start = from.slot_range(index).start;
+                    let (vm, id) = (self.cursor.vm, self.child.id());
+                    let made = Node::make(vm, id, from.level - 1, start)?;
+                    fresh.set_child(index, made);
+                    self.table(from.child(index)?, made)?;
+                }
+                Entry::Leaf(leaf) => self.leaf(from, index, leaf, &mut fresh)?,
+                // Whoever put the entry in transit holds the leaf's lock: it is not here.
+                Entry::Empty | Entry::Soft(_) => {}
+            }
+        }
+        Some(())
+    }
+
+    fn leaf(
+        &mut self,
+        from: Node<'a, P>,
+        index: usize,
+        leaf: Leaf,
+        fresh: &mut Fresh<'a, P>,
+    ) -> Option<()> {
+        let vm = self.cursor.vm;
+        let (piece, _) = from.piece(from.slot_range(index).start);
+        let Some(meta) = vm.mapped_meta(leaf.frame) else {
+            fresh.set(index, P::Format::leaf(from.level, leaf));
+            return Some(());
+        };
+        let mapper = Mapper { table: fresh.frame(), index };
+        if piece.key.is_private() && meta.pins.load(Ordering::Relaxed) != 0 {
+            return self.copy_pinned(piece.key, leaf, mapper, fresh);
+        }
+        rmap::add(vm, meta, mapper)?;
+        meta.count.fetch_add(1, Ordering::Relaxed);
+        let mut inherited = Leaf { accessed: false, ..leaf };
+        if piece.key.is_private() && leaf.rights.contains(Rights::WRITE) {
+            self.cursor.change_entry(from, index, |now| now.rights.difference(Rights::WRITE));
+            inherited.rights.remove(Rights::WRITE);
+        }
+        fresh.set(index, P::Format::leaf(from.level, inherited));
+        self.resident += 1;
+        Some(())
+    }
+
+    /// A pinned page stays the parent's alone: who holds it would else see the child's, or the
+    /// child what is written to it from outside.
+    fn copy_pinned(
+        &mut self,
+        key: Key,
+        leaf: Leaf,
+        mapper: Mapper,
+        fresh: &mut Fresh<'a, P>,
+    ) -> Option<()> {
+        let vm = self.cursor.vm;
+        let frame = vm.take_frame(Kind::Page)?;
+        vm.copy_frame(leaf.frame, frame);
+        rmap::init_page(vm.meta_of(frame), Some(mapper));
+        let rights = key.attributes.rights();
+        fresh.set(mapper.index, P::Format::leaf(0, Leaf { frame, rights, dirty: true, ..leaf }));
+        self.resident += 1;
+        Some(())
+    }
+}
+
+/// Whether a page with this metadata, mapped privately, is its mapper's alone.
+pub(crate) fn is_own(meta: &Meta) -> bool {
+    // Acquire: pairs with the release of whoever dropped the second last reference.
+    meta.count.load(Ordering::Acquire) == 1 + meta.pins.load(Ordering::Relaxed)
+}
+
+/// Whether there is anything behind the piece to bring in.
+pub(crate) fn is_device(key: Key) -> bool {
+    key.attributes.contains(Attributes::DEVICE)
+}

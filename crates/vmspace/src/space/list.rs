@@ -1,0 +1,68 @@
+//! Listing what a space maps, and how much.
+
+use super::{Sharing, Space};
+use crate::context::MaySleep;
+use crate::format::{Format, Geometry, Rights};
+use crate::platform::Platform;
+use crate::region::Attributes;
+use crate::tree::walk;
+
+/// A mapping as Linux's /proc/PID/maps would show it: neighbours that agree are one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Region {
+    /// Its first address.
+    pub start: u64,
+    /// One past its last address.
+    pub end: u64,
+    /// What user code may do.
+    pub rights: Rights,
+    /// Who sees the stores.
+    pub sharing: Sharing,
+    /// It grows to cover faults just below it.
+    pub grows_down: bool,
+}
+
+/// How much a space uses, in pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Usage {
+    /// Pages mapped.
+    pub mapped: u64,
+    /// Pages of memory behind them (the zero page and devices not counted).
+    pub resident: u64,
+}
+
+impl<P: Platform> Space<'_, P> {
+    /// The first mapping that ends above `from` (in bytes), from `from` on, without locks: what it
+    /// was at one instant.
+    pub fn next_region(&self, ms: &mut MaySleep, from: u64) -> Option<Region> {
+        let shift = P::Format::PAGE_SHIFT;
+        let guard = self.vm.walk(ms);
+        let page = from >> shift;
+        let run = walk::next_mapping(&guard, self.root(), page, P::Format::USER_PAGES)?;
+        let attributes = run.key.attributes;
+        Some(Region {
+            start: run.range.start << shift,
+            end: run.range.end << shift,
+            rights: attributes.rights().difference(Rights::USER),
+            sharing: if run.key.is_private() { Sharing::Private } else { Sharing::Shared },
+            grows_down: attributes.contains(Attributes::GROWS_DOWN),
+        })
+    }
+
+    /// Calls `visit` for each mapping, ascending.
+    pub fn for_each_region(&self, ms: &mut MaySleep, mut visit: impl FnMut(Region)) {
+        let mut from = 0;
+        while let Some(region) = self.next_region(ms, from) {
+            from = region.end;
+            visit(region);
+        }
+    }
+
+    /// How much the space uses. Exact when nothing runs in it.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            mapped: self.vm.total(self.id(), |totals| &totals.mapped),
+            resident: self.vm.total(self.id(), |totals| &totals.resident),
+        }
+    }
+}

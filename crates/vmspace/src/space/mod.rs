@@ -1,0 +1,188 @@
+//! Spaces: Linux's memory calls over the tree. One file an operation.
+//!
+//! Guarantee: an operation happens entirely or not at all, but where Linux defines a partial
+//! effect; when it returns, its frames are free, its translations are gone from every CPU, and its
+//! counts are right. Any number of CPUs may call anything on the same space at once.
+//!
+//! An operation: checks its arguments; locks its range with a cursor; finds Linux's errors under
+//! it; prepares, edits, commits; releases. When memory runs short it lets go of everything, waits
+//! for retired memory and starts again ([`Space::edit`]).
+
+mod advise;
+mod brk;
+mod device;
+mod fork;
+mod list;
+mod map;
+mod place;
+mod protect;
+mod stack;
+mod unmap;
+
+pub(crate) use fork::{is_device, is_own};
+pub use advise::Advice;
+pub use list::{Region, Usage};
+pub use map::{Map, Place, Sharing};
+
+use crate::addr::{Frame, PageRange};
+use crate::context::MaySleep;
+use crate::error::Error;
+use crate::flush::SpaceId;
+use crate::format::{Format, Geometry};
+use crate::header::{self, Header};
+use crate::mutation::Mutation;
+use crate::platform::Platform;
+use crate::sync::Ordering;
+use crate::tree::cursor::Cursor;
+use crate::tree::gather::Gather;
+use crate::tree::locking::Cover;
+use crate::tree::node::Node;
+use crate::tree::walk::{self, Translation};
+use crate::vm::{Guard, Vm};
+
+/// Linux's default limit of a stack's size (RLIMIT_STACK), in bytes.
+const STACK_LIMIT: u64 = 8 << 20;
+
+/// An address space.
+///
+/// It ends when dropped or by [`Space::exit`]; either needs a context that may sleep, and no CPU
+/// may run in it or have its root loaded for good.
+pub struct Space<'vm, P: Platform> {
+    pub(crate) vm: &'vm Vm<P>,
+    id: SpaceId,
+    root: Frame,
+}
+
+impl<'vm, P: Platform> Space<'vm, P> {
+    /// An empty space.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn new(vm: &'vm Vm<P>, ms: &mut MaySleep) -> Result<Self, Error> {
+        let id = vm.reclaiming(ms, |_| header::make(vm))?;
+        let level = P::Format::ROOT_LEVEL;
+        let root = vm.reclaiming(ms, |_| Node::make(vm, id, level, 0));
+        let Ok(root) = root else {
+            header::retire(vm, id);
+            return Err(Error::OutOfMemory);
+        };
+        let header = vm.header(id);
+        header.root.store(root.frame.0, Ordering::Relaxed);
+        header.stack_limit.store(STACK_LIMIT >> P::Format::PAGE_SHIFT, Ordering::Relaxed);
+        place::init::<P>(&header.place);
+        vm.join_registry(id, || vm.copy_kernel_half(root.frame));
+        Ok(Space { vm, id, root: root.frame })
+    }
+
+    /// Ends the space. No CPU may run in it. Takes no memory.
+    pub fn exit(self, ms: &mut MaySleep) {
+        self.end(ms);
+        core::mem::forget(self);
+    }
+
+    fn end(&self, ms: &mut MaySleep) {
+        let mut gather = Gather::default();
+        let skip = Mutation::NoShootdownAtUnmap;
+        let cursor =
+            Cursor::lock(self.root_node(), ms, &mut gather, self.user(), Cover::Lowest, skip);
+        let released = cursor.dismantle();
+        // Every CPU has acknowledged: none has the root loaded.
+        self.vm.leave_registry(self.id);
+        released.release();
+        header::retire(self.vm, self.id);
+    }
+
+    /// The manager.
+    pub fn vm(&self) -> &'vm Vm<P> {
+        self.vm
+    }
+
+    /// What names the space to the platform.
+    pub fn id(&self) -> SpaceId {
+        self.id
+    }
+
+    /// The root table's frame: what a CPU loads, after [`Space::enter`].
+    pub fn root(&self) -> Frame {
+        self.root
+    }
+
+    /// `cpu` is about to load the root: from now on it takes part in shootdowns, until
+    /// [`Vm::leave`].
+    pub fn enter(&self, cpu: usize) {
+        self.header().active.enter(cpu);
+    }
+
+    /// What `address` translates to now, without locks.
+    #[inline]
+    pub fn translate(&self, guard: &Guard<'_, P>, address: u64) -> Option<Translation> {
+        let page = address >> P::Format::PAGE_SHIFT;
+        if page >= P::Format::USER_PAGES {
+            return None;
+        }
+        walk::translate(Node::at(guard.vm(), self.root, P::Format::ROOT_LEVEL), page)
+    }
+
+    /// Sets how far a stack may grow (RLIMIT_STACK), in bytes.
+    pub fn set_stack_limit(&self, bytes: u64) {
+        self.header().stack_limit.store(bytes >> P::Format::PAGE_SHIFT, Ordering::Relaxed);
+    }
+
+    pub(crate) fn header(&self) -> &'vm Header {
+        self.vm.header(self.id)
+    }
+
+    pub(crate) fn root_node(&self) -> Node<'vm, P> {
+        Node::at(self.vm, self.root, P::Format::ROOT_LEVEL)
+    }
+
+    /// All that the user may map.
+    pub(crate) fn user(&self) -> PageRange {
+        PageRange::new(0, P::Format::USER_PAGES)
+    }
+
+    /// Locks `range` and runs `edit`, again after waiting for memory when it says `None` (and then
+    /// has changed nothing); commits and releases.
+    pub(crate) fn edit<R>(
+        &self,
+        ms: &mut MaySleep,
+        range: PageRange,
+        cover: Cover,
+        skip: Mutation,
+        mut edit: impl FnMut(&mut Cursor<'vm, '_, P>) -> Option<R>,
+    ) -> Result<R, Error> {
+        self.vm.reclaiming(ms, |ms| {
+            let mut gather = Gather::default();
+            let mut cursor =
+                Cursor::lock(self.root_node(), ms, &mut gather, range, cover, skip);
+            let result = edit(&mut cursor);
+            cursor.commit().release();
+            result
+        })
+    }
+
+    /// The pages of a range given in bytes: aligned start, length rounded up.
+    ///
+    /// # Errors
+    /// [`Error::Misaligned`]; [`Error::BeyondUser`].
+    fn pages(&self, address: u64, length: u64) -> Result<PageRange, Error> {
+        let page = <P::Format as Geometry>::PAGE_SIZE;
+        if address % page != 0 {
+            return Err(Error::Misaligned);
+        }
+        let end = length.checked_next_multiple_of(page).and_then(|l| address.checked_add(l));
+        let shift = P::Format::PAGE_SHIFT;
+        match end.map(|end| PageRange::new(address >> shift, end >> shift)) {
+            Some(range) if self.user().contains(range) => Ok(range),
+            _ => Err(Error::BeyondUser),
+        }
+    }
+}
+
+impl<P: Platform> Drop for Space<'_, P> {
+    fn drop(&mut self) {
+        // SAFETY: the type's contract: a space is dropped where sleeping is allowed. A token that
+        // the caller holds besides is not in use during this call, which borrows nothing from it.
+        self.end(&mut unsafe { MaySleep::assume() });
+    }
+}

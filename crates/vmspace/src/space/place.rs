@@ -1,0 +1,149 @@
+//! Where a mapping without a fixed address goes: Linux's placement, top-down.
+//!
+//! Guarantee: the answer is the highest free range that is long enough below the base, while no
+//! other CPU maps or unmaps at the same time; guard gaps below growing stacks count as used. The
+//! caller maps it under a cursor that sees it still free, or asks again.
+//!
+//! The search goes on where the last one ended: above `hint` no free range is longer than `hole`
+//! pages. Unmapping above the hint raises it. All three are hints for speed, and relaxed.
+
+use super::Space;
+use crate::addr::PageRange;
+use crate::context::MaySleep;
+use crate::error::Error;
+use crate::format::{Format, Geometry};
+use crate::header;
+use crate::platform::Platform;
+use crate::region::Attributes;
+use crate::sync::Ordering;
+use crate::tree::walk;
+
+/// Linux's gap between the top of the user's addresses and the mapping base, when the stack's
+/// limit is not larger.
+const GAP_BYTES: u64 = 128 << 20;
+/// Without a hint addresses stay below 2^47, whatever the format could map.
+const CEILING_BYTES: u64 = 1 << 47;
+/// Linux's stack_guard_gap, in bytes of 4 KiB pages.
+const STACK_GUARD_BYTES: u64 = 256 << 12;
+
+pub(super) fn init<P: Platform>(place: &header::Place) {
+    let shift = P::Format::PAGE_SHIFT;
+    let ceiling = P::Format::USER_PAGES.min(CEILING_BYTES >> shift);
+    let base = ceiling - (GAP_BYTES >> shift);
+    place.base.store(base, Ordering::Relaxed);
+    place.hint.store(base, Ordering::Relaxed);
+    place.hole.store(0, Ordering::Relaxed);
+}
+
+/// The guard gap in pages.
+pub(crate) fn stack_guard<F: Format>() -> u64 {
+    (STACK_GUARD_BYTES >> F::PAGE_SHIFT).max(1)
+}
+
+impl<P: Platform> Space<'_, P> {
+    /// Sets the address below which mappings without a fixed address go (page-aligned).
+    pub fn set_map_base(&self, address: u64) {
+        let place = &self.header().place;
+        let page = (address >> P::Format::PAGE_SHIFT).min(P::Format::USER_PAGES);
+        place.base.store(page, Ordering::Relaxed);
+        place.hint.store(page, Ordering::Relaxed);
+        place.hole.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether `range` is free, and the guard gap of a stack above it too.
+    pub(super) fn is_free(&self, ms: &mut MaySleep, range: PageRange) -> bool {
+        let guard = self.vm.walk(ms);
+        let end = range.end.saturating_add(stack_guard::<P::Format>()).min(P::Format::USER_PAGES);
+        match walk::next_mapping(&guard, self.root(), range.start, end) {
+            None => true,
+            Some(run) => {
+                let stack = run.key.attributes.contains(Attributes::GROWS_DOWN);
+                run.range.start >= range.end && !stack
+            }
+        }
+    }
+
+    /// The start of the highest free range of `length` pages below the base.
+    pub(super) fn find_free(&self, ms: &mut MaySleep, length: u64) -> Result<u64, Error> {
+        let place = &self.header().place;
+        let base = place.base.load(Ordering::Relaxed);
+        let hint = place.hint.load(Ordering::Relaxed);
+        let hole = place.hole.load(Ordering::Relaxed);
+        let found = if length > hole {
+            self.search_down(ms, hint, length, hole)
+        } else {
+            None
+        };
+        let (start, hole) = match found.or_else(|| self.search_down(ms, base, length, 0)) {
+            Some(found) => found,
+            // Linux falls back to searching above the base.
+            None => self
+                .search_down(ms, P::Format::USER_PAGES, length, 0)
+                .ok_or(Error::NoFreeRange)?,
+        };
+        if place.hint.load(Ordering::Relaxed) != start {
+            place.hint.store(start, Ordering::Relaxed);
+        }
+        if place.hole.load(Ordering::Relaxed) != hole {
+            place.hole.store(hole, Ordering::Relaxed);
+        }
+        Ok(start)
+    }
+
+    /// The highest free range of `length` pages that ends at or below `from`: its start, and the
+    /// longest free range passed over (or `hole`, if that is more).
+    fn search_down(
+        &self,
+        ms: &mut MaySleep,
+        from: u64,
+        length: u64,
+        mut hole: u64,
+    ) -> Option<(u64, u64)> {
+        let guard = self.vm.walk(ms);
+        let least = super::map::LEAST_ADDRESS >> P::Format::PAGE_SHIFT;
+        // A stack just above the start may reach down with its guard gap.
+        let mut end = from.saturating_sub(self.gap_above(&guard, from));
+        let mut page = end;
+        while page > least {
+            let run = walk::run(&guard, self.root(), page - 1);
+            page = run.range.start;
+            if run.key.is_mapped() {
+                hole = hole.max(end.saturating_sub(run.range.end));
+                end = page;
+                if run.key.attributes.contains(Attributes::GROWS_DOWN) {
+                    end = end.saturating_sub(stack_guard::<P::Format>());
+                }
+            } else if end.saturating_sub(page.max(least)) >= length {
+                return Some((end - length, hole));
+            }
+        }
+        None
+    }
+
+    fn gap_above(&self, guard: &crate::vm::Guard<'_, P>, from: u64) -> u64 {
+        let gap = stack_guard::<P::Format>();
+        let end = from.saturating_add(gap).min(P::Format::USER_PAGES);
+        match walk::next_mapping(guard, self.root(), from, end) {
+            Some(run) if run.key.attributes.contains(Attributes::GROWS_DOWN) => {
+                gap - (run.range.start - from)
+            }
+            _ => 0,
+        }
+    }
+
+    /// `range` has become free: searches begin no lower than the end of the free range around it.
+    pub(super) fn has_freed(&self, ms: &mut MaySleep, range: PageRange) {
+        let place = &self.header().place;
+        let hint = place.hint.load(Ordering::Relaxed);
+        let base = place.base.load(Ordering::Relaxed);
+        if range.end < hint || range.start >= base {
+            return;
+        }
+        let guard = self.vm.walk(ms);
+        let end = walk::next_mapping(&guard, self.root(), range.start, base)
+            .map_or(base, |run| run.range.start);
+        if end > hint {
+            place.hint.store(end, Ordering::Relaxed);
+        }
+    }
+}

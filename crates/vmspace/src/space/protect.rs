@@ -1,0 +1,39 @@
+//! mprotect(2).
+
+use super::Space;
+use crate::addr::PageRange;
+use crate::context::MaySleep;
+use crate::error::Error;
+use crate::format::Rights;
+use crate::mutation::Mutation;
+use crate::platform::Platform;
+use crate::tree::locking::Cover;
+
+impl<P: Platform> Space<'_, P> {
+    /// Gives `length` bytes from `address` on other rights. See mprotect(2): where part of the
+    /// range is not mapped, all before the hole is changed and the answer is ENOMEM.
+    ///
+    /// # Errors
+    /// [`Error::Misaligned`]; [`Error::BeyondUser`]; [`Error::NotMapped`]; [`Error::OutOfMemory`].
+    pub fn protect(
+        &self,
+        ms: &mut MaySleep,
+        address: u64,
+        length: u64,
+        rights: Rights,
+    ) -> Result<(), Error> {
+        let range = self.pages(address, length)?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        self.edit(ms, range, Cover::Lowest, Mutation::NoShootdownAtProtect, |cursor| {
+            let hole = cursor.first(range, false);
+            let mapped = PageRange::new(range.start, hole.unwrap_or(range.end));
+            if !mapped.is_empty() {
+                cursor.prepare(mapped, false)?;
+                cursor.protect(mapped, rights);
+            }
+            Some(if hole.is_some() { Err(Error::NotMapped) } else { Ok(()) })
+        })?
+    }
+}

@@ -1,0 +1,44 @@
+//! munmap(2).
+
+use super::Space;
+use crate::addr::PageRange;
+use crate::context::MaySleep;
+use crate::error::Error;
+use crate::mutation::Mutation;
+use crate::platform::Platform;
+use crate::region::Key;
+use crate::tree::locking::Cover;
+
+impl<P: Platform> Space<'_, P> {
+    /// Unmaps what is mapped of `length` bytes from `address` on. See munmap(2).
+    ///
+    /// # Errors
+    /// [`Error::Misaligned`]; [`Error::Invalid`] for an empty range or one beyond the user's
+    /// addresses; [`Error::OutOfMemory`] only when a mapping had to be split.
+    pub fn unmap(&self, ms: &mut MaySleep, address: u64, length: u64) -> Result<(), Error> {
+        let range = self.pages(address, length).map_err(|error| match error {
+            Error::BeyondUser => Error::Invalid,
+            other => other,
+        })?;
+        if range.is_empty() {
+            return Err(Error::Invalid);
+        }
+        self.unmap_range(ms, range)
+    }
+
+    pub(super) fn unmap_range(&self, ms: &mut MaySleep, range: PageRange) -> Result<(), Error> {
+        let unmapped =
+            self.edit(ms, range, Cover::Parent, Mutation::NoShootdownAtUnmap, |cursor| {
+                if cursor.first(range, true).is_none() {
+                    return Some(false);
+                }
+                cursor.prepare(range, false)?;
+                cursor.replace(range, Key::HOLE);
+                Some(true)
+            })?;
+        if unmapped {
+            self.has_freed(ms, range);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,433 @@
+//! A cursor: a transaction over a range of one space.
+//!
+//! Guarantee: between its making and its commit nobody else changes layouts or entries of the
+//! range (hardware's accessed and dirty bits apart). `commit` sends what is owed and has every
+//! acknowledgement *before* it releases the locks; what was taken out comes back as a
+//! [`Released`], which exists only when the cursor is gone.
+//!
+//! Protocol. First `prepare`: everything that may fail (room in layouts, pushing down a crowded
+//! slot) is done without changing any content, so that an operation that fails has not happened.
+//! Then the edits of layouts and of child slots, in one window: all nodes' sequences go odd, are
+//! edited, and go even; nothing in the window waits or allocates. Then the entries. Then commit.
+//!
+//! Only the nodes at the two ends of the range can gain pieces; fully covered children are
+//! detached whole by `unmap` and keep their number of pieces under `protect`.
+
+use super::gather::Gather;
+use super::locking::{self, Cover, Held};
+use super::node::{Fresh, Node};
+use super::release::Released;
+use crate::addr::{Frame, PageRange};
+use crate::backend::Backend;
+use crate::context::MaySleep;
+use crate::flush::SpaceId;
+use crate::format::{Entry, Format, Geometry, Leaf, Rights, Soft};
+use crate::lock;
+use crate::mutation::{self, Mutation};
+use crate::object::{self, Dropped};
+use crate::platform::Platform;
+use crate::region::{Key, Piece};
+use crate::rmap::{self, Mapper};
+use crate::sync::Ordering;
+use crate::vm::Vm;
+use core::marker::PhantomData;
+
+/// Pieces in a node that is no leaf beyond which an edit inside a slot goes to a child.
+const CROWDED: usize = 64;
+
+/// Exclusive hold of a range of a space.
+pub(crate) struct Cursor<'a, 'c, P: Platform> {
+    pub vm: &'a Vm<P>,
+    pub space: SpaceId,
+    pub range: PageRange,
+    held: Held<'a, P>,
+    gather: &'c mut Gather,
+    dropped: Dropped,
+    skip: Mutation,
+    takes_sleep: PhantomData<&'c mut MaySleep>,
+}
+
+impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
+    /// Locks `range` (not empty, within the root's span) of the space. `skip` is the shootdown
+    /// that the test-only build may leave out.
+    pub fn lock(
+        root: Node<'a, P>,
+        ms: &'c mut MaySleep,
+        gather: &'c mut Gather,
+        range: PageRange,
+        cover: Cover,
+        skip: Mutation,
+    ) -> Self {
+        Cursor {
+            vm: root.vm,
+            space: root.space(),
+            range,
+            held: locking::lock(root, ms, range, cover),
+            gather,
+            dropped: Dropped::new(),
+            skip,
+            takes_sleep: PhantomData,
+        }
+    }
+
+    /// The node that covers the range.
+    pub fn top(&self) -> Node<'a, P> {
+        self.held.top
+    }
+
+    /// Makes room for an edit of `range` (to a piece with an object or without). Changes no
+    /// content. None: no memory.
+    pub fn prepare(&mut self, range: PageRange, object: bool) -> Option<()> {
+        self.held.top.grow(range, object)?;
+        for bound in [range.start, range.end] {
+            let mut node = self.held.top;
+            while node.range().start < bound && bound < node.range().end {
+                node.grow(range, object)?;
+                let Some(child) = self.child_for_bound(node, bound)? else { break };
+                node = child;
+            }
+        }
+        Some(())
+    }
+
+    /// The child whose inside `bound` lies in, made when its slot is crowded.
+    fn child_for_bound(&mut self, node: Node<'a, P>, bound: u64) -> Option<Option<Node<'a, P>>> {
+        if node.level == 0 || node.slot_range(node.index(bound)).start == bound {
+            return Some(None);
+        }
+        let index = node.index(bound);
+        let child = match node.entry(index) {
+            Entry::Table(_) => return Some(node.child(index)),
+            Entry::Leaf(leaf) => self.split(node, index, leaf)?,
+            Entry::Empty if node.pieces() >= CROWDED => locking::push_down(node, index)?,
+            Entry::Empty | Entry::Soft(_) => return Some(None),
+        };
+        self.held.take(child);
+        Some(Some(child))
+    }
+
+    /// Replaces a leaf above level 0 by a table of leaves one level down that map the same: absent
+    /// in between, since no CPU may hold translations of two sizes. None: no memory.
+    fn split(&mut self, node: Node<'a, P>, index: usize, leaf: Leaf) -> Option<Node<'a, P>> {
+        let child = locking::make_child(node, index)?;
+        // SAFETY: the child was just made and is attached below.
+        let mut fresh = unsafe { Fresh::new(child) };
+        let step = P::Format::slot_pages(child.level);
+        let smaller = |leaf: Leaf, i| Leaf { frame: Frame(leaf.frame.0 + i as u64 * step), ..leaf };
+        let allowed = P::Format::LEAF_LEVELS >> child.level & 1 == 1;
+        self.vm.backend().swap(node.slot(index), P::Format::soft(Soft::InTransit));
+        self.gather.shoot(node.slot_range(index).start, leaf.frame);
+        self.flush();
+        // Hardware may have set accessed and dirty until the flush; the parts keep both.
+        let leaf = Leaf { accessed: true, dirty: leaf.rights.contains(Rights::WRITE), ..leaf };
+        if allowed {
+            for i in 0..P::Format::entries(child.level) {
+                fresh.set(i, P::Format::leaf(child.level, smaller(leaf, i)));
+            }
+        }
+        self.vm.backend().swap(node.slot(index), 0);
+        node.lost(1);
+        locking::attach(node, index, child);
+        Some(child)
+    }
+
+    /// What `page` of the range is, and where that ends (at the next slot with a child at the
+    /// latest).
+    pub fn piece(&self, page: u64) -> (Key, u64) {
+        let mut node = self.held.top;
+        while let Some(child) = node.child(node.index(page)) {
+            node = child;
+        }
+        let (piece, end) = node.piece(page);
+        let slots = node.index(page)..node.slots(PageRange::new(page, end)).end;
+        let child = node.children(slots).next();
+        (piece.key, child.map_or(end, |(_, child)| child.range().start))
+    }
+
+    /// The first page of `range` that is mapped (`mapped`) or is not, if there is one.
+    pub fn first(&self, range: PageRange, mapped: bool) -> Option<u64> {
+        let mut page = range.start;
+        while page < range.end {
+            let (key, end) = self.piece(page);
+            if key.is_mapped() == mapped {
+                return Some(page);
+            }
+            page = end;
+        }
+        None
+    }
+
+    /// How many pages of `range` are mapped.
+    fn mapped_pages(&self, range: PageRange) -> u64 {
+        let (mut page, mut mapped) = (range.start, 0);
+        while page < range.end {
+            let (key, end) = self.piece(page);
+            if key.is_mapped() {
+                mapped += end.min(range.end) - page;
+            }
+            page = end;
+        }
+        mapped
+    }
+
+    /// Runs `edit` with all nodes' sequences odd.
+    fn window(&mut self, edit: impl FnOnce(&mut Self)) {
+        self.held.nodes().for_each(|node| node.open());
+        edit(self);
+        self.held.nodes().for_each(|node| node.shut());
+    }
+
+    /// Takes everything out of `range` and makes it `key` (a hole, for unmap). `prepare` has been
+    /// called for `range`.
+    pub fn replace(&mut self, range: PageRange, key: Key) {
+        let before = self.mapped_pages(range);
+        let after = if key.is_mapped() { range.len() } else { 0 };
+        self.window(|cursor| cursor.replace_layouts(cursor.held.top, range, key));
+        self.clear(range);
+        if before != after {
+            let totals = self.vm.totals(self.space);
+            totals.mapped.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+        }
+    }
+
+    fn replace_layouts(&mut self, node: Node<'a, P>, range: PageRange, key: Key) {
+        for (index, child) in node.children(node.slots(range)) {
+            if range.contains(child.range()) {
+                node.detach(index);
+                self.detached(child);
+            } else {
+                self.replace_layouts(child, range, key);
+            }
+        }
+        let part = range.intersect(node.range());
+        // A piece in slots that all have children would keep its object for nothing.
+        let key = if key.object != 0 && !node.has_bare_slot(part) { Key::HOLE } else { key };
+        let weight = object::new_weight(self.vm, key);
+        node.replace(range, Piece { start: part.start, key, weight }, &mut self.dropped);
+    }
+
+    /// Marks an unlinked table and all below it, and gathers what they map.
+    fn detached(&mut self, node: Node<'a, P>) {
+        lock::mark_stale(&node.meta.lock);
+        self.gather.unlinked_table();
+        let named = node.count() as usize <= self.gather.room();
+        let entries = node.slots(node.range());
+        if node.level == 0 && !named {
+            return self.gather.shoot_all();
+        }
+        let mut next = 0;
+        while let Some(index) = node.next_occupied(next, entries.end) {
+            next = index + 1;
+            match node.entry(index) {
+                Entry::Table(_) => node.child(index).into_iter().for_each(|c| self.detached(c)),
+                Entry::Leaf(leaf) => self.gather.shoot(node.slot_range(index).start, leaf.frame),
+                Entry::Empty | Entry::Soft(_) => {}
+            }
+        }
+    }
+
+    /// Takes every entry out of `range`; the layouts stay. (Don't-need, and the tables that unmap
+    /// covers in part.)
+    pub fn clear(&mut self, range: PageRange) {
+        for node in self.held.nodes() {
+            if range.intersect(node.range()).is_empty() || lock::is_stale(&node.meta.lock) {
+                continue;
+            }
+            let slots = node.slots(range);
+            let (mut next, mut lost) = (slots.start, 0);
+            while let Some(index) = node.next_occupied(next, slots.end) {
+                next = index + 1;
+                if !matches!(node.entry(index), Entry::Table(_)) {
+                    self.take_entry(node, index);
+                    lost += 1;
+                }
+            }
+            if lost != 0 {
+                node.lost(lost);
+            }
+        }
+    }
+
+    /// Empties one slot and gathers what it named; the caller counts it lost.
+    fn take_entry(&mut self, node: Node<'a, P>, index: usize) {
+        let word = self.vm.backend().swap(node.slot(index), 0);
+        let Entry::Leaf(leaf) = P::Format::decode(node.level, word) else { return };
+        self.gather.shoot(node.slot_range(index).start, leaf.frame);
+        self.drop_mapping(node, index, leaf.frame);
+    }
+
+    /// The entry no longer names `frame`: record, total and, after the flush, reference go.
+    fn drop_mapping(&mut self, node: Node<'a, P>, index: usize, frame: Frame) {
+        let Some(meta) = self.vm.mapped_meta(frame) else { return };
+        rmap::remove(self.vm, meta, Mapper { table: node.frame, index });
+        self.vm.totals(self.space).resident.fetch_sub(1, Ordering::Relaxed);
+        self.gather.drop_page(frame);
+        if self.gather.is_full() {
+            self.flush();
+            self.gather.drop_pages(self.vm);
+        }
+    }
+
+    /// Gives the mapped pages of `range` other rights: layouts, then entries. `prepare` has been
+    /// called for `range`.
+    pub fn protect(&mut self, range: PageRange, rights: Rights) {
+        self.window(|cursor| {
+            for node in cursor.held.nodes() {
+                if !range.intersect(node.range()).is_empty() {
+                    node.change_rights(range, rights, &mut cursor.dropped);
+                }
+            }
+        });
+        for node in self.held.nodes() {
+            if !range.intersect(node.range()).is_empty() {
+                self.protect_entries(node, range, rights);
+            }
+        }
+    }
+
+    fn protect_entries(&mut self, node: Node<'a, P>, range: PageRange, rights: Rights) {
+        let slots = node.slots(range);
+        let mut next = slots.start;
+        while let Some(index) = node.next_occupied(next, slots.end) {
+            next = index + 1;
+            let Entry::Leaf(_) = node.entry(index) else { continue };
+            let page = node.slot_range(index).start;
+            let private = node.piece(page).0.key.is_private();
+            self.change_entry(node, index, |leaf| {
+                // A private page that may be shared stays read-only until a fault has looked.
+                let keep = if private && !leaf.rights.contains(Rights::WRITE) {
+                    rights.difference(Rights::WRITE)
+                } else {
+                    rights
+                };
+                keep | Rights::USER
+            });
+        }
+    }
+
+    /// Changes a leaf entry's rights, keeping whatever hardware sets meanwhile; gathers it when a
+    /// right goes.
+    pub fn change_entry(
+        &mut self,
+        node: Node<'a, P>,
+        index: usize,
+        rights: impl Fn(Leaf) -> Rights,
+    ) {
+        let mut word = node.load(index);
+        while let Entry::Leaf(leaf) = P::Format::decode(node.level, word) {
+            let wanted = rights(leaf);
+            if wanted == leaf.rights {
+                return;
+            }
+            let new = P::Format::with_rights(node.level, word, wanted);
+            match exchange(self.vm, node, index, word, new) {
+                Ok(()) => {
+                    if !wanted.contains(leaf.rights) {
+                        self.gather.shoot(node.slot_range(index).start, leaf.frame);
+                    }
+                    return;
+                }
+                Err(found) => word = found,
+            }
+        }
+    }
+
+    /// Puts a leaf entry into an empty slot of a node that is held. Record and reference of its
+    /// page are the caller's affair.
+    pub fn fill(&mut self, node: Node<'a, P>, index: usize, word: u64) {
+        self.vm.backend().swap(node.slot(index), word);
+        node.gained(index);
+    }
+
+    /// Replaces the leaf entry `old` by one that names another frame: absent in between, so that
+    /// no CPU can hold both translations. The fault of who meets it waits for this node's lock.
+    pub fn exchange_frame(&mut self, node: Node<'a, P>, index: usize, leaf: Leaf, new: u64) {
+        let transit = P::Format::soft(Soft::InTransit);
+        self.vm.backend().swap(node.slot(index), transit);
+        self.gather.shoot(node.slot_range(index).start, leaf.frame);
+        self.flush();
+        self.vm.backend().swap(node.slot(index), new);
+        self.drop_mapping(node, index, leaf.frame);
+    }
+
+    /// Shoots down what is owed, with the locks held.
+    pub fn flush(&mut self) {
+        self.gather.flush(self.vm, self.space, self.skip);
+    }
+
+    /// The leaf that holds `page`, if it exists.
+    pub fn leaf(&self, page: u64) -> Option<Node<'a, P>> {
+        let mut node = self.held.top;
+        while node.level > 0 {
+            node = node.child(node.index(page))?;
+        }
+        Some(node)
+    }
+
+    /// All nodes held.
+    pub fn nodes(&self) -> impl Iterator<Item = Node<'a, P>> + use<'a, P> {
+        self.held.nodes()
+    }
+
+    /// Locks and adds a table attached below a node that is held.
+    pub fn adopt(&mut self, child: Node<'a, P>) {
+        self.held.take(child);
+    }
+
+    /// Takes the whole user half out and the root with it: the end of a space. Allocates nothing.
+    pub fn dismantle(mut self) -> Released<'a, 'c, P> {
+        let root = self.held.top;
+        self.window(|cursor| {
+            for (index, child) in root.children(root.slots(cursor.range)) {
+                root.detach(index);
+                cursor.detached(child);
+            }
+        });
+        lock::mark_stale(&root.meta.lock);
+        self.gather.unlinked_table();
+        self.gather.shoot_all();
+        self.commit()
+    }
+
+    /// Ends the transaction: flush, acknowledgements, unlock. What it took out is the result.
+    pub fn commit(mut self) -> Released<'a, 'c, P> {
+        if mutation::active(Mutation::FreeBeforeFlush) {
+            self.gather.drop_pages(self.vm);
+        }
+        if mutation::active(Mutation::UnlockBeforeAcknowledgement) {
+            let skip = self.skip;
+            let mut released = self.unlock();
+            released.flush_late(skip);
+            return released;
+        }
+        self.flush();
+        self.unlock()
+    }
+
+    fn unlock(self) -> Released<'a, 'c, P> {
+        let mut released = Released::new(self.vm, self.space, self.gather, self.dropped);
+        for node in self.held.nodes() {
+            self.vm.backend().close(node.frame);
+            if lock::is_stale(&node.meta.lock) {
+                released.add_table(node);
+            }
+            lock::release(self.vm.platform(), &node.meta.lock);
+        }
+        released
+    }
+}
+
+/// A compare-exchange through the backend (or, planted by the test-only build, a store).
+pub(crate) fn exchange<P: Platform>(
+    vm: &Vm<P>,
+    node: Node<'_, P>,
+    index: usize,
+    old: u64,
+    new: u64,
+) -> Result<(), u64> {
+    if mutation::active(Mutation::StoreForCompareExchange) {
+        vm.backend().swap(node.slot(index), new);
+        return Ok(());
+    }
+    vm.backend().compare_exchange(node.slot(index), old, new)
+}

@@ -1,0 +1,84 @@
+//! What an operation has taken away and must shoot down before it releases its locks.
+//!
+//! Guarantee: a frame gathered here is dropped only after every CPU that could reach it has
+//! acknowledged. A gather names at most [`BATCH_PAGES`] pages; beyond that it takes the whole
+//! space, and frames beyond that are shot down and dropped in place. It never allocates.
+
+use crate::addr::Frame;
+use crate::counters::Event;
+use crate::flush::{BATCH_PAGES, Batch, Shot, SpaceId};
+use crate::mutation::{self, Mutation};
+use crate::platform::Platform;
+use crate::rmap;
+use crate::vm::Vm;
+use arrayvec::ArrayVec;
+
+/// Translations owed a shootdown, and page references to drop after it.
+#[derive(Default)]
+pub(crate) struct Gather {
+    shots: ArrayVec<Shot, BATCH_PAGES>,
+    /// More pages than `shots` holds.
+    whole: bool,
+    /// Tables were unlinked.
+    tables: bool,
+    pages: ArrayVec<Frame, BATCH_PAGES>,
+}
+
+impl Gather {
+    /// A translation that must go.
+    pub fn shoot(&mut self, page: u64, frame: Frame) {
+        self.whole |= self.shots.try_push(Shot { page, frame }).is_err();
+    }
+
+    /// More translations than can be named.
+    pub fn shoot_all(&mut self) {
+        self.whole = true;
+    }
+
+    /// How many more pages can be named.
+    pub fn room(&self) -> usize {
+        self.shots.remaining_capacity()
+    }
+
+    /// A table was unlinked.
+    pub fn unlinked_table(&mut self) {
+        self.tables = true;
+    }
+
+    /// A page whose reference goes after the flush. There is room unless [`Gather::is_full`].
+    pub fn drop_page(&mut self, frame: Frame) {
+        let pushed = self.pages.try_push(frame);
+        debug_assert!(pushed.is_ok());
+    }
+
+    /// Whether there is no room for another page: flush and drop first.
+    pub fn is_full(&self) -> bool {
+        self.pages.is_full()
+    }
+
+    /// Sends the shootdown, if anything is owed, and waits for all acknowledgements.
+    pub fn flush<P: Platform>(&mut self, vm: &Vm<P>, space: SpaceId, skip: Mutation) {
+        if self.shots.is_empty() && !self.whole && !self.tables {
+            return;
+        }
+        let pages = (!self.whole).then_some(&self.shots[..]);
+        let cpus = vm.header(space).active.snapshot();
+        if !cpus.is_empty() && !mutation::active(skip) {
+            vm.platform().shootdown(&cpus, space, &Batch { pages, tables: self.tables });
+            vm.count(Event::Shootdown, 1);
+            match pages {
+                Some(pages) => vm.count(Event::ShootdownPage, pages.len() as u64),
+                None => vm.count(Event::ShootdownSpace, 1),
+            }
+        }
+        self.shots.clear();
+        (self.whole, self.tables) = (false, false);
+    }
+
+    /// Drops the references to the pages gathered. Their translations are gone everywhere.
+    pub fn drop_pages<P: Platform>(&mut self, vm: &Vm<P>) {
+        for frame in self.pages.drain(..) {
+            rmap::put_page(vm, frame);
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! A node's layout: what each of its slots without a child is.
+//!
+//! Guarantee: the pieces cover the node's span, ascending, without gaps (a hole is a piece too);
+//! where a slot has a child, the child's layout counts and this one's says nothing. A reader
+//! without locks who takes layout and slots between two equal even readings of the node's sequence
+//! has one state.
+//!
+//! The layout is one word of the metadata. *Inline*: one piece without an object, the common case.
+//! Else the address of a *store*: a block whose first word is the retirement's, whose second holds
+//! length and capacity, and then three words a piece. Pieces are edited in place, by atomic words,
+//! while the sequence is odd; only growing takes memory, and growing changes no content, so it is
+//! done, and may fail, before anything changes. The old store is retired.
+
+use super::node::Node;
+use crate::addr::PageRange;
+use crate::object;
+use crate::platform::Platform;
+use crate::region::{Attributes, Key, PIECE_WORDS, Piece};
+use crate::sync::{AtomicU64, Ordering};
+
+/// The inline layout that is one hole.
+pub(crate) const HOLE: u64 = 1;
+
+/// Words before the first piece of a store.
+const HEADER_WORDS: usize = 2;
+
+/// The smallest store: 128 bytes, four pieces.
+const LEAST_LOG2: u32 = 7;
+
+/// How many pieces a store of `1 << log2` bytes holds.
+const fn capacity(log2: u32) -> usize {
+    ((1 << log2) / size_of::<u64>() - HEADER_WORDS) / PIECE_WORDS
+}
+
+/// A store, reached under the node's lock or a guard.
+#[derive(Clone, Copy)]
+struct Store<'a> {
+    address: u64,
+    log2: u32,
+    len: usize,
+    words: &'a [AtomicU64],
+}
+
+impl Store<'_> {
+    fn get(&self, index: usize) -> Piece {
+        let at = HEADER_WORDS + index * PIECE_WORDS;
+        Piece::decode(core::array::from_fn(|w| self.words[at + w].load(Ordering::Relaxed)))
+    }
+
+    fn start(&self, index: usize) -> u64 {
+        Piece::start_of(self.words[HEADER_WORDS + index * PIECE_WORDS].load(Ordering::Relaxed))
+    }
+
+    fn set(&self, index: usize, piece: Piece) {
+        let at = HEADER_WORDS + index * PIECE_WORDS;
+        for (w, word) in piece.encode().into_iter().enumerate() {
+            self.words[at + w].store(word, Ordering::Relaxed);
+        }
+    }
+
+    fn set_len(&mut self, len: usize) {
+        self.len = len;
+        self.words[1].store(u64::from(self.log2) << 32 | len as u64, Ordering::Relaxed);
+    }
+
+    /// Moves the pieces from `from` on to `to`.
+    fn shift(&mut self, from: usize, to: usize) {
+        let words = |index: usize| HEADER_WORDS + index * PIECE_WORDS;
+        let (src, dst, n) = (words(from), words(to), words(self.len) - words(from));
+        let copy = |i: usize| {
+            self.words[dst + i].store(self.words[src + i].load(Ordering::Relaxed), Ordering::Relaxed);
+        };
+        if to > from {
+            (0..n).rev().for_each(copy);
+        } else {
+            (0..n).for_each(copy);
+        }
+        self.set_len(self.len + to - from);
+    }
+
+    /// The last piece that starts at or before `page`.
+    fn find(&self, page: u64) -> usize {
+        let (mut low, mut high) = (0, self.len);
+        while high - low > 1 {
+            let middle = (low + high) / 2;
+            if self.start(middle) <= page { low = middle } else { high = middle }
+        }
+        low
+    }
+}
+
+fn inline(key: Key) -> u64 {
+    u64::from(key.attributes.bits()) << 1 | 1
+}
+
+fn inline_key(word: u64) -> Key {
+    Key::anonymous(Attributes::from_bits_truncate((word >> 1) as u32))
+}
+
+impl<'a, P: Platform> Node<'a, P> {
+    fn store(&self, word: u64) -> Store<'a> {
+        let header = self.vm.words_at(word, HEADER_WORDS)[1].load(Ordering::Relaxed);
+        let log2 = (header >> 32) as u32;
+        let words = self.vm.words_at(word, (1 << log2) / size_of::<u64>());
+        Store { address: word, log2, len: (header as u32 as usize).min(capacity(log2)), words }
+    }
+
+    /// The piece that `page` lies in, and where it ends. A reader without locks must see the
+    /// node's sequence hold before it believes the answer.
+    pub fn piece(&self, page: u64) -> (Piece, u64) {
+        let range = self.range();
+        let word = self.meta.word.load(Ordering::Acquire);
+        if word & 1 != 0 {
+            return (Piece { start: range.start, key: inline_key(word), weight: 0 }, range.end);
+        }
+        let store = self.store(word);
+        let index = store.find(page);
+        let end = if index + 1 < store.len { store.start(index + 1) } else { range.end };
+        (store.get(index), end)
+    }
+
+    /// How many pieces there are.
+    pub fn pieces(&self) -> usize {
+        let word = self.meta.word.load(Ordering::Relaxed);
+        if word & 1 != 0 { 1 } else { self.store(word).len }
+    }
+
+    /// Makes room for an edit of `range` (to a piece with an object or without). Changes no
+    /// content. The lock is held. None: no memory.
+    pub fn grow(&self, range: PageRange, object: bool) -> Option<()> {
+        let word = self.meta.word.load(Ordering::Relaxed);
+        if word & 1 != 0 {
+            if object || !range.contains(self.range()) {
+                self.copy_store(self, LEAST_LOG2)?;
+            }
+            return Some(());
+        }
+        let old = self.store(word);
+        let is_new = |bound: &u64| {
+            let inside = self.range().start < *bound && *bound < self.range().end;
+            inside && old.start(old.find(*bound)) != *bound
+        };
+        let bounds = [range.start, range.end].iter().filter(|bound| is_new(bound)).count();
+        if old.len + bounds > capacity(old.log2) {
+            self.copy_store(self, old.log2 + 1)?;
+            // A reader may still be in the old one.
+            self.vm.retire_block(old.address, old.log2);
+        }
+        Some(())
+    }
+
+    /// Gives `to`, which has no store, one of `1 << log2` bytes with this node's pieces.
+    fn copy_store(&self, to: &Node<'a, P>, log2: u32) -> Option<Store<'a>> {
+        let address = self.vm.take_block(log2)?;
+        let words = self.vm.words_at(address, (1 << log2) / size_of::<u64>());
+        let mut store = Store { address, log2, len: 0, words };
+        let word = self.meta.word.load(Ordering::Relaxed);
+        if word & 1 != 0 {
+            store.set(0, Piece { start: self.range().start, key: inline_key(word), weight: 0 });
+            store.set_len(1);
+        } else {
+            let old = self.store(word);
+            for index in 0..old.len {
+                store.set(index, old.get(index));
+            }
+            store.set_len(old.len);
+        }
+        // Release: pairs with the Acquire in `piece`.
+        to.meta.word.store(address, Ordering::Release);
+        Some(store)
+    }
+
+    /// Gives a private node the same layout, each object's count raised for it. None: no memory.
+    pub fn copy_layout_to(&self, fresh: &Node<'a, P>) -> Option<()> {
+        let word = self.meta.word.load(Ordering::Relaxed);
+        if word & 1 != 0 {
+            fresh.meta.word.store(word, Ordering::Relaxed);
+            return Some(());
+        }
+        let store = self.copy_store(fresh, self.store(word).log2)?;
+        for index in 0..store.len {
+            let piece = store.get(index);
+            store.set(index, Piece { weight: object::new_weight(self.vm, piece.key), ..piece });
+        }
+        Some(())
+    }
+
+    /// Gives a private child of this node, which spans one of its slots, the part of the layout
+    /// that the slot has. None: no memory; then nothing has changed.
+    pub fn copy_part_to(&self, child: &Node<'a, P>) -> Option<()> {
+        let range = child.range();
+        let word = self.meta.word.load(Ordering::Relaxed);
+        if word & 1 != 0 {
+            child.meta.word.store(word, Ordering::Relaxed);
+            return Some(());
+        }
+        let store = self.store(word);
+        let (first, last) = (store.find(range.start), store.find(range.end - 1));
+        let only = store.get(first);
+        if first == last && only.key.object == 0 {
+            child.meta.word.store(inline(only.key), Ordering::Relaxed);
+            return Some(());
+        }
+        let mut log2 = LEAST_LOG2;
+        while capacity(log2) < last - first + 1 {
+            log2 += 1;
+        }
+        let address = self.vm.take_block(log2)?;
+        let words = self.vm.words_at(address, (1 << log2) / size_of::<u64>());
+        let mut part = Store { address, log2, len: 0, words };
+        for index in first..=last {
+            let piece = store.get(index);
+            let start = piece.start.max(range.start);
+            let weight = object::new_weight(self.vm, piece.key);
+            part.set(index - first, Piece { start, weight, ..piece });
+        }
+        part.set_len(last - first + 1);
+        child.meta.word.store(address, Ordering::Relaxed);
+        Some(())
+    }
+
+    /// Forgets what the layout says of slot `index`, which has just got a child: pieces with
+    /// objects that lie only in slots with children go. The sequence is odd.
+    pub fn forget_slot(&self, index: usize, dropped: &mut object::Dropped) {
+        let word = self.meta.word.load(Ordering::Relaxed);
+        if word & 1 != 0 {
+            return;
+        }
+        let range = self.slot_range(index);
+        let mut store = self.store(word);
+        let (first, last) = (store.find(range.start), store.find(range.end - 1));
+        for i in (first..=last).rev() {
+            let piece = store.get(i);
+            let end = if i + 1 < store.len { store.start(i + 1) } else { self.range().end };
+            if piece.key.object == 0 || self.has_bare_slot(PageRange::new(piece.start, end)) {
+                continue;
+            }
+            dropped.put(self.vm, piece);
+            store.set(i, Piece { key: Key::HOLE, weight: 0, ..piece });
+        }
+    }
+
+    /// Whether a slot that `range` meets has no child.
+    pub fn has_bare_slot(&self, range: PageRange) -> bool {
+        self.slots(range).any(|index| self.child(index).is_none())
+    }
+
+    /// Makes every page of `range` what `key` says (an object's pieces carry `weight`, used once).
+    /// `grow` was called under this lock; the sequence is odd.
+    pub fn replace(&self, range: PageRange, piece: Piece, dropped: &mut object::Dropped) {
+        let part = range.intersect(self.range());
+        let word = self.meta.word.load(Ordering::Relaxed);
+        if part == self.range() && word & 1 != 0 && piece.key.object == 0 {
+            self.meta.word.store(inline(piece.key), Ordering::Relaxed);
+            return;
+        }
+        if word & 1 != 0 && inline_key(word) == piece.key {
+            return;
+        }
+        let mut store = self.store(word);
+        let first = self.cut(&mut store, part.start);
+        let after = self.cut(&mut store, part.end);
+        for index in first..after {
+            dropped.put(self.vm, store.get(index));
+        }
+        store.set(first, Piece { start: part.start, ..piece });
+        if after > first + 1 {
+            store.shift(after, first + 1);
+        }
+        self.join(&mut store, first, first + 1, dropped);
+    }
+
+    /// Gives every mapped page of `range` the rights of `attributes`. As `replace` otherwise.
+    pub fn change_rights(
+        &self,
+        range: PageRange,
+        rights: crate::format::Rights,
+        dropped: &mut object::Dropped,
+    ) {
+        let part = range.intersect(self.range());
+        let changed = |key: Key| match key.is_mapped() {
+            true => Key { attributes: key.attributes.with_rights(rights), ..key },
+            false => key,
+        };
+        let word = self.meta.word.load(Ordering::Relaxed);
+        if word & 1 != 0 && (part == self.range() || changed(inline_key(word)) == inline_key(word)) {
+            self.meta.word.store(inline(changed(inline_key(word))), Ordering::Relaxed);
+            return;
+        }
+        let mut store = self.store(word);
+        let first = self.cut(&mut store, part.start);
+        let after = self.cut(&mut store, part.end);
+        for index in first..after {
+            let piece = store.get(index);
+            store.set(index, Piece { key: changed(piece.key), ..piece });
+        }
+        self.join(&mut store, first, after, dropped);
+    }
+
+    /// Makes `page` a bound; the index of the piece that starts there.
+    fn cut(&self, store: &mut Store<'a>, page: u64) -> usize {
+        if page >= self.range().end {
+            return store.len;
+        }
+        let index = store.find(page);
+        let piece = store.get(index);
+        if piece.start == page {
+            return index;
+        }
+        let (left, right) = object::divide(self.vm, piece);
+        store.shift(index, index + 1);
+        store.set(index, left);
+        store.set(index + 1, Piece { start: page, ..right });
+        index + 1
+    }
+
+    /// Joins equal neighbours among the pieces from `first - 1` to `after`.
+    fn join(
+        &self,
+        store: &mut Store<'a>,
+        first: usize,
+        after: usize,
+        dropped: &mut object::Dropped,
+    ) {
+        let mut index = after.min(store.len - 1);
+        while index >= first.max(1) {
+            let (left, right) = (store.get(index - 1), store.get(index));
+            if left.key == right.key {
+                store.set(index - 1, dropped.unite(self.vm, left, right));
+                if index + 1 < store.len {
+                    store.shift(index + 1, index);
+                } else {
+                    store.set_len(index);
+                }
+            }
+            index -= 1;
+        }
+    }
+
+    /// Gives up the layout of a node that nobody can reach, or that readers may still be in.
+    pub fn free_layout(&self) {
+        let mut dropped = object::Dropped::new();
+        self.drop_layout(&mut dropped);
+        dropped.release(self.vm);
+    }
+
+    /// Retires the store and gives the objects' weights up.
+    pub fn drop_layout(&self, dropped: &mut object::Dropped) {
+        let word = self.meta.word.load(Ordering::Relaxed);
+        if word & 1 == 0 {
+            let store = self.store(word);
+            for index in 0..store.len {
+                dropped.put(self.vm, store.get(index));
+            }
+            self.vm.retire_block(store.address, store.log2);
+        }
+    }
+}

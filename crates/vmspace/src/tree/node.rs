@@ -1,0 +1,318 @@
+//! A node: a table page with the metadata that lie outside it.
+//!
+//! Guarantee: the words of a table that others can reach change only through the backend, under
+//! the node's lock (hardware's accessed and dirty bits apart); slots and layout change only
+//! between two steps of the node's sequence, so that a reader without locks who saw two equal even
+//! values saw one state.
+//!
+//! In the metadata: `lock`; `seq`; `count`, the non-empty entries; `pins`, the child tables among
+//! them; `word`, the layout; `owner`, the space; `base`, level and first page; `occupied`, a bit
+//! for each sixty-fourth of the table that may hold a non-empty entry (never clear where one
+//! stands, perhaps set where none does), so that searches skip what is empty.
+
+use crate::addr::{Frame, PageRange};
+use crate::backend::{Backend, Slot};
+use crate::counters::Event;
+use crate::flush::SpaceId;
+use crate::format::{Entry, Format, Geometry};
+use crate::frame::meta::{Kind, Meta};
+use crate::platform::Platform;
+use crate::sync::{AtomicU64, Ordering, fence};
+use crate::vm::Vm;
+
+/// A table and what is known about it.
+pub(crate) struct Node<'a, P: Platform> {
+    pub vm: &'a Vm<P>,
+    pub frame: Frame,
+    pub level: usize,
+    pub meta: &'a Meta,
+    words: &'a [AtomicU64],
+}
+
+impl<P: Platform> Clone for Node<'_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: Platform> Copy for Node<'_, P> {}
+
+impl<P: Platform> PartialEq for Node<'_, P> {
+    fn eq(&self, other: &Self) -> bool {
+        self.frame == other.frame
+    }
+}
+
+/// Bits of `Meta::base` that hold the level.
+const LEVEL_BITS: u32 = 4;
+
+impl<'a, P: Platform> Node<'a, P> {
+    /// The node of a table known to be at `level`.
+    #[inline(always)]
+    pub fn at(vm: &'a Vm<P>, frame: Frame, level: usize) -> Self {
+        let words = vm.words_at(frame.0 << P::Format::PAGE_SHIFT, P::Format::entries(level));
+        Node { vm, frame, level, meta: vm.meta_of(frame), words }
+    }
+
+    /// The node of a table frame, its level read from the metadata.
+    pub fn of(vm: &'a Vm<P>, frame: Frame) -> Self {
+        let base = vm.meta_of(frame).base.load(Ordering::Relaxed);
+        Node::at(vm, frame, (base & ((1 << LEVEL_BITS) - 1)) as usize)
+    }
+
+    /// Makes an empty table for `space` at `level`, whose first page is `start`. Its layout is
+    /// one hole. None: no memory.
+    pub fn make(vm: &'a Vm<P>, space: SpaceId, level: usize, start: u64) -> Option<Self> {
+        let frame = vm.take_frame(Kind::Table)?;
+        if vm.backend().prepare_table(frame, level).is_err() {
+            vm.give_frame(frame);
+            return None;
+        }
+        // SAFETY: the frame was just taken from the allocator: nobody else can reach it.
+        unsafe {
+            let bytes = <P::Format as Geometry>::PAGE_SIZE as usize;
+            vm.platform().frame_ptr(frame).write_bytes(0, bytes);
+        }
+        let meta = vm.meta_of(frame);
+        meta.count.store(0, Ordering::Relaxed);
+        meta.pins.store(0, Ordering::Relaxed);
+        meta.lock.store(0, Ordering::Relaxed);
+        meta.word.store(super::layout::HOLE, Ordering::Relaxed);
+        meta.owner.store(space.0, Ordering::Relaxed);
+        meta.base.store(start << LEVEL_BITS | level as u64, Ordering::Relaxed);
+        meta.occupied.store(0, Ordering::Relaxed);
+        vm.count(Event::TableMade, 1);
+        Some(Node::at(vm, frame, level))
+    }
+
+    /// Undoes `make`, for a table that was never attached.
+    pub fn unmake(self) {
+        self.free_layout();
+        self.vm.backend().release_table(self.frame);
+        self.vm.count(Event::TableFreed, 1);
+        self.vm.give_frame(self.frame);
+    }
+
+    /// The space that the table belongs to.
+    pub fn space(&self) -> SpaceId {
+        SpaceId(self.meta.owner.load(Ordering::Relaxed))
+    }
+
+    /// The pages that the table spans.
+    pub fn range(&self) -> PageRange {
+        let start = self.meta.base.load(Ordering::Relaxed) >> LEVEL_BITS;
+        PageRange::new(start, start + P::Format::table_pages(self.level))
+    }
+
+    /// The pages that slot `index` spans.
+    pub fn slot_range(&self, index: usize) -> PageRange {
+        let pages = P::Format::slot_pages(self.level);
+        let start = self.range().start + index as u64 * pages;
+        PageRange::new(start, start + pages)
+    }
+
+    /// The slots that hold a part of `range`, which the table's span must meet.
+    pub fn slots(&self, range: PageRange) -> core::ops::Range<usize> {
+        let part = range.intersect(self.range());
+        let first = P::Format::index(self.level, part.start);
+        first..P::Format::index(self.level, part.end - 1) + 1
+    }
+
+    /// The slot of `page`.
+    #[inline(always)]
+    pub fn index(&self, page: u64) -> usize {
+        P::Format::index(self.level, page)
+    }
+
+    /// The entry's word. Acquire: what it names was filled before it was put there.
+    #[inline(always)]
+    pub fn load(&self, index: usize) -> u64 {
+        self.words[index].load(Ordering::Acquire)
+    }
+
+    /// The entry, decoded.
+    #[inline(always)]
+    pub fn entry(&self, index: usize) -> Entry {
+        P::Format::decode(self.level, self.load(index))
+    }
+
+    /// The child table in slot `index`, if there is one.
+    #[inline(always)]
+    pub fn child(&self, index: usize) -> Option<Node<'a, P>> {
+        if self.level == 0 {
+            return None;
+        }
+        match self.entry(index) {
+            Entry::Table(frame) => Some(Node::at(self.vm, frame, self.level - 1)),
+            _ => None,
+        }
+    }
+
+    /// The slot as the backend wants it.
+    #[inline(always)]
+    pub fn slot(&self, index: usize) -> Slot<'a> {
+        Slot { word: &self.words[index], table: self.frame, index, level: self.level }
+    }
+
+    /// log2 of the slots that one bit of `occupied` stands for.
+    #[inline(always)]
+    fn group_shift(&self) -> u32 {
+        P::Format::INDEX_BITS[self.level].saturating_sub(6)
+    }
+
+    /// Counts an entry that has become non-empty. The lock is held, or the table is private.
+    #[inline]
+    pub fn gained(&self, index: usize) {
+        let count = self.meta.count.load(Ordering::Relaxed);
+        self.meta.count.store(count + 1, Ordering::Relaxed);
+        let bit = 1 << (index >> self.group_shift());
+        let occupied = self.meta.occupied.load(Ordering::Relaxed);
+        if occupied & bit == 0 {
+            self.meta.occupied.store(occupied | bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts `n` entries that have become empty. The lock is held.
+    #[inline]
+    pub fn lost(&self, n: u32) {
+        let left = self.meta.count.load(Ordering::Relaxed).saturating_sub(n);
+        self.meta.count.store(left, Ordering::Relaxed);
+        if left == 0 {
+            self.meta.occupied.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// How many entries are non-empty.
+    pub fn count(&self) -> u32 {
+        self.meta.count.load(Ordering::Relaxed)
+    }
+
+    /// The first slot at or after `from`, before `to`, that may be non-empty.
+    pub fn next_occupied(&self, from: usize, to: usize) -> Option<usize> {
+        let mut index = from;
+        while index < to {
+            let group = index >> self.group_shift();
+            let ahead = self.meta.occupied.load(Ordering::Relaxed) >> group;
+            if ahead == 0 {
+                return None;
+            }
+            if ahead & 1 == 0 {
+                index = (group + ahead.trailing_zeros() as usize) << self.group_shift();
+                continue;
+            }
+            if self.words[index].load(Ordering::Relaxed) != 0 {
+                return Some(index);
+            }
+            index += 1;
+        }
+        None
+    }
+
+    /// The child tables in `slots`, with their indices.
+    pub fn children(
+        self,
+        slots: core::ops::Range<usize>,
+    ) -> impl Iterator<Item = (usize, Node<'a, P>)> {
+        let mut next = if self.meta.pins.load(Ordering::Relaxed) == 0 { slots.end } else { slots.start };
+        core::iter::from_fn(move || {
+            while let Some(index) = self.next_occupied(next, slots.end) {
+                next = index + 1;
+                if let Some(child) = self.child(index) {
+                    return Some((index, child));
+                }
+            }
+            None
+        })
+    }
+
+    /// The slots and layout are about to change: the sequence goes odd. The lock is held.
+    #[inline]
+    pub fn open(&self) {
+        let seq = self.meta.seq.load(Ordering::Relaxed);
+        self.meta.seq.store(seq | 1, Ordering::Relaxed);
+        // Pairs with the fence in `Snapshot::holds`: a reader who sees a later change sees odd.
+        fence(Ordering::Release);
+    }
+
+    /// They have changed: the sequence goes even.
+    #[inline]
+    pub fn shut(&self) {
+        let seq = self.meta.seq.load(Ordering::Relaxed);
+        // Release: pairs with the Acquire in `Snapshot::take`.
+        self.meta.seq.store((seq | 1).wrapping_add(1), Ordering::Release);
+    }
+
+    /// Attaches `child`, complete, in slot `index`, which is empty. The lock is held and the
+    /// sequence is odd.
+    pub fn attach(&self, index: usize, child: Node<'a, P>) {
+        let word = P::Format::table(self.level, child.frame);
+        self.vm.backend().swap(self.slot(index), word);
+        self.gained(index);
+        self.meta.pins.store(self.meta.pins.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Unlinks the child in slot `index`. Both locks are held and the sequence is odd.
+    pub fn detach(&self, index: usize) {
+        self.vm.backend().swap(self.slot(index), 0);
+        self.lost(1);
+        self.meta.pins.store(self.meta.pins.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+    }
+}
+
+/// A reading of a node's sequence: what is read between taking it and seeing it hold is one state.
+#[derive(Clone, Copy)]
+pub(crate) struct Snapshot(u32);
+
+impl Snapshot {
+    /// Begins a reading; none while the node is being changed.
+    #[inline(always)]
+    pub fn take(meta: &Meta) -> Option<Snapshot> {
+        // Acquire: pairs with `shut`.
+        let seq = meta.seq.load(Ordering::Acquire);
+        (seq & 1 == 0).then_some(Snapshot(seq))
+    }
+
+    /// Whether nothing has changed since.
+    #[inline(always)]
+    pub fn holds(self, meta: &Meta) -> bool {
+        // Pairs with the fence in `open`.
+        fence(Ordering::Acquire);
+        meta.seq.load(Ordering::Relaxed) == self.0
+    }
+
+    /// The sequence, to tell one reading from another.
+    pub fn value(self) -> u32 {
+        self.0
+    }
+}
+
+/// A table that nobody else can reach: filled by plain writes.
+pub(crate) struct Fresh<'a, P: Platform> {
+    node: Node<'a, P>,
+}
+
+impl<'a, P: Platform> Fresh<'a, P> {
+    /// # Safety
+    /// Nobody else can reach the table until `node` is used to attach it.
+    pub unsafe fn new(node: Node<'a, P>) -> Self {
+        Fresh { node }
+    }
+
+    /// The table's frame.
+    pub fn frame(&self) -> Frame {
+        self.node.frame
+    }
+
+    /// Fills an empty slot.
+    pub fn set(&mut self, index: usize, word: u64) {
+        self.node.words[index].store(word, Ordering::Relaxed);
+        self.node.gained(index);
+    }
+
+    /// Fills an empty slot with a child table.
+    pub fn set_child(&mut self, index: usize, child: Node<'a, P>) {
+        self.set(index, P::Format::table(self.node.level, child.frame));
+        let children = &self.node.meta.pins;
+        children.store(children.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+}

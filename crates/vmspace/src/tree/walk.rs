@@ -1,0 +1,192 @@
+//! Reading without locks.
+//!
+//! Guarantee: a translation is what one entry said at one instant. A piece, and each line of a
+//! listing, is what the layouts said at one instant, whatever else goes on; lines ascend and are
+//! disjoint; what nobody changed appears exactly once.
+//!
+//! Protocol. Under a guard the tables and stores reached are not reused. A node's slot and layout
+//! are read between two equal even readings of its sequence. A line that is put together from
+//! several nodes is read twice: when both passes met the same nodes in the same states, all those
+//! states held together between the passes.
+
+use super::node::{Node, Snapshot};
+use crate::addr::{Frame, PageRange};
+use crate::format::{Entry, Format, Geometry, Rights};
+use crate::platform::Platform;
+use crate::region::Key;
+use crate::vm::Guard;
+
+/// What an address translates to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Translation {
+    /// The frame that holds the byte.
+    pub frame: Frame,
+    /// What the entry allows.
+    pub rights: Rights,
+    /// The page has been accessed through the entry.
+    pub accessed: bool,
+    /// The page has been written through the entry.
+    pub dirty: bool,
+    /// The level of the leaf: 0 for base pages.
+    pub level: usize,
+}
+
+/// What `page` translates to, if its entry is a leaf.
+#[inline]
+pub(crate) fn translate<P: Platform>(root: Node<'_, P>, page: u64) -> Option<Translation> {
+    let mut node = root;
+    loop {
+        match node.entry(node.index(page)) {
+            Entry::Table(frame) => {
+                node = Node::at(node.vm, frame, node.level.checked_sub(1)?);
+            }
+            Entry::Leaf(leaf) => {
+                let within = page & (P::Format::slot_pages(node.level) - 1);
+                return Some(Translation {
+                    frame: leaf.frame.add(within),
+                    rights: leaf.rights,
+                    accessed: leaf.accessed,
+                    dirty: leaf.dirty,
+                    level: node.level,
+                });
+            }
+            Entry::Empty | Entry::Soft(_) => return None,
+        }
+    }
+}
+
+/// A run of pages with one key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Run {
+    pub range: PageRange,
+    pub key: Key,
+}
+
+/// A reading of the lowest node that covers `page`: the run around it, within the node's slots
+/// without children. None: the node was being changed.
+fn read<'g, P: Platform>(root: Node<'g, P>, page: u64) -> Option<(Run, Node<'g, P>, Snapshot)> {
+    let mut node = root;
+    loop {
+        let snapshot = Snapshot::take(node.meta)?;
+        let child = node.child(node.index(page));
+        if let Some(child) = child {
+            if !snapshot.holds(node.meta) {
+                return None;
+            }
+            node = child;
+            continue;
+        }
+        let (piece, end) = node.piece(page);
+        let whole = PageRange::new(piece.start, end).intersect(node.range());
+        if whole.start > page || whole.end <= page {
+            return None;
+        }
+        let range = within_bare_slots(node, whole, page);
+        return snapshot.holds(node.meta).then_some((Run { range, key: piece.key }, node, snapshot));
+    }
+}
+
+/// The part of `whole` around `page` that meets no slot with a child.
+fn within_bare_slots<P: Platform>(node: Node<'_, P>, whole: PageRange, page: u64) -> PageRange {
+    let (slots, at) = (node.slots(whole), node.index(page));
+    let before = node.children(slots.start..at).last();
+    let after = node.children(at..slots.end).next();
+    PageRange::new(
+        before.map_or(whole.start, |(_, child)| child.range().end),
+        after.map_or(whole.end, |(_, child)| child.range().start),
+    )
+}
+
+/// What `page` is, and what its entry is, at one instant.
+pub(crate) fn page<P: Platform>(guard: &Guard<'_, P>, root: Frame, page: u64) -> (Key, Entry) {
+    let vm = guard.vm();
+    let root = Node::at(vm, root, P::Format::ROOT_LEVEL);
+    loop {
+        if let Some(found) = read_page(root, page) {
+            return found;
+        }
+        vm.platform().relax();
+    }
+}
+
+fn read_page<P: Platform>(root: Node<'_, P>, page: u64) -> Option<(Key, Entry)> {
+    let mut node = root;
+    loop {
+        let snapshot = Snapshot::take(node.meta)?;
+        let entry = node.entry(node.index(page));
+        match entry {
+            Entry::Table(frame) if node.level > 0 => {
+                if !snapshot.holds(node.meta) {
+                    return None;
+                }
+                node = Node::at(node.vm, frame, node.level - 1);
+            }
+            _ => {
+                let (piece, _) = node.piece(page);
+                return snapshot.holds(node.meta).then_some((piece.key, entry));
+            }
+        }
+    }
+}
+
+/// The run around `page`, as it was at one instant. It may be a part of what a listing would show.
+pub(crate) fn run<P: Platform>(guard: &Guard<'_, P>, root: Frame, page: u64) -> Run {
+    let vm = guard.vm();
+    let root = Node::at(vm, root, P::Format::ROOT_LEVEL);
+    loop {
+        if let Some((run, ..)) = read(root, page) {
+            return run;
+        }
+        vm.platform().relax();
+    }
+}
+
+/// The whole run from `page` on: neighbours with equal keys joined. With it, a digest of all the
+/// nodes read and their states.
+fn joined<P: Platform>(root: Node<'_, P>, page: u64, end: u64) -> Option<(Run, u64)> {
+    let (mut run, node, snapshot) = read(root, page)?;
+    let mut digest = digest(0, node, snapshot);
+    run.range.start = page;
+    while run.range.end < end {
+        let (next, node, snapshot) = read(root, run.range.end)?;
+        digest = self::digest(digest, node, snapshot);
+        if next.key != run.key {
+            break;
+        }
+        run.range.end = next.range.end;
+    }
+    Some((run, digest))
+}
+
+fn digest<P: Platform>(before: u64, node: Node<'_, P>, snapshot: Snapshot) -> u64 {
+    let state = node.frame.0 << 32 ^ u64::from(snapshot.value()) ^ node.meta.generation() << 16;
+    (before.rotate_left(5) ^ state).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// The first mapping at or after `page`, below `end`, joined over equal keys, as it was at one
+/// instant.
+pub(crate) fn next_mapping<P: Platform>(
+    guard: &Guard<'_, P>,
+    root: Frame,
+    page: u64,
+    end: u64,
+) -> Option<Run> {
+    let vm = guard.vm();
+    let root = Node::at(vm, root, P::Format::ROOT_LEVEL);
+    let mut page = page;
+    while page < end {
+        let first = joined(root, page, end);
+        let again = joined(root, page, end);
+        match (first, again) {
+            (Some((run, one)), Some((_, two))) if one == two => {
+                if run.key.is_mapped() {
+                    return Some(run);
+                }
+                page = run.range.end;
+            }
+            _ => vm.platform().relax(),
+        }
+    }
+    None
+}
+

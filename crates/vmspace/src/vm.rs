@@ -1,0 +1,528 @@
+//! The manager: the platform's frames and everything that is shared by all spaces.
+//!
+//! Guarantee: all memory that the library uses comes from the frames given to [`Vm::new`]: the
+//! metadata, the per-CPU blocks, tables, slabs. So every allocation can be made to fail, and every
+//! leak can be counted. Nothing here is written by two CPUs' work on different things, but for the
+//! registry of spaces (making and ending a space) and the epoch (once per grace period).
+//!
+//! Memory leaves use in two ways: frames nobody can reach are given back at once; what a reader
+//! without locks may still see (tables, layouts, objects) is *retired*: pushed on its CPU's stack,
+//! linked through its own metadata, and given back a grace period later, by whoever next retires
+//! or runs short.
+
+use crate::addr::Frame;
+use crate::backend::Backend;
+use crate::context::MaySleep;
+use crate::counters::{Event, PerCpu, Statistics};
+use crate::error::Error;
+use crate::format::{Format, Geometry};
+use crate::frame::alloc::Frames;
+use crate::frame::meta::{Kind, Meta};
+use crate::frame::slab::{FrameSource, Slab};
+use crate::mutation::{self, Mutation};
+use crate::platform::{MAX_CPUS, Platform};
+use crate::rcu::{Epoch, Ticket};
+use crate::registry::Registry;
+use crate::sync::{AtomicU64, Ordering};
+use core::marker::PhantomData;
+use core::mem::size_of;
+use core::ops::Range;
+
+/// Retirements on a CPU between two looks at the grace period.
+const RETIRED_BATCH: u32 = 64;
+
+/// How often an allocation that may sleep waits for memory before it fails.
+const RECLAIM_ROUNDS: u32 = 3;
+
+/// A manager of memory: made once, shared by all CPUs.
+pub struct Vm<P: Platform> {
+    platform: P,
+    managed: Range<u64>,
+    metas: *const Meta,
+    blocks: *const PerCpu,
+    cpus: usize,
+    frames: Frames<'static>,
+    slab: Slab<'static>,
+    usable: u64,
+    zero: Frame,
+    epoch: Epoch,
+    pub(crate) registry: Registry,
+    kernel_root: Frame,
+}
+
+// SAFETY: the raw pointers name memory of the platform that is only reached as `&Meta` and
+// `&PerCpu`, whose fields are atomics; everything else is Sync by itself, and the platform is Sync.
+unsafe impl<P: Platform> Sync for Vm<P> {}
+// SAFETY: as above; nothing is bound to the thread that made it.
+unsafe impl<P: Platform + Send> Send for Vm<P> {}
+
+/// Sizes, in frames, of what the manager carves out for itself.
+struct Carving {
+    metas: u64,
+    blocks: u64,
+    words: u64,
+}
+
+impl Carving {
+    fn of<F: Format>(frames: u64, cpus: usize) -> Carving {
+        let in_frames = |bytes: u64| bytes.div_ceil(F::PAGE_SIZE);
+        Carving {
+            metas: in_frames(frames * size_of::<Meta>() as u64),
+            blocks: in_frames((cpus * size_of::<PerCpu>()) as u64),
+            words: in_frames((Self::words_needed(frames, cpus) * size_of::<AtomicU64>()) as u64),
+        }
+    }
+
+    /// The words of the two allocators.
+    fn words_needed(frames: u64, cpus: usize) -> usize {
+        Frames::words_needed(frames, cpus) + Slab::words_needed(cpus)
+    }
+
+    /// With the kernel's reference root and the zero page.
+    fn total(&self) -> u64 {
+        self.metas + self.blocks + self.words + 2
+    }
+}
+
+/// The least frames that a space needs to be of any use.
+const LEAST_USABLE: u64 = 16;
+
+impl<P: Platform> Vm<P> {
+    /// A manager of the frames numbered `managed`, of which it keeps the first ones for itself.
+    ///
+    /// # Errors
+    /// [`Error::BadCpus`]; [`Error::TooSmall`] when little or nothing would be left.
+    pub fn new(platform: P, managed: Range<u64>) -> Result<Vm<P>, Error> {
+        let cpus = platform.cpus();
+        if cpus == 0 || cpus > MAX_CPUS {
+            return Err(Error::BadCpus);
+        }
+        let count = managed.end.saturating_sub(managed.start);
+        let carving = Carving::of::<P::Format>(count, cpus);
+        let least = carving.total() + LEAST_USABLE;
+        if count < least {
+            return Err(Error::TooSmall { least });
+        }
+        let page = <P::Format as Geometry>::PAGE_SIZE as usize;
+        let at = |frame: u64| platform.frame_ptr(Frame(managed.start + frame));
+        for frame in 0..carving.total() {
+            // SAFETY: the platform promises a writable page there that nothing else uses.
+            unsafe { at(frame).write_bytes(0, page) };
+        }
+        let metas = at(0) as *const Meta;
+        let blocks = at(carving.metas) as *const PerCpu;
+        let words = Carving::words_needed(count, cpus);
+        let base = at(carving.metas + carving.blocks) as *const AtomicU64;
+        // SAFETY: zeroed, aligned, contiguous memory of the platform, used for nothing else as
+        // long as the platform lives, which is as long as this manager, which owns it, lives.
+        let words: &'static [AtomicU64] = unsafe { core::slice::from_raw_parts(base, words) };
+        let (for_frames, for_slab) = words.split_at(Frames::words_needed(count, cpus));
+        let frames = Frames::new(for_frames, count, cpus).ok_or(Error::TooSmall { least })?;
+        // SAFETY: nothing else uses these words, and this manager is the only source.
+        let slab = unsafe { Slab::new(for_slab, cpus) }.ok_or(Error::TooSmall { least })?;
+        frames.free_range(carving.total(), count - carving.total());
+        let usable = frames.free_count();
+        let vm = Vm {
+            managed: managed.clone(),
+            metas,
+            blocks,
+            cpus,
+            frames,
+            slab,
+            usable,
+            zero: Frame(managed.start + carving.total() - 1),
+            epoch: Epoch::default(),
+            registry: Registry::default(),
+            kernel_root: Frame(managed.start + carving.total() - 2),
+            platform,
+        };
+        for frame in 0..carving.total() {
+            vm.meta_of(Frame(managed.start + frame)).become_kind(Kind::Own);
+        }
+        Ok(vm)
+    }
+
+    /// The platform.
+    #[inline(always)]
+    pub fn platform(&self) -> &P {
+        &self.platform
+    }
+
+    #[inline(always)]
+    pub(crate) fn backend(&self) -> &P::Backend {
+        self.platform.backend()
+    }
+
+    /// How many frames are free now.
+    pub fn free_frames(&self) -> u64 {
+        self.frames.free_count()
+    }
+
+    /// How many frames there were to use at the start.
+    pub fn total_frames(&self) -> u64 {
+        self.usable
+    }
+
+    /// How many objects of the library's slab are in use, for leak checks.
+    pub fn slab_in_use(&self) -> u64 {
+        self.slab.in_use()
+    }
+
+    /// Whether the frame is the one page of zeros that read faults map.
+    #[inline]
+    pub fn is_zero_frame(&self, frame: Frame) -> bool {
+        frame == self.zero
+    }
+
+    /// The table whose kernel slots every root has a copy of.
+    pub(crate) fn kernel_root(&self) -> Frame {
+        self.kernel_root
+    }
+
+    pub(crate) fn zero_frame(&self) -> Frame {
+        self.zero
+    }
+
+    /// The frame's metadata; none when the frame is not the manager's (a device's).
+    #[inline(always)]
+    pub(crate) fn meta(&self, frame: Frame) -> Option<&Meta> {
+        self.managed.contains(&frame.0).then(|| self.meta_of(frame))
+    }
+
+    /// The metadata of a frame known to be the manager's.
+    #[inline(always)]
+    pub(crate) fn meta_of(&self, frame: Frame) -> &Meta {
+        let index = (frame.0 - self.managed.start) as usize;
+        debug_assert!(self.managed.contains(&frame.0));
+        // SAFETY: `new` made room for one `Meta` for each managed frame, and the callers pass
+        // frames that came from the allocator or from an entry checked by `meta`.
+        unsafe { &*self.metas.add(index) }
+    }
+
+    /// How often the frame has changed hands; none when it is not the manager's.
+    pub fn generation(&self, frame: Frame) -> Option<u64> {
+        self.meta(frame).map(Meta::generation)
+    }
+
+    /// Whether the entries of the table in `frame` may be changing now: its lock is held, or it
+    /// was detached. A frame that is no table is unsettled too.
+    pub fn is_unsettled(&self, frame: Frame) -> bool {
+        self.meta(frame)
+            .is_none_or(|meta| meta.kind() != Kind::Table || crate::lock::is_unsettled(&meta.lock))
+    }
+
+    /// The words of the memory at a physical address of the library's own.
+    #[inline(always)]
+    pub(crate) fn words_at(&self, address: u64, words: usize) -> &[AtomicU64] {
+        let shift = P::Format::PAGE_SHIFT;
+        let offset = address & (<P::Format as Geometry>::PAGE_SIZE - 1);
+        // SAFETY: addresses that the library keeps name live slab objects, tables or contiguous
+        // frames of at least `words` words; they are reached as atomics alone, or through `&mut`
+        // while nobody else can reach them.
+        unsafe {
+            let base = self.platform.frame_ptr(Frame(address >> shift)).add(offset as usize);
+            core::slice::from_raw_parts(base.cast::<AtomicU64>(), words)
+        }
+    }
+
+    /// The running CPU's number, whatever the platform says, below the number of CPUs.
+    #[inline(always)]
+    pub(crate) fn cpu(&self) -> usize {
+        let cpu = self.platform.cpu();
+        if cpu < self.cpus { cpu } else { 0 }
+    }
+
+    #[inline(always)]
+    fn block(&self, cpu: usize) -> &PerCpu {
+        debug_assert!(cpu < self.cpus);
+        // SAFETY: `new` made room for `cpus` blocks, and the callers' numbers are below that.
+        unsafe { &*self.blocks.add(cpu) }
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = &PerCpu> {
+        (0..self.cpus).map(|cpu| self.block(cpu))
+    }
+
+    /// Counts an event on the running CPU.
+    #[inline]
+    pub(crate) fn count(&self, event: Event, n: u64) {
+        self.block(self.cpu()).count(event, n);
+    }
+
+    /// What has been counted so far.
+    pub fn statistics(&self) -> Statistics {
+        let sum = |event| self.blocks().map(|block| block.counted(event)).sum::<u64>();
+        let (made, freed) = (sum(Event::TableMade), sum(Event::TableFreed));
+        Statistics {
+            faults_anonymous: sum(Event::FaultAnonymous),
+            faults_zero: sum(Event::FaultZero),
+            faults_cow_copy: sum(Event::FaultCopy),
+            faults_cow_reuse: sum(Event::FaultReuse),
+            faults_shared: sum(Event::FaultShared),
+            faults_spurious: sum(Event::FaultSpurious),
+            faults_stack: sum(Event::FaultStack),
+            faults_refused: sum(Event::FaultRefused),
+            tables_made: made,
+            tables_freed: freed,
+            tables_alive: made.saturating_sub(freed),
+            shootdowns: sum(Event::Shootdown),
+            shootdown_pages: sum(Event::ShootdownPage),
+            shootdown_spaces: sum(Event::ShootdownSpace),
+        }
+    }
+}
+
+/// Memory, without sleeping.
+impl<P: Platform> Vm<P> {
+    /// A frame of that kind, if one is free. Its contents are whatever they were.
+    pub(crate) fn take_frame(&self, kind: Kind) -> Option<Frame> {
+        let frame = self.take(0)?;
+        self.meta_of(frame).become_kind(kind);
+        Some(frame)
+    }
+
+    fn take(&self, order: u32) -> Option<Frame> {
+        if mutation::allocation_fails() {
+            return None;
+        }
+        let frame = self.frames.allocate(self.cpu(), order)?;
+        Some(frame.add(self.managed.start))
+    }
+
+    /// Gives back a frame that nobody can reach.
+    pub(crate) fn give_frame(&self, frame: Frame) {
+        self.meta_of(frame).become_kind(Kind::Free);
+        self.give(frame, 0);
+    }
+
+    fn give(&self, frame: Frame, order: u32) {
+        self.frames.free(self.cpu(), Frame(frame.0 - self.managed.start), order);
+    }
+
+    /// Memory of `1 << log2` bytes (at least 32) for the library's own structures, or none.
+    pub(crate) fn take_block(&self, log2: u32) -> Option<u64> {
+        let shift = P::Format::PAGE_SHIFT;
+        if log2 < shift {
+            if mutation::allocation_fails() {
+                return None;
+            }
+            return self.slab.allocate(self, 1 << log2);
+        }
+        let frame = self.take(log2 - shift)?;
+        self.meta_of(frame).become_kind(Kind::Own);
+        Some(frame.0 << shift)
+    }
+
+    /// Gives back memory that nobody can reach.
+    pub(crate) fn give_block(&self, address: u64, log2: u32) {
+        let shift = P::Format::PAGE_SHIFT;
+        if log2 < shift {
+            // SAFETY: the caller had it from `take_block`, and nobody can reach it any more.
+            unsafe { self.slab.free(self, address) };
+        } else {
+            let frame = Frame(address >> shift);
+            self.meta_of(frame).become_kind(Kind::Free);
+            self.give(frame, log2 - shift);
+        }
+    }
+}
+
+// SAFETY: frames come from the allocator, which hands each out once; their bytes and metadata are
+// the platform's and this manager's, at fixed places, and pages are 4 KiB at least in every format.
+unsafe impl<P: Platform> FrameSource for Vm<P> {
+    const PAGE_SHIFT: u32 = P::Format::PAGE_SHIFT;
+
+    fn take(&self) -> Option<Frame> {
+        Vm::take(self, 0)
+    }
+
+    fn give(&self, frame: Frame) {
+        self.give_frame(frame);
+    }
+
+    fn meta(&self, frame: Frame) -> &Meta {
+        self.meta_of(frame)
+    }
+
+    fn ptr(&self, frame: Frame) -> *mut u8 {
+        self.platform.frame_ptr(frame)
+    }
+
+    fn cpu(&self) -> usize {
+        Vm::cpu(self)
+    }
+}
+
+/// Something retired: a table (its frame's address) or a block (its address and size).
+#[derive(Clone, Copy)]
+struct Retiree(u64);
+
+impl Retiree {
+    /// The low bits, which alignment leaves free, hold a block's size; a table has zero there.
+    const SIZE_MASK: u64 = 31;
+
+    fn log2(self) -> u32 {
+        (self.0 & Retiree::SIZE_MASK) as u32
+    }
+
+    fn address(self) -> u64 {
+        self.0 & !Retiree::SIZE_MASK
+    }
+}
+
+/// Grace periods.
+impl<P: Platform> Vm<P> {
+    /// Enters a section in which tables, layouts and objects found stay what they are. It takes
+    /// the right to sleep away for as long as it lives.
+    pub fn walk<'g>(&'g self, _: &'g mut MaySleep) -> Guard<'g, P> {
+        self.enter()
+    }
+
+    /// The same for contexts that cannot sleep anyway.
+    ///
+    /// # Safety
+    /// The caller does nothing that sleeps, and takes no lock of the library, while the guard lives.
+    pub unsafe fn walk_atomic(&self) -> Guard<'_, P> {
+        self.enter()
+    }
+
+    #[inline]
+    pub(crate) fn enter(&self) -> Guard<'_, P> {
+        let block = self.block(self.cpu());
+        Guard { vm: self, block, ticket: self.epoch.enter(&block.readers), not_send: PhantomData }
+    }
+
+    /// A table that was unlinked and flushed everywhere.
+    pub(crate) fn retire_table(&self, table: Frame) {
+        self.retire(Retiree(table.0 << P::Format::PAGE_SHIFT));
+    }
+
+    /// A block that was unlinked. Its first word becomes the retirement's: readers must not need it.
+    pub(crate) fn retire_block(&self, address: u64, log2: u32) {
+        self.retire(Retiree(address | u64::from(log2)));
+    }
+
+    fn link_of(&self, retiree: Retiree) -> &AtomicU64 {
+        if retiree.log2() == 0 {
+            let frame = Frame(retiree.address() >> P::Format::PAGE_SHIFT);
+            &self.meta_of(frame).link
+        } else {
+            &self.words_at(retiree.address(), 1)[0]
+        }
+    }
+
+    fn retire(&self, retiree: Retiree) {
+        if mutation::active(Mutation::NoGracePeriod) {
+            return self.free_retired(retiree);
+        }
+        let retired = &self.block(self.cpu()).retired;
+        let link = self.link_of(retiree);
+        let mut head = retired.incoming.load(Ordering::Relaxed);
+        loop {
+            link.store(head, Ordering::Relaxed);
+            // Release: the link, and the unlinking before it, for whoever takes the stack.
+            match retired.incoming.compare_exchange_weak(
+                head,
+                retiree.0,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => break,
+                Err(found) => head = found,
+            }
+        }
+        if retired.fresh.fetch_add(1, Ordering::Relaxed) + 1 >= RETIRED_BATCH {
+            retired.fresh.store(0, Ordering::Relaxed);
+            self.move_on(retired);
+        }
+    }
+
+    /// Frees what is due of a CPU's retired, and starts the clock for what has come since.
+    fn move_on(&self, retired: &crate::counters::Retired) {
+        if retired.busy.swap(1, Ordering::Acquire) != 0 {
+            return;
+        }
+        let _ = self.epoch.try_advance(self.blocks().map(|block| &block.readers));
+        let waiting = retired.waiting.load(Ordering::Relaxed);
+        let mut due = 0;
+        if waiting == 0 || self.epoch.is_past(retired.stamp.load(Ordering::Relaxed)) {
+            due = waiting;
+            // Acquire: pairs with the pushes.
+            let incoming = retired.incoming.swap(0, Ordering::Acquire);
+            retired.waiting.store(incoming, Ordering::Relaxed);
+            retired.stamp.store(self.epoch.stamp(), Ordering::Relaxed);
+        }
+        // Release: pairs with the Acquire of the next holder.
+        retired.busy.store(0, Ordering::Release);
+        while due != 0 {
+            let retiree = Retiree(due);
+            due = self.link_of(retiree).load(Ordering::Relaxed);
+            self.free_retired(retiree);
+        }
+    }
+
+    fn free_retired(&self, retiree: Retiree) {
+        if retiree.log2() == 0 {
+            let table = Frame(retiree.address() >> P::Format::PAGE_SHIFT);
+            self.backend().release_table(table);
+            self.count(Event::TableFreed, 1);
+            self.give_frame(table);
+        } else {
+            self.give_block(retiree.address(), retiree.log2());
+        }
+    }
+
+    /// Waits for grace periods until all that had been retired before is free again.
+    pub fn synchronize(&self, _: &mut MaySleep) {
+        // The first period ends the waiting of what waits and starts that of what came since.
+        for _ in 0..2 {
+            let stamp = self.epoch.stamp();
+            while !self.epoch.is_past(stamp) {
+                if !self.epoch.try_advance(self.blocks().map(|block| &block.readers)) {
+                    self.platform.relax();
+                }
+            }
+            for block in self.blocks() {
+                self.move_on(&block.retired);
+            }
+        }
+        self.slab.trim(self);
+    }
+
+    /// Tries `allocate` until it succeeds, waiting for retired memory in between.
+    pub(crate) fn reclaiming<T>(
+        &self,
+        ms: &mut MaySleep,
+        mut allocate: impl FnMut(&mut MaySleep) -> Option<T>,
+    ) -> Result<T, Error> {
+        for _ in 0..RECLAIM_ROUNDS {
+            if let Some(found) = allocate(ms) {
+                return Ok(found);
+            }
+            self.synchronize(ms);
+        }
+        allocate(ms).ok_or(Error::OutOfMemory)
+    }
+}
+
+/// A read-side section: tables, layouts and objects reached under it are not reused.
+pub struct Guard<'g, P: Platform> {
+    vm: &'g Vm<P>,
+    block: &'g PerCpu,
+    ticket: Ticket,
+    not_send: PhantomData<*mut ()>,
+}
+
+impl<'g, P: Platform> Guard<'g, P> {
+    /// The manager that the guard belongs to.
+    pub fn vm(&self) -> &'g Vm<P> {
+        self.vm
+    }
+}
+
+impl<P: Platform> Drop for Guard<'_, P> {
+    #[inline]
+    fn drop(&mut self) {
+        self.block.readers.exit(self.ticket);
+    }
+}

@@ -1,0 +1,149 @@
+//! A platform in a process, for tests: frames are host memory, shootdowns are counted.
+
+#![allow(dead_code)] // each test crate uses its own part
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use vmspace::format::{Format, Geometry};
+use vmspace::{Backend, Batch, CpuSet, Frame, Native, Platform, SpaceId, Vm};
+
+thread_local! {
+    static CPU: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Makes the running thread that CPU.
+pub fn be_cpu(cpu: usize) {
+    CPU.with(|c| c.set(cpu));
+}
+
+/// A shootdown that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    pub cpus: Vec<usize>,
+    pub pages: Option<Vec<u64>>,
+    pub tables: bool,
+}
+
+/// Host memory as frames from 0 on.
+pub struct Host<F, B = Native> {
+    memory: *mut u8,
+    layout: Layout,
+    cpus: usize,
+    backend: B,
+    pub sent: Mutex<Vec<Sent>>,
+    pub shootdowns: AtomicU64,
+    /// Called when a frame is zeroed.
+    pub on_zero: Option<Box<dyn Fn() + Sync + Send>>,
+    format: PhantomData<F>,
+}
+
+// SAFETY: the memory is owned, and reached as the library promises: by atomics where shared.
+unsafe impl<F, B: Sync> Sync for Host<F, B> {}
+// SAFETY: as above.
+unsafe impl<F, B: Send> Send for Host<F, B> {}
+
+impl<F: Format> Host<F> {
+    pub fn new(frames: u64, cpus: usize) -> Host<F> {
+        Host::with_backend(frames, cpus, Native)
+    }
+}
+
+impl<F: Format, B: Backend> Host<F, B> {
+    pub fn with_backend(frames: u64, cpus: usize, backend: B) -> Host<F, B> {
+        let page = F::PAGE_SIZE as usize;
+        let layout = Layout::from_size_align(frames as usize * page, page).unwrap();
+        // SAFETY: the size is not zero in any test.
+        let memory = unsafe { alloc_zeroed(layout) };
+        assert!(!memory.is_null());
+        Host {
+            memory,
+            layout,
+            cpus,
+            backend,
+            sent: Mutex::new(Vec::new()),
+            shootdowns: AtomicU64::new(0),
+            on_zero: None,
+            format: PhantomData,
+        }
+    }
+
+    pub fn frames(&self) -> u64 {
+        self.layout.size() as u64 >> F::PAGE_SHIFT
+    }
+
+    pub fn manager(self) -> Vm<Host<F, B>> {
+        let frames = self.frames();
+        Vm::new(self, 0..frames).unwrap()
+    }
+
+    pub fn take_sent(&self) -> Vec<Sent> {
+        std::mem::take(&mut self.sent.lock().unwrap())
+    }
+}
+
+impl<F, B> Drop for Host<F, B> {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout in `with_backend`.
+        unsafe { dealloc(self.memory, self.layout) }
+    }
+}
+
+// SAFETY: the memory is one block of whole pages, aligned, zeroed, owned until the drop; there are
+// no translations to drop but for those that tests model themselves.
+unsafe impl<F: Format, B: Backend> Platform for Host<F, B> {
+    type Format = F;
+    type Backend = B;
+
+    fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    fn cpus(&self) -> usize {
+        self.cpus
+    }
+
+    fn cpu(&self) -> usize {
+        CPU.with(Cell::get)
+    }
+
+    #[inline(always)]
+    fn frame_ptr(&self, frame: Frame) -> *mut u8 {
+        // SAFETY: the library asks for frames of the range given to it.
+        unsafe { self.memory.add((frame.0 as usize) << F::PAGE_SHIFT) }
+    }
+
+    fn zero(&self, frame: Frame) {
+        if let Some(hook) = &self.on_zero {
+            hook();
+        }
+        // SAFETY: nobody else can reach the frame.
+        unsafe { self.frame_ptr(frame).write_bytes(0, F::PAGE_SIZE as usize) }
+    }
+
+    fn shootdown(&self, cpus: &CpuSet, _: SpaceId, batch: &Batch<'_>) {
+        self.shootdowns.fetch_add(1, Ordering::Relaxed);
+        if cfg!(vmspace_count_lines) {
+            return;
+        }
+        self.sent.lock().unwrap().push(Sent {
+            cpus: cpus.iter().collect(),
+            pages: batch.pages.map(|pages| pages.iter().map(|shot| shot.page).collect()),
+            tables: batch.tables,
+        });
+    }
+
+    fn flush_local(&self, _: SpaceId, _: u64) {}
+
+    fn park(&self, _: &vmspace::sync::AtomicU32, _: u32) {
+        std::thread::yield_now();
+    }
+
+    fn unpark_all(&self, _: &vmspace::sync::AtomicU32) {}
+
+    fn relax(&self) {
+        std::thread::yield_now();
+    }
+}
