@@ -6,15 +6,34 @@
 //!
 //! A thread has one `MaySleep`, made where the thread begins (or where a trap from user mode
 //! enters the kernel), and hands it down. Interrupt handlers have none.
+//!
+//! ```
+//! # use vmspace::{MaySleep, Platform, Space};
+//! fn walk_then_unmap<P: Platform>(space: &Space<'_, P>, ms: &mut MaySleep) {
+//!     let guard = space.vm().walk(ms);
+//!     let _ = space.translate(&guard, 0x1_0000);
+//!     drop(guard);
+//!     let _ = space.unmap(ms, 0x1_0000, 4096);
+//! }
+//! ```
+//!
+//! The same with the guard still in use is refused:
+//!
+//! ```compile_fail,E0499
+//! # use vmspace::{MaySleep, Platform, Space};
+//! fn unmap_in_the_walk<P: Platform>(space: &Space<'_, P>, ms: &mut MaySleep) {
+//!     let guard = space.vm().walk(ms);
+//!     let _ = space.translate(&guard, 0x1_0000);
+//!     let _ = space.unmap(ms, 0x1_0000, 4096);
+//!     drop(guard);
+//! }
+//! ```
+//!
+//! All such rules stand in `tests/contexts/`, each beside a program that keeps it.
 
 use core::marker::PhantomData;
 
 /// The right to sleep. One exists for each task at most; it does not leave its thread.
-///
-/// ```compile_fail,E0277
-/// fn needs_send<T: Send>() {}
-/// needs_send::<vmspace::MaySleep>();
-/// ```
 #[derive(Debug)]
 pub struct MaySleep {
     not_send: PhantomData<*mut ()>,

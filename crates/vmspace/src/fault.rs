@@ -10,25 +10,26 @@
 //! back what was prepared and start again. Missing tables are built privately, with the final
 //! entry in the leaf, and attached in one window.
 //!
-//! A page that is copied cannot change meanwhile: the reference keeps its owners from taking it
-//! for their own, and the entry is compared again under the lock.
+//! A page that is copied cannot change meanwhile: the reference, held until the copy is installed,
+//! keeps its owners from taking it for their own, and the entry is compared again under the lock.
 
-use crate::addr::{Frame, PageRange};
+use crate::addr::Frame;
 use crate::context::MaySleep;
 use crate::counters::Event;
 use crate::error::Error;
-use crate::format::{Entry, Format, Geometry, Leaf, Rights, Soft};
+use crate::format::{Entry, Format, Geometry, Leaf, Rights};
 use crate::frame::meta::Kind;
+use crate::lock;
 use crate::mutation::Mutation;
 use crate::object;
 use crate::platform::Platform;
 use crate::region::Key;
 use crate::rmap::{self, Mapper};
 use crate::space::{Space, is_device, is_own};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence};
 use crate::tree::cursor::{self, Cursor};
 use crate::tree::gather::Gather;
-use crate::tree::locking::{self, Cover};
+use crate::tree::locking::{self, Seen};
 use crate::tree::node::{Fresh, Node};
 use crate::tree::walk;
 use crate::vm::{Guard, Vm};
@@ -108,12 +109,25 @@ impl Need {
     }
 }
 
+/// Whether an entry cannot but allow the access when it gives these rights: what may be fetched may
+/// be loaded, where the format has no bit against it.
+#[cold]
+fn is_implied<F: Format>(rights: Rights, access: Access) -> bool {
+    let leaf = Leaf { frame: Frame(0), rights, accessed: false, dirty: false };
+    match F::decode(0, F::leaf(0, leaf)) {
+        Entry::Leaf(leaf) => access.allowed_by(leaf.rights),
+        _ => false,
+    }
+}
+
 /// What the region and the entry together need for the access.
+#[inline]
 fn need<P: Platform>(vm: &Vm<P>, key: Key, page: u64, entry: Entry, access: Access) -> Need {
     if !key.is_mapped() {
         return Need::Refused(FaultError::NotMapped);
     }
-    if !access.allowed_by(key.attributes.rights()) {
+    let rights = key.attributes.rights();
+    if !access.allowed_by(rights) && !is_implied::<P::Format>(rights, access) {
         return Need::Refused(FaultError::Denied);
     }
     match entry {
@@ -150,7 +164,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
             return Err(FaultError::NotUser);
         }
         loop {
-            let (need, held) = self.look(ms, page, access);
+            let (need, held, seen) = self.look(ms, page, access);
             match need {
                 Need::Refused(FaultError::NotMapped) if self.grow_stack(ms, page)? => continue,
                 Need::Refused(error) => {
@@ -159,8 +173,17 @@ impl<'vm, P: Platform> Space<'vm, P> {
                 }
                 _ => {}
             }
-            let ready = self.ready(ms, need, held)?;
-            if self.settle(ms, page, access, need, ready)? {
+            let settled = match self.ready(ms, need, held) {
+                Ok(ready) => self.settle(ms, page, access, need, ready, &seen),
+                Err(error) => Err(error),
+            };
+            // Not before: a frame, or an object, that is reused would look the same again.
+            match need {
+                Need::Copy(from) if held => rmap::put_page(self.vm, from),
+                Need::Object(object, _) if held => object::put(self.vm, object, 1),
+                _ => {}
+            }
+            if settled? {
                 self.vm.count(need.event(), 1);
                 return Ok(());
             }
@@ -200,20 +223,42 @@ impl<'vm, P: Platform> Space<'vm, P> {
     }
 
     /// What is needed, without locks. True: a reference to the page or object named was taken.
-    fn look(&self, ms: &mut MaySleep, page: u64, access: Access) -> (Need, bool) {
+    fn look(&self, ms: &mut MaySleep, page: u64, access: Access) -> (Need, bool, Seen) {
         let guard = self.vm.walk(ms);
-        let (key, entry) = walk::page(&guard, self.root(), page);
-        let need = need(self.vm, key, page, entry, access);
-        match need {
-            Need::Copy(frame) if rmap::try_get_page(self.vm.meta_of(frame)) => (need, true),
+        let seen = walk::page(&guard, self.root(), page);
+        let entry = P::Format::decode(seen.level, seen.word);
+        let need = need(self.vm, seen.key, page, entry, access);
+        let (need, held) = match need {
+            Need::Copy(frame) if self.try_hold_source(frame, page, &seen) => (need, true),
             Need::Object(object, _) if object::try_get(&guard, object) => (need, true),
             // It is going away: look again.
             Need::Copy(_) | Need::Object(..) => (Need::Wait, false),
             _ => (need, false),
-        }
+        };
+        (need, held, seen)
     }
 
-    /// Prepares the page that the need asks for, and gives back the reference that `look` took.
+    /// A reference to a page to copy, found in the entry seen. From then on nobody takes the page
+    /// for its own, so that nobody writes it; who did so before has changed the entry, or still
+    /// holds its table's lock.
+    fn try_hold_source(&self, frame: Frame, page: u64, seen: &Seen) -> bool {
+        if !rmap::try_get_page(self.vm.meta_of(frame)) {
+            return false;
+        }
+        // Pairs with the fence in `is_own`: he sees our reference, or we see his lock.
+        fence(Ordering::SeqCst);
+        let node = Node::at(self.vm, seen.frame, seen.level);
+        let unsettled = lock::is_unsettled(&node.meta.lock);
+        // Pairs with the lock's release: its holder's entries are seen.
+        fence(Ordering::Acquire);
+        let held = !unsettled && node.load(node.index(page)) == seen.word;
+        if !held {
+            rmap::put_page(self.vm, frame);
+        }
+        held
+    }
+
+    /// Prepares the page that the need asks for; `held`: `look` took a reference.
     fn ready(
         &self,
         ms: &mut MaySleep,
@@ -237,11 +282,6 @@ impl<'vm, P: Platform> Space<'vm, P> {
                 .map(|frame| Some(Ready { frame, fresh: false })),
             _ => Ok(None),
         };
-        match need {
-            Need::Copy(from) if held => rmap::put_page(vm, from),
-            Need::Object(object, _) if held => object::put(vm, object, 1),
-            _ => {}
-        }
         prepared.map_err(|_| FaultError::OutOfMemory)
     }
 
@@ -253,19 +293,22 @@ impl<'vm, P: Platform> Space<'vm, P> {
         access: Access,
         expected: Need,
         ready: Option<Ready>,
+        seen: &Seen,
     ) -> Result<bool, FaultError> {
         let vm = self.vm;
         let settled = vm.reclaiming(ms, |ms| {
             let mut gather = Gather::default();
-            let range = PageRange::new(page, page + 1);
             let skip = Mutation::NoShootdownAtCopy;
-            let mut cursor =
-                Cursor::lock(self.root_node(), ms, &mut gather, range, Cover::Lowest, skip);
+            let root = self.root_node();
+            let (mut cursor, same) = Cursor::lock_page(root, ms, &mut gather, page, seen, skip);
             let node = cursor.top();
-            let index = node.index(page);
-            let entry = node.entry(index);
-            let key = node.piece(page).0.key;
-            let found = need(vm, key, page, entry, access);
+            let entry = node.entry(node.index(page));
+            let key = if same { seen.key } else { node.piece(page).0.key };
+            // What is needed follows from the node alone, but for whose the page is.
+            let found = match expected {
+                Need::Zero | Need::Fresh | Need::Object(..) if same => expected,
+                _ => need(vm, key, page, entry, access),
+            };
             let done = if found == expected {
                 let install = Install { cursor: &mut cursor, page, access, key, ready };
                 install.install(found, entry)
@@ -325,9 +368,10 @@ struct Install<'i, 'a, 'c, P: Platform> {
 
 impl<'a, P: Platform> Install<'_, 'a, '_, P> {
     /// None: no memory for tables or records, and nothing has changed.
+    #[inline]
     fn install(self, need: Need, entry: Entry) -> Option<bool> {
         let vm = self.cursor.vm;
-        let rights = self.key.attributes.rights();
+        let rights = self.key.attributes.rights().with_implied();
         let write = self.access == Access::Write;
         let leaf = |frame, rights| Leaf { frame, rights, accessed: true, dirty: write };
         match (need, self.ready, entry) {
@@ -367,6 +411,25 @@ impl<'a, P: Platform> Install<'_, 'a, '_, P> {
     /// Puts a leaf where there is nothing, with the tables that are missing.
     fn fill(self, leaf: Leaf) -> Option<bool> {
         let (vm, top) = (self.cursor.vm, self.cursor.top());
+        let word = P::Format::leaf(0, leaf);
+        if top.level == 0 {
+            let index = top.index(self.page);
+            if !self.record(Mapper { table: top.frame, index }) {
+                return None;
+            }
+            self.cursor.fill(top, index, word);
+        } else {
+            self.fill_chain(top, word)?;
+        }
+        if self.ready.is_some() {
+            vm.totals(self.cursor.space).resident.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(true)
+    }
+
+    /// The same below a node that is no leaf table: through new tables.
+    #[cold]
+    fn fill_chain(&self, top: Node<'a, P>, word: u64) -> Option<()> {
         let chain = Chain::make(top, self.page)?;
         let last = chain.last(top);
         let index = last.index(self.page);
@@ -374,18 +437,10 @@ impl<'a, P: Platform> Install<'_, 'a, '_, P> {
             chain.unmake();
             return None;
         }
-        let word = P::Format::leaf(0, leaf);
-        if last == top {
-            self.cursor.fill(top, index, word);
-        } else {
-            // SAFETY: the chain's tables are private until it is attached.
-            unsafe { Fresh::new(last) }.set(index, word);
-            chain.attach(top, self.page);
-        }
-        if self.ready.is_some() {
-            vm.totals(self.cursor.space).resident.fetch_add(1, Ordering::Relaxed);
-        }
-        Some(true)
+        // SAFETY: the chain's tables are private until it is attached.
+        unsafe { Fresh::new(last) }.set(index, word);
+        chain.attach(top, self.page);
+        Some(())
     }
 
     /// Records the mapper of the page prepared, if there is one. False: no memory.

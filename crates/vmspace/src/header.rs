@@ -15,7 +15,6 @@ use core::mem::size_of;
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub(crate) struct Totals {
-    pub mapped: AtomicU64,
     pub resident: AtomicU64,
 }
 
@@ -89,11 +88,11 @@ impl<P: Platform> Vm<P> {
         unsafe { &*words.as_ptr().cast::<Totals>() }
     }
 
-    /// The sum over all CPUs of one of the totals, in pages.
-    pub(crate) fn total(&self, space: SpaceId, which: impl Fn(&Totals) -> &AtomicU64) -> u64 {
+    /// The space's resident pages: the sum over all CPUs.
+    pub(crate) fn resident(&self, space: SpaceId) -> u64 {
         let cpus = 0..self.platform().cpus();
         cpus.fold(0, |sum: u64, cpu| {
-            sum.wrapping_add(which(self.totals_of(space, cpu)).load(Ordering::Relaxed))
+            sum.wrapping_add(self.totals_of(space, cpu).resident.load(Ordering::Relaxed))
         })
     }
 

@@ -70,17 +70,6 @@ pub(crate) fn new_weight<P: Platform>(vm: &Vm<P>, key: Key) -> u16 {
     WEIGHT
 }
 
-/// Two pieces of one, the weight divided.
-pub(crate) fn divide<P: Platform>(vm: &Vm<P>, piece: Piece) -> (Piece, Piece) {
-    let half = match piece.weight {
-        0 => 0,
-        1 => new_weight(vm, piece.key),
-        weight => weight / 2,
-    };
-    let rest = if piece.weight == 1 { 1 } else { piece.weight - half };
-    (Piece { weight: rest, ..piece }, Piece { weight: half, ..piece })
-}
-
 /// A temporary reference to an object found under a guard; false when it is ending.
 pub(crate) fn try_get<P: Platform>(guard: &Guard<'_, P>, object: u64) -> bool {
     let count = &words(guard.vm(), object)[COUNT];

@@ -16,14 +16,14 @@ bitflags! {
     /// page number of 45.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
     pub struct Attributes: u32 {
-        /// Something is mapped; without it the piece is a hole.
-        const MAPPED = 1;
-        /// Loads are allowed.
-        const READ = 1 << 1;
+        /// Loads are allowed. (This and the next two stand where [`Rights`] has them.)
+        const READ = 1;
         /// Stores are allowed.
-        const WRITE = 1 << 2;
+        const WRITE = 1 << 1;
         /// Instruction fetches are allowed.
-        const EXECUTE = 1 << 3;
+        const EXECUTE = 1 << 2;
+        /// Something is mapped; without it the piece is a hole.
+        const MAPPED = 1 << 3;
         /// Stores are seen by all who map the object (MAP_SHARED).
         const SHARED = 1 << 4;
         /// The mapping grows to cover faults just below it (MAP_GROWSDOWN).
@@ -39,30 +39,32 @@ bitflags! {
 const ATTRIBUTE_BITS: u32 = 19;
 
 impl Attributes {
+    /// Where attributes and rights agree.
+    const RIGHTS: Attributes = Attributes::READ.union(Attributes::WRITE).union(Attributes::EXECUTE);
+
     /// The attributes that stand for these rights.
+    #[inline]
     pub fn of(rights: Rights) -> Attributes {
-        let mut attributes = Attributes::empty();
-        attributes.set(Attributes::READ, rights.contains(Rights::READ));
-        attributes.set(Attributes::WRITE, rights.contains(Rights::WRITE));
-        attributes.set(Attributes::EXECUTE, rights.contains(Rights::EXECUTE));
-        attributes
+        Attributes::from_bits_retain(u32::from(rights.bits())) & Attributes::RIGHTS
     }
 
     /// The rights that user code has through them.
+    #[inline]
     pub fn rights(self) -> Rights {
-        let mut rights = Rights::USER;
-        rights.set(Rights::READ, self.contains(Attributes::READ));
-        rights.set(Rights::WRITE, self.contains(Attributes::WRITE));
-        rights.set(Rights::EXECUTE, self.contains(Attributes::EXECUTE));
-        rights
+        Rights::from_bits_retain((self & Attributes::RIGHTS).bits() as u8) | Rights::USER
     }
 
     /// The same attributes with other rights.
     pub fn with_rights(self, rights: Rights) -> Attributes {
-        let all = Attributes::READ | Attributes::WRITE | Attributes::EXECUTE;
-        self.difference(all) | Attributes::of(rights)
+        self.difference(Attributes::RIGHTS) | Attributes::of(rights)
     }
 }
+
+const _: () = assert!(
+    Attributes::READ.bits() == Rights::READ.bits() as u32
+        && Attributes::WRITE.bits() == Rights::WRITE.bits() as u32
+        && Attributes::EXECUTE.bits() == Rights::EXECUTE.bits() as u32
+);
 
 /// What decides whether two neighbours are one mapping: all that Linux compares when it merges.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,7 +127,7 @@ impl Piece {
         Piece {
             start: words[0] >> ATTRIBUTE_BITS,
             key: Key {
-                attributes: Attributes::from_bits_truncate(attributes),
+                attributes: Attributes::from_bits_retain(attributes),
                 object: words[1] >> 16,
                 origin: words[2],
             },

@@ -199,6 +199,11 @@ impl<P: Platform> Vm<P> {
         unsafe { &*self.metas.add(index) }
     }
 
+    /// All frames that the manager was given.
+    pub(crate) fn managed_frames(&self) -> impl Iterator<Item = Frame> + use<P> {
+        self.managed.clone().map(Frame)
+    }
+
     /// How often the frame has changed hands; none when it is not the manager's.
     pub fn generation(&self, frame: Frame) -> Option<u64> {
         self.meta(frame).map(Meta::generation)
@@ -211,17 +216,30 @@ impl<P: Platform> Vm<P> {
             .is_none_or(|meta| meta.kind() != Kind::Table || crate::lock::is_unsettled(&meta.lock))
     }
 
+    /// Where the memory at a physical address of the library's own begins.
+    #[inline(always)]
+    pub(crate) fn pointer_at(&self, address: u64) -> *const AtomicU64 {
+        let offset = address & (<P::Format as Geometry>::PAGE_SIZE - 1);
+        let frame = Frame(address >> P::Format::PAGE_SHIFT);
+        self.platform.frame_ptr(frame).cast::<u8>().wrapping_add(offset as usize).cast()
+    }
+
     /// The words of the memory at a physical address of the library's own.
     #[inline(always)]
     pub(crate) fn words_at(&self, address: u64, words: usize) -> &[AtomicU64] {
-        let shift = P::Format::PAGE_SHIFT;
-        let offset = address & (<P::Format as Geometry>::PAGE_SIZE - 1);
         // SAFETY: addresses that the library keeps name live slab objects, tables or contiguous
         // frames of at least `words` words; they are reached as atomics alone, or through `&mut`
         // while nobody else can reach them.
+        unsafe { core::slice::from_raw_parts(self.pointer_at(address), words) }
+    }
+
+    /// The entries of a table.
+    #[inline(always)]
+    pub(crate) fn table_words(&self, table: Frame, entries: usize) -> &[AtomicU64] {
+        // SAFETY: tables are whole pages of the platform, reached as atomics alone, or through
+        // `&mut` while nobody else can reach them; no level has more entries than fit.
         unsafe {
-            let base = self.platform.frame_ptr(Frame(address >> shift)).add(offset as usize);
-            core::slice::from_raw_parts(base.cast::<AtomicU64>(), words)
+            core::slice::from_raw_parts(self.platform.frame_ptr(table).cast::<AtomicU64>(), entries)
         }
     }
 
@@ -473,6 +491,7 @@ impl<P: Platform> Vm<P> {
     }
 
     /// Waits for grace periods until all that had been retired before is free again.
+    #[cold]
     pub fn synchronize(&self, _: &mut MaySleep) {
         // The first period ends the waiting of what waits and starts that of what came since.
         for _ in 0..2 {
@@ -490,18 +509,24 @@ impl<P: Platform> Vm<P> {
     }
 
     /// Tries `allocate` until it succeeds, waiting for retired memory in between.
+    #[inline]
     pub(crate) fn reclaiming<T>(
         &self,
         ms: &mut MaySleep,
         mut allocate: impl FnMut(&mut MaySleep) -> Option<T>,
     ) -> Result<T, Error> {
-        for _ in 0..RECLAIM_ROUNDS {
+        // One call alone, so that it is inlined where it matters.
+        let mut rounds = 0;
+        loop {
             if let Some(found) = allocate(ms) {
                 return Ok(found);
             }
+            if rounds == RECLAIM_ROUNDS {
+                return Err(Error::OutOfMemory);
+            }
+            rounds += 1;
             self.synchronize(ms);
         }
-        allocate(ms).ok_or(Error::OutOfMemory)
     }
 }
 

@@ -15,6 +15,7 @@ fn with_space<F: Format>(test: impl Fn(&Vm<Host<F>>, &Space<'_, Host<F>>, &mut M
     let frames = vm.free_frames();
     let space = Space::new(&vm, &mut ms).unwrap();
     test(&vm, &space, &mut ms);
+    vm.check(&mut ms).unwrap();
     space.exit(&mut ms);
     vm.synchronize(&mut ms);
     assert_eq!(vm.slab_in_use(), 0, "slab objects leaked");
@@ -35,11 +36,7 @@ fn page<F: Format>() -> u64 {
     F::PAGE_SIZE
 }
 
-fn maps_faults_forks<F: Format>(
-    vm: &Vm<Host<F>>,
-    space: &Space<'_, Host<F>>,
-    ms: &mut MaySleep,
-) {
+fn maps_faults_forks<F: Format>(vm: &Vm<Host<F>>, space: &Space<'_, Host<F>>, ms: &mut MaySleep) {
     let at = space.map(ms, Map::anonymous(16 * page::<F>(), RW)).unwrap();
     assert_eq!(space.write(ms, at + 5, b"hello"), 5);
     space.fault(ms, at + page::<F>(), Access::Read).unwrap();
@@ -51,7 +48,7 @@ fn maps_faults_forks<F: Format>(
     assert_eq!(child.read(ms, at + 5, &mut seen), 5);
     assert_eq!(&seen, b"child");
     child.exit(ms);
-    assert_eq!(space.usage().resident, 1);
+    assert_eq!(space.usage(ms).resident, 1);
     space.protect(ms, at, page::<F>(), Rights::READ).unwrap();
     assert_eq!(space.fault(ms, at, Access::Write), Err(FaultError::Denied));
     let region = space.next_region(ms, 0).unwrap();
@@ -63,7 +60,7 @@ fn maps_faults_forks<F: Format>(
     assert_eq!(space.fault(ms, at + page::<F>(), Access::Read), Err(FaultError::NotMapped));
     space.unmap(ms, at, 16 * page::<F>()).unwrap();
     assert!(space.next_region(ms, 0).is_none());
-    assert_eq!(space.usage().mapped, 0);
+    assert_eq!(space.usage(ms).mapped, 0);
     assert!(vm.statistics().faults_cow_copy >= 1);
 }
 
@@ -128,10 +125,7 @@ fn a_stack_grows_to_its_limit_and_not_into_its_guard_gap() {
         space.fault(ms, top - 40 * 4096, Access::Write).unwrap();
         let region = space.next_region(ms, 0).unwrap();
         assert_eq!(region.start, top - 40 * 4096);
-        assert_eq!(
-            space.fault(ms, top - (9 << 20), Access::Write),
-            Err(FaultError::NotMapped)
-        );
+        assert_eq!(space.fault(ms, top - (9 << 20), Access::Write), Err(FaultError::NotMapped));
         space.map(ms, Map::anonymous(4096, RW).at(top - 400 * 4096)).unwrap();
         assert!(space.fault(ms, top - 100 * 4096, Access::Write).is_ok());
         assert!(space.fault(ms, top - 300 * 4096, Access::Write).is_err());

@@ -37,6 +37,14 @@ bitflags! {
     }
 }
 
+impl Rights {
+    /// With what they bring with them in every format: storing needs loading. An entry that is to
+    /// lose WRITE keeps that.
+    pub fn with_implied(self) -> Rights {
+        if self.contains(Rights::WRITE) { self | Rights::READ } else { self }
+    }
+}
+
 /// A leaf entry, decoded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Leaf {
@@ -116,6 +124,16 @@ pub trait Format: Copy + Send + Sync + 'static {
     /// dirty when it was a write. For a table word: after a walk through it.
     fn touched(level: usize, word: u64, write: bool) -> u64;
 
+    /// The next table down, if the word names one: [`decode`](Format::decode) for who walks, and
+    /// reads only words that vmspace wrote.
+    #[inline(always)]
+    fn next_table(level: usize, word: u64) -> Option<Frame> {
+        match Self::decode(level, word) {
+            Entry::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
     /// The same leaf with other rights, accessed and dirty kept.
     fn with_rights(level: usize, word: u64, rights: Rights) -> u64 {
         match Self::decode(level, word) {
@@ -136,36 +154,62 @@ pub trait Geometry: Format {
     /// Base pages that user addresses span.
     const USER_PAGES: u64 = 1 << (Self::USER_BITS - Self::PAGE_SHIFT);
 
+    /// log2 of the base pages that one slot spans, by level; a table's slots span together what
+    /// one slot of the level above does. Two more places than any format has levels.
+    const SLOT_SHIFTS: [u32; 8] = slot_shifts(Self::INDEX_BITS);
+
+    /// Entries of a table, less one, by level.
+    const INDEX_MASKS: [usize; 8] = index_masks(Self::INDEX_BITS);
+
     /// Entries of a table at `level`.
+    #[inline(always)]
     fn entries(level: usize) -> usize {
-        1 << Self::INDEX_BITS[level]
+        Self::INDEX_MASKS[level & 7] + 1
     }
 
     /// log2 of the base pages that one slot at `level` spans.
+    #[inline(always)]
     fn slot_shift(level: usize) -> u32 {
-        let mut shift = 0;
-        let mut l = 0;
-        while l < level {
-            shift += Self::INDEX_BITS[l];
-            l += 1;
-        }
-        shift
+        Self::SLOT_SHIFTS[level & 7]
     }
 
     /// Base pages that one slot at `level` spans.
+    #[inline(always)]
     fn slot_pages(level: usize) -> u64 {
         1 << Self::slot_shift(level)
     }
 
     /// Base pages that a whole table at `level` spans.
+    #[inline(always)]
     fn table_pages(level: usize) -> u64 {
-        Self::slot_pages(level) << Self::INDEX_BITS[level]
+        1 << Self::slot_shift(level + 1)
     }
 
     /// The slot of `page` in a table at `level`.
+    #[inline(always)]
     fn index(level: usize, page: u64) -> usize {
-        (page >> Self::slot_shift(level)) as usize & (Self::entries(level) - 1)
+        (page >> Self::slot_shift(level)) as usize & Self::INDEX_MASKS[level & 7]
     }
+}
+
+const fn index_masks(index_bits: &[u32]) -> [usize; 8] {
+    let mut masks = [0; 8];
+    let mut level = 0;
+    while level < index_bits.len() {
+        masks[level] = (1 << index_bits[level]) - 1;
+        level += 1;
+    }
+    masks
+}
+
+const fn slot_shifts(index_bits: &[u32]) -> [u32; 8] {
+    let mut shifts = [0; 8];
+    let mut level = 0;
+    while level < index_bits.len() {
+        shifts[level + 1] = shifts[level] + index_bits[level];
+        level += 1;
+    }
+    shifts
 }
 
 impl<F: Format> Geometry for F {}

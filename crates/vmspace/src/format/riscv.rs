@@ -126,6 +126,12 @@ impl Format for Sv48 {
         })
     }
 
+    #[inline(always)]
+    fn next_table(level: usize, word: u64) -> Option<Frame> {
+        let table = word & (VALID | READ | WRITE | EXECUTE) == VALID && level > 0;
+        table.then_some(Frame((word & PPN) >> PPN_SHIFT))
+    }
+
     #[inline]
     fn touched(_: usize, word: u64, write: bool) -> u64 {
         // Table words have no such bits.

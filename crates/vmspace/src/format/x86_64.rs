@@ -143,6 +143,12 @@ impl Format for X86_64 {
         Entry::Leaf(Leaf { frame, rights, accessed, dirty })
     }
 
+    #[inline(always)]
+    fn next_table(level: usize, word: u64) -> Option<Frame> {
+        let table = word & (PRESENT | LARGE) == PRESENT && level > 0;
+        table.then_some(Frame((word & ADDRESS) >> 12))
+    }
+
     #[inline]
     fn touched(level: usize, word: u64, write: bool) -> u64 {
         let leaf = level == 0 || word & LARGE != 0;

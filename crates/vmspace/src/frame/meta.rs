@@ -31,9 +31,11 @@ pub enum Kind {
 pub struct Meta {
     /// Kind in the low byte, generation above.
     state: AtomicU64,
-    /// Page: references. Table: non-empty entries. Slab: objects in use.
+    /// Page: references. Zero in every frame that is no page, and nothing else: who read an old
+    /// entry may try to take a reference in any later life of its frame (R24).
     pub(crate) count: AtomicU32,
-    /// Page: pins (long-term holders among the references). Table: child tables.
+    /// Page: pins (long-term holders among the references). Table: non-empty entries, and child
+    /// tables above them. Slab: objects in use.
     pub(crate) pins: AtomicU32,
     /// The lock: a table's node lock, a page's record lock.
     pub(crate) lock: AtomicU32,

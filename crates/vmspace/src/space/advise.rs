@@ -21,7 +21,7 @@ impl<P: Platform> Space<'_, P> {
     /// over, and answered with ENOMEM in the end.
     ///
     /// # Errors
-    /// [`Error::Misaligned`]; [`Error::Invalid`] beyond the user's addresses;
+    /// [`Error::Misaligned`]; [`Error::Invalid`] when the range ends beyond all addresses;
     /// [`Error::NotMapped`].
     pub fn advise(
         &self,
@@ -30,16 +30,16 @@ impl<P: Platform> Space<'_, P> {
         length: u64,
         advice: Advice,
     ) -> Result<(), Error> {
-        let range = self.pages(address, length).map_err(|error| match error {
+        let (range, beyond) = self.pages_within(address, length).map_err(|error| match error {
             Error::BeyondUser => Error::Invalid,
             other => other,
         })?;
-        if range.is_empty() {
-            return Ok(());
+        if !range.is_empty() {
+            match advice {
+                Advice::DontNeed => self.dont_need(ms, range)?,
+            }
         }
-        match advice {
-            Advice::DontNeed => self.dont_need(ms, range),
-        }
+        if beyond { Err(Error::NotMapped) } else { Ok(()) }
     }
 
     fn dont_need(&self, ms: &mut MaySleep, range: PageRange) -> Result<(), Error> {

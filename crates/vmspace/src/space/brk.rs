@@ -7,6 +7,7 @@ use crate::format::{Format, Rights};
 use crate::platform::Platform;
 use crate::region::{Attributes, Key};
 use crate::sync::Ordering;
+use crate::tree::walk;
 
 impl<P: Platform> Space<'_, P> {
     /// Where the heap begins (in bytes, page-aligned), when a program is loaded. The heap is empty.
@@ -35,7 +36,12 @@ impl<P: Platform> Space<'_, P> {
         let page_end = |at: u64| at.checked_add((1 << shift) - 1).map(|at| at >> shift);
         let (Some(old), Some(new)) = (page_end(old), page_end(new)) else { return false };
         if new < old {
-            return self.unmap_range(ms, PageRange::new(new, old)).is_ok();
+            // Linux does not move the end over a heap that was unmapped.
+            let mapped = {
+                let guard = self.vm.walk(ms);
+                walk::next_mapping(&guard, self.root(), new, old).is_some()
+            };
+            return mapped && self.unmap_range(ms, PageRange::new(new, old)).is_ok();
         }
         let range = PageRange::new(old, new);
         if range.is_empty() {
@@ -43,7 +49,8 @@ impl<P: Platform> Space<'_, P> {
         }
         if !self.user().contains(range)
             || range.len() > self.vm.total_frames()
-            || !self.is_free(ms, range)
+            // Linux leaves a page free between the heap and what is above it.
+            || !self.is_free(ms, PageRange::new(old, new + 1))
         {
             return false;
         }

@@ -4,10 +4,10 @@ use super::Space;
 use crate::addr::{Frame, PageRange};
 use crate::context::MaySleep;
 use crate::error::Error;
-use crate::format::{Format, Geometry, Leaf, Rights};
+use crate::format::{Format, Leaf, Rights};
+use crate::format::Geometry;
 use crate::mutation::Mutation;
 use crate::platform::Platform;
-use crate::region::{Attributes, Key};
 use crate::tree::cursor::Cursor;
 use crate::tree::locking::{self, Cover};
 use crate::tree::node::Node;
@@ -28,13 +28,8 @@ impl<P: Platform> Space<'_, P> {
         first: Frame,
         rights: Rights,
     ) -> Result<(), Error> {
+        self.reserve(ms, address, length, rights)?;
         let range = self.pages(address, length)?;
-        if range.is_empty() {
-            return Err(Error::Empty);
-        }
-        let attributes = Attributes::MAPPED | Attributes::SHARED | Attributes::DEVICE;
-        let key = Key::anonymous(attributes | Attributes::of(rights));
-        self.map_range(ms, range, key, true)?;
         let leaf = Leaf { frame: first, rights: rights | Rights::USER, accessed: true, dirty: true };
         let filled = self.edit(ms, range, Cover::Lowest, Mutation::NoShootdownAtUnmap, |cursor| {
             fill(cursor, cursor.top(), range, range.start, leaf)

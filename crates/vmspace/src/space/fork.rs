@@ -19,7 +19,7 @@ use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::region::{Attributes, Key};
 use crate::rmap::{self, Mapper};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence};
 use crate::tree::cursor::Cursor;
 use crate::tree::gather::Gather;
 use crate::tree::locking::Cover;
@@ -68,8 +68,6 @@ impl<'vm, P: Platform> Space<'vm, P> {
         let copied = copy.table(self.root_node(), child.root_node());
         let totals = self.vm.totals(child.id());
         totals.resident.fetch_add(copy.resident, Ordering::Relaxed);
-        let mapped = self.vm.total(self.id(), |totals| &totals.mapped);
-        totals.mapped.fetch_add(mapped, Ordering::Relaxed);
         // Also when memory ran out: rights were taken away.
         copy.cursor.commit().release();
         copied
@@ -160,6 +158,8 @@ impl<'a, P: Platform> Copy<'a, '_, '_, P> {
 
 /// Whether a page with this metadata, mapped privately, is its mapper's alone.
 pub(crate) fn is_own(meta: &Meta) -> bool {
+    // Pairs with the fence of who takes a reference to copy the page (R24).
+    fence(Ordering::SeqCst);
     // Acquire: pairs with the release of whoever dropped the second last reference.
     meta.count.load(Ordering::Acquire) == 1 + meta.pins.load(Ordering::Relaxed)
 }

@@ -10,6 +10,7 @@ use crate::object;
 use crate::platform::Platform;
 use crate::region::{Attributes, Key};
 use crate::tree::locking::Cover;
+use crate::tree::walk;
 
 /// Who sees the stores to a mapping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,6 +96,9 @@ impl<P: Platform> Space<'_, P> {
     pub fn map(&self, ms: &mut MaySleep, map: Map) -> Result<u64, Error> {
         let length = self.checked_length(&map)?;
         let shift = P::Format::PAGE_SHIFT;
+        if map.grows_down && map.sharing == Sharing::Shared {
+            return Err(self.refuse_shared_stack(ms, &map));
+        }
         let object = match map.sharing {
             Sharing::Private => None,
             Sharing::Shared => {
@@ -125,6 +129,17 @@ impl<P: Platform> Space<'_, P> {
         }
     }
 
+    /// Why shared memory that grows down is refused: Linux looks first whether the place is taken.
+    fn refuse_shared_stack(&self, ms: &mut MaySleep, map: &Map) -> Error {
+        let Ok(range) = self.pages(map.address, map.length) else { return Error::Invalid };
+        let guard = self.vm.walk(ms);
+        let found = walk::next_mapping(&guard, self.root(), range.start, range.end);
+        match map.place {
+            Place::FixedNoReplace if found.is_some() => Error::Exists,
+            _ => Error::Invalid,
+        }
+    }
+
     /// The length in pages, once the arguments make sense.
     fn checked_length(&self, map: &Map) -> Result<u64, Error> {
         let shift = P::Format::PAGE_SHIFT;
@@ -136,6 +151,9 @@ impl<P: Platform> Space<'_, P> {
             return Err(Error::NoFreeRange);
         }
         if map.place != Place::Hint {
+            if map.address > (self.user().len() - length) << shift {
+                return Err(Error::BeyondUser);
+            }
             if map.address & ((1 << shift) - 1) != 0 {
                 return Err(Error::Misaligned);
             }
@@ -159,9 +177,13 @@ impl<P: Platform> Space<'_, P> {
         object: Option<u64>,
     ) -> Result<u64, Error> {
         let shift = P::Format::PAGE_SHIFT;
-        let hint = map.address.checked_next_multiple_of(1 << shift).unwrap_or(0);
-        let hinted = PageRange::new(hint >> shift, (hint >> shift).saturating_add(length));
-        if hint >= LEAST_ADDRESS && self.user().contains(hinted) && self.is_free(ms, hinted) {
+        // Linux rounds a hint down, and then up to the lowest address there is.
+        let hint = match map.address >> shift {
+            0 => 0,
+            page => page.max(LEAST_ADDRESS >> shift),
+        };
+        let hinted = PageRange::new(hint, hint.saturating_add(length));
+        if hint != 0 && self.user().contains(hinted) && self.is_free(ms, hinted) {
             match self.map_range(ms, hinted, self.key(map, hinted, object), false) {
                 Err(Error::Exists) => {}
                 done => return done.map(|()| hinted.start),
@@ -186,13 +208,18 @@ impl<P: Platform> Space<'_, P> {
         key: Key,
         replace: bool,
     ) -> Result<(), Error> {
-        self.edit(ms, range, Cover::Parent, Mutation::NoShootdownAtUnmap, |cursor| {
-            if !replace && cursor.first(range, true).is_some() {
-                return Some(Err(Error::Exists));
-            }
-            cursor.prepare(range, key.object != 0)?;
-            cursor.replace(range, key);
-            Some(Ok(()))
-        })?
+        let replaced =
+            self.edit(ms, range, Cover::Parent, Mutation::NoShootdownAtUnmap, |cursor| {
+                if !replace && cursor.first(range, true).is_some() {
+                    return Some(Err(Error::Exists));
+                }
+                cursor.prepare(range, Some(key))?;
+                Some(Ok(cursor.replace(range, key)))
+            })??;
+        if replaced {
+            // It may have been a stack, whose guard gap is free now.
+            self.has_freed(ms, range);
+        }
+        Ok(())
     }
 }

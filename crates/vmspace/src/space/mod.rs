@@ -17,12 +17,14 @@ mod map;
 mod place;
 mod protect;
 mod stack;
+mod transaction;
 mod unmap;
 
 pub(crate) use fork::{is_device, is_own};
 pub use advise::Advice;
 pub use list::{Region, Usage};
 pub use map::{Map, Place, Sharing};
+pub use transaction::Transaction;
 
 use crate::addr::{Frame, PageRange};
 use crate::context::MaySleep;
@@ -161,20 +163,31 @@ impl<'vm, P: Platform> Space<'vm, P> {
         })
     }
 
-    /// The pages of a range given in bytes: aligned start, length rounded up.
+    /// The pages of a range given in bytes, without those beyond the user's addresses; whether
+    /// there are such, which are a hole to whoever changes what is there.
     ///
     /// # Errors
-    /// [`Error::Misaligned`]; [`Error::BeyondUser`].
-    fn pages(&self, address: u64, length: u64) -> Result<PageRange, Error> {
+    /// [`Error::Misaligned`]; [`Error::BeyondUser`] when the range ends beyond all addresses.
+    fn pages_within(&self, address: u64, length: u64) -> Result<(PageRange, bool), Error> {
         let page = <P::Format as Geometry>::PAGE_SIZE;
         if address % page != 0 {
             return Err(Error::Misaligned);
         }
         let end = length.checked_next_multiple_of(page).and_then(|l| address.checked_add(l));
-        let shift = P::Format::PAGE_SHIFT;
-        match end.map(|end| PageRange::new(address >> shift, end >> shift)) {
-            Some(range) if self.user().contains(range) => Ok(range),
-            _ => Err(Error::BeyondUser),
+        let end = end.ok_or(Error::BeyondUser)? >> P::Format::PAGE_SHIFT;
+        let range = PageRange::new(address >> P::Format::PAGE_SHIFT, end);
+        let within = range.intersect(self.user());
+        Ok((within, within.len() != range.len()))
+    }
+
+    /// The pages of a range given in bytes: aligned start, length rounded up.
+    ///
+    /// # Errors
+    /// [`Error::Misaligned`]; [`Error::BeyondUser`].
+    fn pages(&self, address: u64, length: u64) -> Result<PageRange, Error> {
+        match self.pages_within(address, length)? {
+            (range, false) => Ok(range),
+            (_, true) => Err(Error::BeyondUser),
         }
     }
 }

@@ -23,8 +23,8 @@ use crate::tree::walk;
 const GAP_BYTES: u64 = 128 << 20;
 /// Without a hint addresses stay below 2^47, whatever the format could map.
 const CEILING_BYTES: u64 = 1 << 47;
-/// Linux's stack_guard_gap, in bytes of 4 KiB pages.
-const STACK_GUARD_BYTES: u64 = 256 << 12;
+/// Linux's stack_guard_gap, in pages of whatever size.
+pub(super) const STACK_GUARD: u64 = 256;
 
 pub(super) fn init<P: Platform>(place: &header::Place) {
     let shift = P::Format::PAGE_SHIFT;
@@ -33,11 +33,6 @@ pub(super) fn init<P: Platform>(place: &header::Place) {
     place.base.store(base, Ordering::Relaxed);
     place.hint.store(base, Ordering::Relaxed);
     place.hole.store(0, Ordering::Relaxed);
-}
-
-/// The guard gap in pages.
-pub(crate) fn stack_guard<F: Format>() -> u64 {
-    (STACK_GUARD_BYTES >> F::PAGE_SHIFT).max(1)
 }
 
 impl<P: Platform> Space<'_, P> {
@@ -53,7 +48,7 @@ impl<P: Platform> Space<'_, P> {
     /// Whether `range` is free, and the guard gap of a stack above it too.
     pub(super) fn is_free(&self, ms: &mut MaySleep, range: PageRange) -> bool {
         let guard = self.vm.walk(ms);
-        let end = range.end.saturating_add(stack_guard::<P::Format>()).min(P::Format::USER_PAGES);
+        let end = range.end.saturating_add(STACK_GUARD).min(P::Format::USER_PAGES);
         match walk::next_mapping(&guard, self.root(), range.start, end) {
             None => true,
             Some(run) => {
@@ -111,7 +106,7 @@ impl<P: Platform> Space<'_, P> {
                 hole = hole.max(end.saturating_sub(run.range.end));
                 end = page;
                 if run.key.attributes.contains(Attributes::GROWS_DOWN) {
-                    end = end.saturating_sub(stack_guard::<P::Format>());
+                    end = end.saturating_sub(STACK_GUARD);
                 }
             } else if end.saturating_sub(page.max(least)) >= length {
                 return Some((end - length, hole));
@@ -121,7 +116,7 @@ impl<P: Platform> Space<'_, P> {
     }
 
     fn gap_above(&self, guard: &crate::vm::Guard<'_, P>, from: u64) -> u64 {
-        let gap = stack_guard::<P::Format>();
+        let gap = STACK_GUARD;
         let end = from.saturating_add(gap).min(P::Format::USER_PAGES);
         match walk::next_mapping(guard, self.root(), from, end) {
             Some(run) if run.key.attributes.contains(Attributes::GROWS_DOWN) => {

@@ -14,7 +14,8 @@ impl<P: Platform> Space<'_, P> {
     /// range is not mapped, all before the hole is changed and the answer is ENOMEM.
     ///
     /// # Errors
-    /// [`Error::Misaligned`]; [`Error::BeyondUser`]; [`Error::NotMapped`]; [`Error::OutOfMemory`].
+    /// [`Error::Misaligned`]; [`Error::BeyondUser`] when the range ends beyond all addresses;
+    /// [`Error::NotMapped`]; [`Error::OutOfMemory`].
     pub fn protect(
         &self,
         ms: &mut MaySleep,
@@ -22,18 +23,18 @@ impl<P: Platform> Space<'_, P> {
         length: u64,
         rights: Rights,
     ) -> Result<(), Error> {
-        let range = self.pages(address, length)?;
+        let (range, beyond) = self.pages_within(address, length)?;
         if range.is_empty() {
-            return Ok(());
+            return if beyond { Err(Error::NotMapped) } else { Ok(()) };
         }
         self.edit(ms, range, Cover::Lowest, Mutation::NoShootdownAtProtect, |cursor| {
             let hole = cursor.first(range, false);
             let mapped = PageRange::new(range.start, hole.unwrap_or(range.end));
             if !mapped.is_empty() {
-                cursor.prepare(mapped, false)?;
+                cursor.prepare(mapped, None)?;
                 cursor.protect(mapped, rights);
             }
-            Some(if hole.is_some() { Err(Error::NotMapped) } else { Ok(()) })
+            Some(if beyond || hole.is_some() { Err(Error::NotMapped) } else { Ok(()) })
         })?
     }
 }

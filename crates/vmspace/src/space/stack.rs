@@ -1,15 +1,17 @@
 //! Stacks that grow: a fault just below a mapping that grows down extends it.
 
 use super::Space;
-use super::place::stack_guard;
+use super::map::LEAST_ADDRESS;
+use super::place::STACK_GUARD;
 use crate::addr::PageRange;
 use crate::context::MaySleep;
 use crate::error::Error;
-use crate::format::{Format, Geometry};
+use crate::format::{Format, Geometry, Rights};
 use crate::mutation::Mutation;
 use crate::platform::Platform;
-use crate::region::Attributes;
+use crate::region::{Attributes, Key};
 use crate::sync::Ordering;
+use crate::tree::cursor::Cursor;
 use crate::tree::locking::Cover;
 use crate::tree::walk;
 
@@ -18,7 +20,11 @@ impl<P: Platform> Space<'_, P> {
     /// may not grow that far: its limit, or the guard gap to the mapping below.
     pub(crate) fn extend_stack(&self, ms: &mut MaySleep, page: u64) -> Result<bool, Error> {
         let limit = self.header().stack_limit.load(Ordering::Relaxed);
-        let end = page.saturating_add(limit).min(P::Format::USER_PAGES);
+        if page < LEAST_ADDRESS >> P::Format::PAGE_SHIFT {
+            return Ok(false);
+        }
+        // One page more than the limit: a stack beyond it is seen to be.
+        let end = page.saturating_add(limit).saturating_add(1).min(P::Format::USER_PAGES);
         let stack = {
             let guard = self.vm.walk(ms);
             walk::next_mapping(&guard, self.root(), page, end)
@@ -30,17 +36,39 @@ impl<P: Platform> Space<'_, P> {
             return Ok(grows && stack.range.start <= page);
         }
         let growth = PageRange::new(page, stack.range.start);
-        let guard = page.saturating_sub(stack_guard::<P::Format>());
+        let guard = page.saturating_sub(STACK_GUARD);
         // The page above belongs to the range verified: the stack must still begin there.
         let verified = PageRange::new(guard, growth.end + 1);
         self.edit(ms, verified, Cover::Lowest, Mutation::NoShootdownAtUnmap, |cursor| {
-            let free = cursor.first(PageRange::new(guard, growth.end), true).is_none();
+            let below = last_mapping(cursor, PageRange::new(guard, page));
+            let free = cursor.first(growth, true).is_none() && !below.is_some_and(keeps_away);
             if !free || cursor.piece(growth.end).0 != stack.key {
                 return Some(false);
             }
-            cursor.prepare(growth, stack.key.object != 0)?;
+            cursor.prepare(growth, Some(stack.key))?;
             cursor.replace(growth, stack.key);
             Some(true)
         })
     }
+}
+
+/// What the last mapped page of `range` is, if one is mapped.
+fn last_mapping<P: Platform>(cursor: &Cursor<'_, '_, P>, range: PageRange) -> Option<Key> {
+    let (mut page, mut last) = (range.start, None);
+    while page < range.end {
+        let (key, end) = cursor.piece(page);
+        if key.is_mapped() {
+            last = Some(key);
+        }
+        page = end;
+    }
+    last
+}
+
+/// Whether a stack keeps its guard gap to a mapping below it: not to another stack, and not to
+/// one that nobody can access, which is a guard itself.
+fn keeps_away(below: Key) -> bool {
+    let access = Rights::READ | Rights::WRITE | Rights::EXECUTE;
+    let accessible = below.attributes.rights().intersects(access);
+    accessible && !below.attributes.contains(Attributes::GROWS_DOWN)
 }

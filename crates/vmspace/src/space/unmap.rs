@@ -29,12 +29,8 @@ impl<P: Platform> Space<'_, P> {
     pub(super) fn unmap_range(&self, ms: &mut MaySleep, range: PageRange) -> Result<(), Error> {
         let unmapped =
             self.edit(ms, range, Cover::Parent, Mutation::NoShootdownAtUnmap, |cursor| {
-                if cursor.first(range, true).is_none() {
-                    return Some(false);
-                }
-                cursor.prepare(range, false)?;
-                cursor.replace(range, Key::HOLE);
-                Some(true)
+                cursor.prepare(range, Some(Key::HOLE))?;
+                Some(cursor.replace(range, Key::HOLE))
             })?;
         if unmapped {
             self.has_freed(ms, range);

@@ -14,7 +14,7 @@
 //! detached whole by `unmap` and keep their number of pieces under `protect`.
 
 use super::gather::Gather;
-use super::locking::{self, Cover, Held};
+use super::locking::{self, Cover, Held, Seen};
 use super::node::{Fresh, Node};
 use super::release::Released;
 use crate::addr::{Frame, PageRange};
@@ -58,11 +58,34 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         cover: Cover,
         skip: Mutation,
     ) -> Self {
+        Cursor::of(locking::lock(root, ms, range, cover), range, gather, skip)
+    }
+
+    /// Locks the lowest node over `page`; and whether it, and the page's entry, are still what was
+    /// seen of them without locks.
+    #[inline]
+    pub fn lock_page(
+        root: Node<'a, P>,
+        ms: &'c mut MaySleep,
+        gather: &'c mut Gather,
+        page: u64,
+        seen: &Seen,
+        skip: Mutation,
+    ) -> (Self, bool) {
+        let range = PageRange::new(page, page + 1);
+        match locking::lock_seen(root.vm, ms, page, seen) {
+            Some(held) => (Cursor::of(held, range, gather, skip), true),
+            None => (Cursor::lock(root, ms, gather, range, Cover::Lowest, skip), false),
+        }
+    }
+
+    #[inline]
+    fn of(held: Held<'a, P>, range: PageRange, gather: &'c mut Gather, skip: Mutation) -> Self {
         Cursor {
-            vm: root.vm,
-            space: root.space(),
+            vm: held.top.vm,
+            space: held.top.space(),
             range,
-            held: locking::lock(root, ms, range, cover),
+            held,
             gather,
             dropped: Dropped::new(),
             skip,
@@ -75,15 +98,17 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         self.held.top
     }
 
-    /// Makes room for an edit of `range` (to a piece with an object or without). Changes no
+    /// Makes room for an edit of `range`: to one key, or (`None`) to other rights. Changes no
     /// content. None: no memory.
-    pub fn prepare(&mut self, range: PageRange, object: bool) -> Option<()> {
-        self.held.top.grow(range, object)?;
+    pub fn prepare(&mut self, range: PageRange, key: Option<Key>) -> Option<()> {
+        self.held.top.grow(range, key)?;
+        if self.held.top.level == 0 {
+            return Some(());
+        }
         for bound in [range.start, range.end] {
             let mut node = self.held.top;
-            while node.range().start < bound && bound < node.range().end {
-                node.grow(range, object)?;
-                let Some(child) = self.child_for_bound(node, bound)? else { break };
+            while let Some(child) = self.child_for_bound(node, bound)? {
+                child.grow(range, key)?;
                 node = child;
             }
         }
@@ -92,10 +117,10 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
 
     /// The child whose inside `bound` lies in, made when its slot is crowded.
     fn child_for_bound(&mut self, node: Node<'a, P>, bound: u64) -> Option<Option<Node<'a, P>>> {
-        if node.level == 0 || node.slot_range(node.index(bound)).start == bound {
+        let index = node.index(bound);
+        if node.level == 0 || node.range().end <= bound || node.slot_range(index).start == bound {
             return Some(None);
         }
-        let index = node.index(bound);
         let child = match node.entry(index) {
             Entry::Table(_) => return Some(node.child(index)),
             Entry::Leaf(leaf) => self.split(node, index, leaf)?,
@@ -139,6 +164,9 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
             node = child;
         }
         let (piece, end) = node.piece(page);
+        if node.level == 0 {
+            return (piece.key, end);
+        }
         let slots = node.index(page)..node.slots(PageRange::new(page, end)).end;
         let child = node.children(slots).next();
         (piece.key, child.map_or(end, |(_, child)| child.range().start))
@@ -157,53 +185,43 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         None
     }
 
-    /// How many pages of `range` are mapped.
-    fn mapped_pages(&self, range: PageRange) -> u64 {
-        let (mut page, mut mapped) = (range.start, 0);
-        while page < range.end {
-            let (key, end) = self.piece(page);
-            if key.is_mapped() {
-                mapped += end.min(range.end) - page;
-            }
-            page = end;
+    /// Runs `edit` with all nodes' sequences odd. That of a node which it detaches stays odd: a
+    /// reader who still reaches it starts again from the root.
+    fn window(&mut self, edit: impl FnOnce(&mut Self)) {
+        self.held.nodes().for_each(|node| node.open());
+        edit(self);
+        self.held.nodes().filter(|node| !lock::is_stale(&node.meta.lock)).for_each(|n| n.shut());
+    }
+
+    /// Takes everything out of `range` and makes it `key` (a hole, for unmap). `prepare` has been
+    /// called for `range`. Whether anything was mapped there.
+    pub fn replace(&mut self, range: PageRange, key: Key) -> bool {
+        let mut mapped = false;
+        self.window(|cursor| mapped = cursor.replace_layouts(cursor.held.top, range, key));
+        if mapped {
+            self.clear(range);
         }
         mapped
     }
 
-    /// Runs `edit` with all nodes' sequences odd.
-    fn window(&mut self, edit: impl FnOnce(&mut Self)) {
-        self.held.nodes().for_each(|node| node.open());
-        edit(self);
-        self.held.nodes().for_each(|node| node.shut());
-    }
-
-    /// Takes everything out of `range` and makes it `key` (a hole, for unmap). `prepare` has been
-    /// called for `range`.
-    pub fn replace(&mut self, range: PageRange, key: Key) {
-        let before = self.mapped_pages(range);
-        let after = if key.is_mapped() { range.len() } else { 0 };
-        self.window(|cursor| cursor.replace_layouts(cursor.held.top, range, key));
-        self.clear(range);
-        if before != after {
-            let totals = self.vm.totals(self.space);
-            totals.mapped.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
-        }
-    }
-
-    fn replace_layouts(&mut self, node: Node<'a, P>, range: PageRange, key: Key) {
-        for (index, child) in node.children(node.slots(range)) {
-            if range.contains(child.range()) {
-                node.detach(index);
-                self.detached(child);
-            } else {
-                self.replace_layouts(child, range, key);
+    fn replace_layouts(&mut self, node: Node<'a, P>, range: PageRange, key: Key) -> bool {
+        let mut mapped = false;
+        if node.child_count() != 0 {
+            for (index, child) in node.children(node.slots(range)) {
+                if range.contains(child.range()) {
+                    node.detach(index);
+                    self.detached(child);
+                    mapped = true;
+                } else {
+                    mapped |= self.replace_layouts(child, range, key);
+                }
             }
         }
         let part = range.intersect(node.range());
         // A piece in slots that all have children would keep its object for nothing.
         let key = if key.object != 0 && !node.has_bare_slot(part) { Key::HOLE } else { key };
         let weight = object::new_weight(self.vm, key);
-        node.replace(range, Piece { start: part.start, key, weight }, &mut self.dropped);
+        node.replace(range, Piece { start: part.start, key, weight }, &mut self.dropped) | mapped
     }
 
     /// Marks an unlinked table and all below it, and gathers what they map.
@@ -249,7 +267,7 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
     }
 
     /// Empties one slot and gathers what it named; the caller counts it lost.
-    fn take_entry(&mut self, node: Node<'a, P>, index: usize) {
+    pub fn take_entry(&mut self, node: Node<'a, P>, index: usize) {
         let word = self.vm.backend().swap(node.slot(index), 0);
         let Entry::Leaf(leaf) = P::Format::decode(node.level, word) else { return };
         self.gather.shoot(node.slot_range(index).start, leaf.frame);
@@ -286,6 +304,7 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
     }
 
     fn protect_entries(&mut self, node: Node<'a, P>, range: PageRange, rights: Rights) {
+        let rights = rights.with_implied();
         let slots = node.slots(range);
         let mut next = slots.start;
         while let Some(index) = node.next_occupied(next, slots.end) {
@@ -351,6 +370,7 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
     }
 
     /// Shoots down what is owed, with the locks held.
+    #[inline]
     pub fn flush(&mut self) {
         self.gather.flush(self.vm, self.space, self.skip);
     }

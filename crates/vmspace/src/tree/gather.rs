@@ -57,10 +57,14 @@ impl Gather {
     }
 
     /// Sends the shootdown, if anything is owed, and waits for all acknowledgements.
+    #[inline]
     pub fn flush<P: Platform>(&mut self, vm: &Vm<P>, space: SpaceId, skip: Mutation) {
-        if self.shots.is_empty() && !self.whole && !self.tables {
-            return;
+        if !self.shots.is_empty() || self.whole || self.tables {
+            self.send(vm, space, skip);
         }
+    }
+
+    fn send<P: Platform>(&mut self, vm: &Vm<P>, space: SpaceId, skip: Mutation) {
         let pages = (!self.whole).then_some(&self.shots[..]);
         let cpus = vm.header(space).active.snapshot();
         if !cpus.is_empty() && !mutation::active(skip) {
@@ -76,6 +80,7 @@ impl Gather {
     }
 
     /// Drops the references to the pages gathered. Their translations are gone everywhere.
+    #[inline]
     pub fn drop_pages<P: Platform>(&mut self, vm: &Vm<P>) {
         for frame in self.pages.drain(..) {
             rmap::put_page(vm, frame);

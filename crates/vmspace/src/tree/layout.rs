@@ -13,6 +13,7 @@
 
 use super::node::Node;
 use crate::addr::PageRange;
+use crate::format::Rights;
 use crate::object;
 use crate::platform::Platform;
 use crate::region::{Attributes, Key, PIECE_WORDS, Piece};
@@ -65,6 +66,9 @@ impl Store<'_> {
 
     /// Moves the pieces from `from` on to `to`.
     fn shift(&mut self, from: usize, to: usize) {
+        if from == to {
+            return;
+        }
         let words = |index: usize| HEADER_WORDS + index * PIECE_WORDS;
         let (src, dst, n) = (words(from), words(to), words(self.len) - words(from));
         let copy = |i: usize| {
@@ -89,24 +93,56 @@ impl Store<'_> {
     }
 }
 
+/// The pieces that a range replaces.
+struct Splice {
+    /// The piece that the range begins in.
+    first: usize,
+    /// The first piece that begins in the range.
+    low: usize,
+    /// One past the last piece that the range meets.
+    high: usize,
+    /// Where that one ends.
+    end: u64,
+}
+
+impl Splice {
+    #[inline]
+    fn find(store: &Store<'_>, part: PageRange, node_end: u64) -> Splice {
+        let first = store.find(part.start);
+        let low = first + usize::from(store.start(first) < part.start);
+        let mut high = first + 1;
+        if high < store.len && store.start(high) < part.end {
+            high = store.find(part.end - 1) + 1;
+        }
+        let end = if high < store.len { store.start(high) } else { node_end };
+        Splice { first, low, high, end }
+    }
+}
+
 fn inline(key: Key) -> u64 {
     u64::from(key.attributes.bits()) << 1 | 1
 }
 
 fn inline_key(word: u64) -> Key {
-    Key::anonymous(Attributes::from_bits_truncate((word >> 1) as u32))
+    Key::anonymous(Attributes::from_bits_retain((word >> 1) as u32))
 }
 
 impl<'a, P: Platform> Node<'a, P> {
     fn store(&self, word: u64) -> Store<'a> {
-        let header = self.vm.words_at(word, HEADER_WORDS)[1].load(Ordering::Relaxed);
+        let base = self.vm.pointer_at(word);
+        // SAFETY: the block at this address is as long as its header says, for as long as the lock
+        // or guard that it was found under lasts; it is reached as atomics alone.
+        let (header, words) = unsafe {
+            let header = (*base.add(1)).load(Ordering::Relaxed);
+            (header, core::slice::from_raw_parts(base, (1 << (header >> 32)) / size_of::<u64>()))
+        };
         let log2 = (header >> 32) as u32;
-        let words = self.vm.words_at(word, (1 << log2) / size_of::<u64>());
         Store { address: word, log2, len: (header as u32 as usize).min(capacity(log2)), words }
     }
 
     /// The piece that `page` lies in, and where it ends. A reader without locks must see the
     /// node's sequence hold before it believes the answer.
+    #[inline]
     pub fn piece(&self, page: u64) -> (Piece, u64) {
         let range = self.range();
         let word = self.meta.word.load(Ordering::Acquire);
@@ -125,17 +161,31 @@ impl<'a, P: Platform> Node<'a, P> {
         if word & 1 != 0 { 1 } else { self.store(word).len }
     }
 
-    /// Makes room for an edit of `range` (to a piece with an object or without). Changes no
-    /// content. The lock is held. None: no memory.
-    pub fn grow(&self, range: PageRange, object: bool) -> Option<()> {
+    /// Makes room for an edit of `range`: to one piece with this key, or (`None`) to other rights.
+    /// Changes no content. The lock is held. None: no memory.
+    #[inline]
+    pub fn grow(&self, range: PageRange, key: Option<Key>) -> Option<()> {
         let word = self.meta.word.load(Ordering::Relaxed);
-        if word & 1 != 0 {
-            if object || !range.contains(self.range()) {
-                self.copy_store(self, LEAST_LOG2)?;
-            }
+        if word & 1 == 0 {
+            let store = self.store(word);
+            if store.len + 2 <= capacity(store.log2) { Some(()) } else { self.widen(store, range, key) }
+        } else if key == Some(inline_key(word)) {
+            Some(())
+        } else if key.is_some_and(|key| key.object != 0) || !range.contains(self.range()) {
+            self.copy_store(self, LEAST_LOG2).map(|_| ())
+        } else {
+            Some(())
+        }
+    }
+
+    /// `grow` for a store that may be too small.
+    #[cold]
+    fn widen(&self, old: Store<'a>, range: PageRange, key: Option<Key>) -> Option<()> {
+        let splice = Splice::find(&old, range.intersect(self.range()), self.range().end);
+        let only = splice.low == splice.high;
+        if only && key == Some(old.get(splice.first).key) {
             return Some(());
         }
-        let old = self.store(word);
         let is_new = |bound: &u64| {
             let inside = self.range().start < *bound && *bound < self.range().end;
             inside && old.start(old.find(*bound)) != *bound
@@ -245,95 +295,86 @@ impl<'a, P: Platform> Node<'a, P> {
         self.slots(range).any(|index| self.child(index).is_none())
     }
 
-    /// Makes every page of `range` what `key` says (an object's pieces carry `weight`, used once).
-    /// `grow` was called under this lock; the sequence is odd.
-    pub fn replace(&self, range: PageRange, piece: Piece, dropped: &mut object::Dropped) {
-        let part = range.intersect(self.range());
+    /// Makes every page of `range` what `piece` says; a piece with an object carries a share for
+    /// this node. `grow` was called under this lock; the sequence is odd. Whether anything was
+    /// mapped there before (slots with children not looked at).
+    pub fn replace(&self, range: PageRange, piece: Piece, dropped: &mut object::Dropped) -> bool {
+        let whole = self.range();
+        let part = range.intersect(whole);
         let word = self.meta.word.load(Ordering::Relaxed);
-        if part == self.range() && word & 1 != 0 && piece.key.object == 0 {
+        if word & 1 != 0 {
+            // Without a store, `grow` saw that none is needed.
             self.meta.word.store(inline(piece.key), Ordering::Relaxed);
-            return;
-        }
-        if word & 1 != 0 && inline_key(word) == piece.key {
-            return;
+            return inline_key(word).is_mapped();
         }
         let mut store = self.store(word);
-        let first = self.cut(&mut store, part.start);
-        let after = self.cut(&mut store, part.end);
-        for index in first..after {
-            dropped.put(self.vm, store.get(index));
-        }
-        store.set(first, Piece { start: part.start, ..piece });
-        if after > first + 1 {
-            store.shift(after, first + 1);
-        }
-        self.join(&mut store, first, first + 1, dropped);
-    }
-
-    /// Gives every mapped page of `range` the rights of `attributes`. As `replace` otherwise.
-    pub fn change_rights(
-        &self,
-        range: PageRange,
-        rights: crate::format::Rights,
-        dropped: &mut object::Dropped,
-    ) {
-        let part = range.intersect(self.range());
-        let changed = |key: Key| match key.is_mapped() {
-            true => Key { attributes: key.attributes.with_rights(rights), ..key },
-            false => key,
-        };
-        let word = self.meta.word.load(Ordering::Relaxed);
-        if word & 1 != 0 && (part == self.range() || changed(inline_key(word)) == inline_key(word)) {
-            self.meta.word.store(inline(changed(inline_key(word))), Ordering::Relaxed);
-            return;
-        }
-        let mut store = self.store(word);
-        let first = self.cut(&mut store, part.start);
-        let after = self.cut(&mut store, part.end);
-        for index in first..after {
-            let piece = store.get(index);
-            store.set(index, Piece { key: changed(piece.key), ..piece });
-        }
-        self.join(&mut store, first, after, dropped);
-    }
-
-    /// Makes `page` a bound; the index of the piece that starts there.
-    fn cut(&self, store: &mut Store<'a>, page: u64) -> usize {
-        if page >= self.range().end {
-            return store.len;
-        }
-        let index = store.find(page);
-        let piece = store.get(index);
-        if piece.start == page {
-            return index;
-        }
-        let (left, right) = object::divide(self.vm, piece);
-        store.shift(index, index + 1);
-        store.set(index, left);
-        store.set(index + 1, Piece { start: page, ..right });
-        index + 1
-    }
-
-    /// Joins equal neighbours among the pieces from `first - 1` to `after`.
-    fn join(
-        &self,
-        store: &mut Store<'a>,
-        first: usize,
-        after: usize,
-        dropped: &mut object::Dropped,
-    ) {
-        let mut index = after.min(store.len - 1);
-        while index >= first.max(1) {
-            let (left, right) = (store.get(index - 1), store.get(index));
-            if left.key == right.key {
-                store.set(index - 1, dropped.unite(self.vm, left, right));
-                if index + 1 < store.len {
-                    store.shift(index + 1, index);
-                } else {
-                    store.set_len(index);
-                }
+        let mut splice = Splice::find(&store, part, whole.end);
+        let mut new = Piece { start: part.start, ..piece };
+        let mut mapped = false;
+        if splice.low > splice.first {
+            let first = store.get(splice.first);
+            mapped = first.key.is_mapped();
+            if splice.high == splice.low && first.key == new.key {
+                dropped.put(self.vm, new);
+                return mapped;
             }
-            index -= 1;
+        }
+        // What the first piece keeps on the left stays where it is; what the last keeps on the
+        // right is a piece of its own now, with a share of its own: taken before any is given up,
+        // since that may be the object's last.
+        let mut right = (splice.end > part.end).then(|| {
+            let last = store.get(splice.high - 1);
+            let weight = object::new_weight(self.vm, last.key);
+            Piece { start: part.end, weight, ..last }
+        });
+        for index in splice.low..splice.high {
+            let gone = store.get(index);
+            mapped |= gone.key.is_mapped();
+            dropped.put(self.vm, gone);
+        }
+        if right.is_none() && splice.high < store.len {
+            let next = store.get(splice.high);
+            if next.key == new.key {
+                new = dropped.unite(self.vm, new, next);
+                splice.high += 1;
+            }
+        }
+        if let Some(remainder) = right
+            && remainder.key == new.key
+        {
+            new = dropped.unite(self.vm, new, remainder);
+            right = None;
+        }
+        if let Some(before) = splice.low.checked_sub(1).map(|index| store.get(index))
+            && before.key == new.key
+        {
+            splice.low -= 1;
+            new = dropped.unite(self.vm, before, new);
+        }
+        let after = splice.low + 1 + usize::from(right.is_some());
+        store.shift(splice.high, after);
+        store.set(splice.low, new);
+        if let Some(right) = right {
+            store.set(splice.low + 1, right);
+        }
+        mapped
+    }
+
+    /// Gives every mapped page of `range` other rights. As `replace` otherwise.
+    pub fn change_rights(&self, range: PageRange, rights: Rights, dropped: &mut object::Dropped) {
+        let part = range.intersect(self.range());
+        let mut page = part.start;
+        while page < part.end {
+            let (piece, end) = self.piece(page);
+            let next = end.min(part.end);
+            let attributes = piece.key.attributes.with_rights(rights);
+            if piece.key.is_mapped() && attributes != piece.key.attributes {
+                let key = Key { attributes, ..piece.key };
+                let weight = object::new_weight(self.vm, key);
+                let changed = Piece { start: page, key, weight };
+                self.replace(PageRange::new(page, next), changed, dropped);
+            }
+            page = next;
         }
     }
 

@@ -6,27 +6,33 @@
 //! holders wait for each other.
 //!
 //! Protocol. Descend without locks, under a guard, to the lowest node that covers the range; try
-//! its lock; descend again: if the same node is found, and it is not stale, it is attached and
-//! lowest, and what it names is settled. If somebody holds it, leave the guard, wait, start again.
+//! its lock. A node acquired and not stale is attached: it was reached under the same guard, so
+//! it has not been reused, and detaching marks it stale under its lock; and tables do not move.
+//! If it has got a child meanwhile that covers the range, start again. If somebody holds it, leave the guard, wait, start again.
 //! Descendants are enumerated after their parent is locked. The nodes held are linked through
 //! their metadata: no memory, no limit.
 //!
 //! Who found the covering node's lock taken, and works inside one of its slots, pushes that slot's
 //! layout down into a table of its own and goes on there: contention deepens the tree where it is.
 
-use super::node::Node;
-use crate::addr::PageRange;
+use super::node::{Node, Snapshot};
+use crate::addr::{Frame, PageRange};
 use crate::context::MaySleep;
+use crate::format::{Format, Geometry};
+use crate::frame::meta::Meta;
 use crate::lock::{self, Attempt};
 use crate::object::Dropped;
 use crate::platform::Platform;
+use crate::region::Key;
 use crate::sync::Ordering;
+use crate::vm::Vm;
 
 /// The nodes that a range touches, locked.
 pub(crate) struct Held<'a, P: Platform> {
     /// The node that covers the range.
     pub top: Node<'a, P>,
-    last: Node<'a, P>,
+    /// The last node's metadata: where the next one is linked.
+    last: &'a Meta,
 }
 
 /// How a range is to be covered.
@@ -39,17 +45,16 @@ pub(crate) enum Cover {
     Parent,
 }
 
-fn covering<'a, P: Platform>(root: Node<'a, P>, range: PageRange, cover: Cover) -> Node<'a, P> {
-    let mut node = root;
-    while node.level > 0 {
-        let slots = node.slots(range);
-        let Some(child) = node.child(slots.start).filter(|_| slots.len() == 1) else { break };
-        if cover == Cover::Parent && range.contains(child.range()) {
-            break;
-        }
-        node = child;
-    }
-    node
+/// The level below which no node can cover `range` as asked for.
+fn least_level<F: Format>(range: PageRange, cover: Cover) -> usize {
+    let differ = range.start ^ (range.end - 1);
+    // Within one table at a level: start and last page differ in that table's bits alone. More
+    // than the range: the table has pages besides.
+    let reach = match cover {
+        Cover::Lowest => differ,
+        Cover::Parent => differ | range.len(),
+    };
+    (0..F::ROOT_LEVEL).find(|level| reach >> F::slot_shift(level + 1) == 0).unwrap_or(F::ROOT_LEVEL)
 }
 
 /// Locks all that `range`, not empty and below the root, touches.
@@ -60,12 +65,15 @@ pub(crate) fn lock<'a, P: Platform>(
     cover: Cover,
 ) -> Held<'a, P> {
     let platform = root.vm.platform();
+    let least = least_level::<P::Format>(range, cover);
     let mut contended = false;
     let mut top = loop {
         let guard = root.vm.enter();
-        let node = covering(root, range, cover);
+        let node = root.descend(range.start, least);
         match lock::try_acquire(&node.meta.lock) {
-            Attempt::Acquired if covering(root, range, cover) == node => break node,
+            // Found live by the acquisition, under the guard that it was reached under: attached.
+            // A child that has come since may cover the range: then it is the lowest.
+            Attempt::Acquired if node.descend(range.start, least) == node => break node,
             Attempt::Acquired => lock::release(platform, &node.meta.lock),
             Attempt::Stale => {}
             Attempt::Held => {
@@ -76,23 +84,56 @@ pub(crate) fn lock<'a, P: Platform>(
         }
     };
     if contended {
-        top = deepen(top, range, cover);
+        top = deepen(top, range, least);
     }
-    let mut held = Held { top, last: top };
+    let mut held = Held { top, last: top.meta };
     top.meta.link.store(0, Ordering::Relaxed);
-    held.take_descendants(top, range);
+    if top.meta.pins.load(Ordering::Relaxed) != 0 {
+        held.take_descendants(top, range);
+    }
     held
+}
+
+/// What a reader without locks saw of the lowest node over a page.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen {
+    pub key: Key,
+    pub frame: Frame,
+    pub level: usize,
+    pub generation: u64,
+    pub snapshot: Snapshot,
+    pub word: u64,
+}
+
+/// Locks the node that was seen, if it and the page's entry are still what they were.
+#[inline]
+pub(crate) fn lock_seen<'a, P: Platform>(
+    vm: &'a Vm<P>,
+    _: &mut MaySleep,
+    page: u64,
+    seen: &Seen,
+) -> Option<Held<'a, P>> {
+    // Under the guard a table that has its generation still cannot be reused.
+    let _guard = vm.enter();
+    let node = Node::at(vm, seen.frame, seen.level);
+    if node.meta.generation() != seen.generation
+        || lock::try_acquire(&node.meta.lock) != Attempt::Acquired
+    {
+        return None;
+    }
+    if !seen.snapshot.holds(node.meta) || node.load(node.index(page)) != seen.word {
+        lock::release(vm.platform(), &node.meta.lock);
+        return None;
+    }
+    node.meta.link.store(0, Ordering::Relaxed);
+    Some(Held { top: node, last: node.meta })
 }
 
 /// Moves a contended range that lies inside one slot of `top` into a child of its own, if there is
 /// memory for one.
-fn deepen<'a, P: Platform>(top: Node<'a, P>, range: PageRange, cover: Cover) -> Node<'a, P> {
-    if top.level == 0 {
-        return top;
-    }
+fn deepen<'a, P: Platform>(top: Node<'a, P>, range: PageRange, least: usize) -> Node<'a, P> {
     let slots = top.slots(range);
-    let whole = cover == Cover::Parent && range.contains(top.slot_range(slots.start));
-    if slots.len() != 1 || whole || top.load(slots.start) != 0 {
+    if top.level <= least || top.load(slots.start) != 0 {
         return top;
     }
     let Some(child) = push_down(top, slots.start) else { return top };
@@ -134,7 +175,7 @@ pub(crate) fn attach<'a, P: Platform>(node: Node<'a, P>, index: usize, child: No
 
 impl<'a, P: Platform> Held<'a, P> {
     fn take_descendants(&mut self, node: Node<'a, P>, range: PageRange) {
-        if node.level == 0 {
+        if node.child_count() == 0 {
             return;
         }
         for (_, child) in node.children(node.slots(range)) {
@@ -147,8 +188,8 @@ impl<'a, P: Platform> Held<'a, P> {
     pub fn take(&mut self, child: Node<'a, P>) {
         lock::acquire_attached(child.vm.platform(), &child.meta.lock);
         child.meta.link.store(0, Ordering::Relaxed);
-        self.last.meta.link.store(child.frame.0 + 1, Ordering::Relaxed);
-        self.last = child;
+        self.last.link.store(child.frame.0 + 1, Ordering::Relaxed);
+        self.last = child.meta;
     }
 
 
@@ -158,7 +199,7 @@ impl<'a, P: Platform> Held<'a, P> {
         core::iter::from_fn(move || {
             let node = next?;
             let link = node.meta.link.load(Ordering::Relaxed);
-            next = (link != 0).then(|| Node::of(node.vm, crate::addr::Frame(link - 1)));
+            next = (link != 0).then(|| Node::of(node.vm, Frame(link - 1)));
             Some(node)
         })
     }

@@ -5,7 +5,7 @@
 //! between two steps of the node's sequence, so that a reader without locks who saw two equal even
 //! values saw one state.
 //!
-//! In the metadata: `lock`; `seq`; `count`, the non-empty entries; `pins`, the child tables among
+//! In the metadata: `lock`; `seq`; `pins`, the non-empty entries, and the child tables among
 //! them; `word`, the layout; `owner`, the space; `base`, level and first page; `occupied`, a bit
 //! for each sixty-fourth of the table that may hold a non-empty entry (never clear where one
 //! stands, perhaps set where none does), so that searches skip what is empty.
@@ -46,12 +46,29 @@ impl<P: Platform> PartialEq for Node<'_, P> {
 /// Bits of `Meta::base` that hold the level.
 const LEVEL_BITS: u32 = 4;
 
+/// One child table in `Meta::pins`; below it are the entries, at most 2^13.
+const CHILD: u32 = 1 << 16;
+
 impl<'a, P: Platform> Node<'a, P> {
     /// The node of a table known to be at `level`.
     #[inline(always)]
     pub fn at(vm: &'a Vm<P>, frame: Frame, level: usize) -> Self {
-        let words = vm.words_at(frame.0 << P::Format::PAGE_SHIFT, P::Format::entries(level));
+        let words = vm.table_words(frame, P::Format::entries(level));
         Node { vm, frame, level, meta: vm.meta_of(frame), words }
+    }
+
+    /// The lowest node at or above level `least` on the way from this one to `page`.
+    #[inline(always)]
+    pub fn descend(self, page: u64, least: usize) -> Self {
+        let (mut frame, mut level, mut words) = (self.frame, self.level, self.words);
+        while level > least {
+            // Acquire: what the entry names was filled before it was put there.
+            let word = words[P::Format::index(level, page)].load(Ordering::Acquire);
+            let Some(table) = P::Format::next_table(level, word) else { break };
+            (frame, level) = (table, level - 1);
+            words = self.vm.table_words(frame, P::Format::entries(level));
+        }
+        Node { vm: self.vm, frame, level, meta: self.vm.meta_of(frame), words }
     }
 
     /// The node of a table frame, its level read from the metadata.
@@ -74,9 +91,11 @@ impl<'a, P: Platform> Node<'a, P> {
             vm.platform().frame_ptr(frame).write_bytes(0, bytes);
         }
         let meta = vm.meta_of(frame);
-        meta.count.store(0, Ordering::Relaxed);
         meta.pins.store(0, Ordering::Relaxed);
         meta.lock.store(0, Ordering::Relaxed);
+        // Even, and a value that no reader of an earlier life can have seen.
+        let seq = meta.seq.load(Ordering::Relaxed);
+        meta.seq.store((seq | 1).wrapping_add(1), Ordering::Relaxed);
         meta.word.store(super::layout::HOLE, Ordering::Relaxed);
         meta.owner.store(space.0, Ordering::Relaxed);
         meta.base.store(start << LEVEL_BITS | level as u64, Ordering::Relaxed);
@@ -99,12 +118,14 @@ impl<'a, P: Platform> Node<'a, P> {
     }
 
     /// The pages that the table spans.
+    #[inline(always)]
     pub fn range(&self) -> PageRange {
         let start = self.meta.base.load(Ordering::Relaxed) >> LEVEL_BITS;
         PageRange::new(start, start + P::Format::table_pages(self.level))
     }
 
     /// The pages that slot `index` spans.
+    #[inline(always)]
     pub fn slot_range(&self, index: usize) -> PageRange {
         let pages = P::Format::slot_pages(self.level);
         let start = self.range().start + index as u64 * pages;
@@ -112,6 +133,7 @@ impl<'a, P: Platform> Node<'a, P> {
     }
 
     /// The slots that hold a part of `range`, which the table's span must meet.
+    #[inline]
     pub fn slots(&self, range: PageRange) -> core::ops::Range<usize> {
         let part = range.intersect(self.range());
         let first = P::Format::index(self.level, part.start);
@@ -139,13 +161,8 @@ impl<'a, P: Platform> Node<'a, P> {
     /// The child table in slot `index`, if there is one.
     #[inline(always)]
     pub fn child(&self, index: usize) -> Option<Node<'a, P>> {
-        if self.level == 0 {
-            return None;
-        }
-        match self.entry(index) {
-            Entry::Table(frame) => Some(Node::at(self.vm, frame, self.level - 1)),
-            _ => None,
-        }
+        let table = P::Format::next_table(self.level, self.load(index))?;
+        Some(Node::at(self.vm, table, self.level - 1))
     }
 
     /// The slot as the backend wants it.
@@ -157,14 +174,13 @@ impl<'a, P: Platform> Node<'a, P> {
     /// log2 of the slots that one bit of `occupied` stands for.
     #[inline(always)]
     fn group_shift(&self) -> u32 {
-        P::Format::INDEX_BITS[self.level].saturating_sub(6)
+        P::Format::entries(self.level).trailing_zeros().saturating_sub(6)
     }
 
     /// Counts an entry that has become non-empty. The lock is held, or the table is private.
     #[inline]
     pub fn gained(&self, index: usize) {
-        let count = self.meta.count.load(Ordering::Relaxed);
-        self.meta.count.store(count + 1, Ordering::Relaxed);
+        self.meta.pins.store(self.meta.pins.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         let bit = 1 << (index >> self.group_shift());
         let occupied = self.meta.occupied.load(Ordering::Relaxed);
         if occupied & bit == 0 {
@@ -175,8 +191,8 @@ impl<'a, P: Platform> Node<'a, P> {
     /// Counts `n` entries that have become empty. The lock is held.
     #[inline]
     pub fn lost(&self, n: u32) {
-        let left = self.meta.count.load(Ordering::Relaxed).saturating_sub(n);
-        self.meta.count.store(left, Ordering::Relaxed);
+        let left = self.meta.pins.load(Ordering::Relaxed) - n;
+        self.meta.pins.store(left, Ordering::Relaxed);
         if left == 0 {
             self.meta.occupied.store(0, Ordering::Relaxed);
         }
@@ -184,7 +200,19 @@ impl<'a, P: Platform> Node<'a, P> {
 
     /// How many entries are non-empty.
     pub fn count(&self) -> u32 {
-        self.meta.count.load(Ordering::Relaxed)
+        self.meta.pins.load(Ordering::Relaxed) & (CHILD - 1)
+    }
+
+    /// How many of them are child tables.
+    #[inline]
+    pub fn child_count(&self) -> u32 {
+        self.meta.pins.load(Ordering::Relaxed) / CHILD
+    }
+
+    /// Counts an entry that has become (`n` = 1) or been (`n` = -1) a child table.
+    fn count_child(&self, n: i32) {
+        let pins = self.meta.pins.load(Ordering::Relaxed);
+        self.meta.pins.store(pins.wrapping_add_signed(n * CHILD as i32), Ordering::Relaxed);
     }
 
     /// The first slot at or after `from`, before `to`, that may be non-empty.
@@ -213,7 +241,7 @@ impl<'a, P: Platform> Node<'a, P> {
         self,
         slots: core::ops::Range<usize>,
     ) -> impl Iterator<Item = (usize, Node<'a, P>)> {
-        let mut next = if self.meta.pins.load(Ordering::Relaxed) == 0 { slots.end } else { slots.start };
+        let mut next = if self.child_count() == 0 { slots.end } else { slots.start };
         core::iter::from_fn(move || {
             while let Some(index) = self.next_occupied(next, slots.end) {
                 next = index + 1;
@@ -248,14 +276,14 @@ impl<'a, P: Platform> Node<'a, P> {
         let word = P::Format::table(self.level, child.frame);
         self.vm.backend().swap(self.slot(index), word);
         self.gained(index);
-        self.meta.pins.store(self.meta.pins.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.count_child(1);
     }
 
     /// Unlinks the child in slot `index`. Both locks are held and the sequence is odd.
     pub fn detach(&self, index: usize) {
         self.vm.backend().swap(self.slot(index), 0);
+        self.count_child(-1);
         self.lost(1);
-        self.meta.pins.store(self.meta.pins.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
     }
 }
 
@@ -312,7 +340,6 @@ impl<'a, P: Platform> Fresh<'a, P> {
     /// Fills an empty slot with a child table.
     pub fn set_child(&mut self, index: usize, child: Node<'a, P>) {
         self.set(index, P::Format::table(self.node.level, child.frame));
-        let children = &self.node.meta.pins;
-        children.store(children.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.node.count_child(1);
     }
 }

@@ -44,8 +44,18 @@ impl<'a, 'g, P: Platform> Released<'a, 'g, P> {
     }
 
     /// Gives everything back. The caller holds no lock.
+    #[inline]
     pub fn release(mut self) {
         self.gather.drop_pages(self.vm);
+        if self.tables != 0 {
+            self.release_tables();
+        }
+        if !self.dropped.is_empty() {
+            self.dropped.release(self.vm);
+        }
+    }
+
+    fn release_tables(&mut self) {
         while self.tables != 0 {
             let node = Node::of(self.vm, Frame(self.tables - 1));
             self.tables = node.meta.link.load(Ordering::Relaxed);
@@ -53,7 +63,6 @@ impl<'a, 'g, P: Platform> Released<'a, 'g, P> {
             node.drop_layout(&mut self.dropped);
             self.vm.retire_table(node.frame);
         }
-        self.dropped.release(self.vm);
     }
 
     /// Drops the pages that a detached table maps. Its words stay: readers may still see them.

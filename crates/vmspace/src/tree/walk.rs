@@ -9,6 +9,7 @@
 //! several nodes is read twice: when both passes met the same nodes in the same states, all those
 //! states held together between the passes.
 
+use super::locking::Seen;
 use super::node::{Node, Snapshot};
 use crate::addr::{Frame, PageRange};
 use crate::format::{Entry, Format, Geometry, Rights};
@@ -34,25 +35,16 @@ pub struct Translation {
 /// What `page` translates to, if its entry is a leaf.
 #[inline]
 pub(crate) fn translate<P: Platform>(root: Node<'_, P>, page: u64) -> Option<Translation> {
-    let mut node = root;
-    loop {
-        match node.entry(node.index(page)) {
-            Entry::Table(frame) => {
-                node = Node::at(node.vm, frame, node.level.checked_sub(1)?);
-            }
-            Entry::Leaf(leaf) => {
-                let within = page & (P::Format::slot_pages(node.level) - 1);
-                return Some(Translation {
-                    frame: leaf.frame.add(within),
-                    rights: leaf.rights,
-                    accessed: leaf.accessed,
-                    dirty: leaf.dirty,
-                    level: node.level,
-                });
-            }
-            Entry::Empty | Entry::Soft(_) => return None,
-        }
-    }
+    let node = root.descend(page, 0);
+    let Entry::Leaf(leaf) = node.entry(node.index(page)) else { return None };
+    let within = page & (P::Format::slot_pages(node.level) - 1);
+    Some(Translation {
+        frame: leaf.frame.add(within),
+        rights: leaf.rights,
+        accessed: leaf.accessed,
+        dirty: leaf.dirty,
+        level: node.level,
+    })
 }
 
 /// A run of pages with one key.
@@ -65,25 +57,25 @@ pub(crate) struct Run {
 /// A reading of the lowest node that covers `page`: the run around it, within the node's slots
 /// without children. None: the node was being changed.
 fn read<'g, P: Platform>(root: Node<'g, P>, page: u64) -> Option<(Run, Node<'g, P>, Snapshot)> {
-    let mut node = root;
-    loop {
-        let snapshot = Snapshot::take(node.meta)?;
-        let child = node.child(node.index(page));
-        if let Some(child) = child {
-            if !snapshot.holds(node.meta) {
-                return None;
-            }
-            node = child;
-            continue;
-        }
-        let (piece, end) = node.piece(page);
-        let whole = PageRange::new(piece.start, end).intersect(node.range());
-        if whole.start > page || whole.end <= page {
-            return None;
-        }
-        let range = within_bare_slots(node, whole, page);
-        return snapshot.holds(node.meta).then_some((Run { range, key: piece.key }, node, snapshot));
+    let (node, snapshot, _) = lowest(root, page)?;
+    let (piece, end) = node.piece(page);
+    let whole = PageRange::new(piece.start, end).intersect(node.range());
+    if whole.start > page || whole.end <= page {
+        return None;
     }
+    let range = within_bare_slots(node, whole, page);
+    snapshot.holds(node.meta).then_some((Run { range, key: piece.key }, node, snapshot))
+}
+
+/// The lowest node that covers `page`, the beginning of a reading of it, and its entry. Each step
+/// down reads one word. None: the node was being changed, or has been detached.
+#[inline]
+fn lowest<P: Platform>(root: Node<'_, P>, page: u64) -> Option<(Node<'_, P>, Snapshot, u64)> {
+    let node = root.descend(page, 0);
+    let snapshot = Snapshot::take(node.meta)?;
+    let word = node.load(node.index(page));
+    // A child may have come since the step that ended here.
+    P::Format::next_table(node.level, word).is_none().then_some((node, snapshot, word))
 }
 
 /// The part of `whole` around `page` that meets no slot with a child.
@@ -97,35 +89,21 @@ fn within_bare_slots<P: Platform>(node: Node<'_, P>, whole: PageRange, page: u64
     )
 }
 
-/// What `page` is, and what its entry is, at one instant.
-pub(crate) fn page<P: Platform>(guard: &Guard<'_, P>, root: Frame, page: u64) -> (Key, Entry) {
+/// What `page` is, and its entry, at one instant.
+#[inline]
+pub(crate) fn page<P: Platform>(guard: &Guard<'_, P>, root: Frame, page: u64) -> Seen {
     let vm = guard.vm();
     let root = Node::at(vm, root, P::Format::ROOT_LEVEL);
     loop {
-        if let Some(found) = read_page(root, page) {
-            return found;
+        if let Some((node, snapshot, word)) = lowest(root, page) {
+            let (piece, _) = node.piece(page);
+            let generation = node.meta.generation();
+            if snapshot.holds(node.meta) {
+                let (key, frame, level) = (piece.key, node.frame, node.level);
+                return Seen { key, frame, level, generation, snapshot, word };
+            }
         }
         vm.platform().relax();
-    }
-}
-
-fn read_page<P: Platform>(root: Node<'_, P>, page: u64) -> Option<(Key, Entry)> {
-    let mut node = root;
-    loop {
-        let snapshot = Snapshot::take(node.meta)?;
-        let entry = node.entry(node.index(page));
-        match entry {
-            Entry::Table(frame) if node.level > 0 => {
-                if !snapshot.holds(node.meta) {
-                    return None;
-                }
-                node = Node::at(node.vm, frame, node.level - 1);
-            }
-            _ => {
-                let (piece, _) = node.piece(page);
-                return snapshot.holds(node.meta).then_some((piece.key, entry));
-            }
-        }
     }
 }
 

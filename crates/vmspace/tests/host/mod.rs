@@ -35,6 +35,8 @@ pub struct Host<F, B = Native> {
     backend: B,
     pub sent: Mutex<Vec<Sent>>,
     pub shootdowns: AtomicU64,
+    /// Whether frames are zeroed at all (measurements leave it out).
+    pub zeroing: bool,
     /// Called when a frame is zeroed.
     pub on_zero: Option<Box<dyn Fn() + Sync + Send>>,
     format: PhantomData<F>,
@@ -65,6 +67,7 @@ impl<F: Format, B: Backend> Host<F, B> {
             backend,
             sent: Mutex::new(Vec::new()),
             shootdowns: AtomicU64::new(0),
+            zeroing: true,
             on_zero: None,
             format: PhantomData,
         }
@@ -119,13 +122,16 @@ unsafe impl<F: Format, B: Backend> Platform for Host<F, B> {
         if let Some(hook) = &self.on_zero {
             hook();
         }
+        if !self.zeroing {
+            return;
+        }
         // SAFETY: nobody else can reach the frame.
         unsafe { self.frame_ptr(frame).write_bytes(0, F::PAGE_SIZE as usize) }
     }
 
     fn shootdown(&self, cpus: &CpuSet, _: SpaceId, batch: &Batch<'_>) {
         self.shootdowns.fetch_add(1, Ordering::Relaxed);
-        if cfg!(vmspace_count_lines) {
+        if cfg!(vmspace_count_lines) || !self.zeroing {
             return;
         }
         self.sent.lock().unwrap().push(Sent {

@@ -209,9 +209,11 @@ impl<S: Clone + Eq + Hash> Model<S> {
     fn never_run(&self, into: &[Vec<Edge>]) -> Vec<String> {
         let mut ran: Vec<_> = self.threads.iter().map(|t| vec![false; t.steps.len()]).collect();
         into.iter().flatten().for_each(|edge| ran[edge.thread][edge.step] = true);
-        let all = self.threads.iter().enumerate().flat_map(|(t, thread)| {
-            (0..thread.steps.len()).map(move |step| (t, step))
-        });
+        let all = self
+            .threads
+            .iter()
+            .enumerate()
+            .flat_map(|(t, thread)| (0..thread.steps.len()).map(move |step| (t, step)));
         all.filter(|&(t, step)| !ran[t][step]).map(|(t, step)| self.label(t, step)).collect()
     }
 
@@ -266,10 +268,15 @@ impl Report {
         self.counterexample.get_or_insert_with(counterexample);
     }
 
+    /// Prints the report under the name of the test, which is its thread's.
+    fn print(&self) {
+        println!("{}: {self}", std::thread::current().name().unwrap_or_default());
+    }
+
     /// Asserts that the rule holds in every interleaving and that every step was exercised.
     #[track_caller]
     pub fn must_pass(&self) {
-        println!("{self}");
+        self.print();
         assert!(self.counterexample.is_none(), "the rule does not hold: {self}");
         assert!(self.never_run.is_empty(), "steps that never run: {:?}", self.never_run);
     }
@@ -277,7 +284,7 @@ impl Report {
     /// Asserts that a schedule breaks the rule, and that the shortest ends in `what`.
     #[track_caller]
     pub fn must_fail(&self, what: &str) {
-        println!("{self}");
+        self.print();
         let found = self.counterexample.as_ref().map(|c| c.what.as_str());
         assert_eq!(found, Some(what), "the weaker rule must fail in this way: {self}");
     }
@@ -356,9 +363,9 @@ mod tests {
     #[test]
     fn waiting_for_ever_is_a_deadlock_unless_it_is_the_machine_that_waits() {
         Model::new(()).thread("T0").step("wait", |()| Step::Block).explore().must_fail("deadlock");
-        let machine = Model::new(false).background("machine").step("serve", |asked| {
-            if std::mem::take(asked) { Step::Next } else { Step::Block }
-        });
+        let machine = Model::new(false)
+            .background("machine")
+            .step("serve", |asked| if std::mem::take(asked) { Step::Next } else { Step::Block });
         machine.thread("T0").step("ask", |asked| *asked = true).explore().must_pass();
     }
 

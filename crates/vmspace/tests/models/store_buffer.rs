@@ -62,3 +62,27 @@ where
         .background("CPU 1's buffer")
         .step("drains a store", move |s| memory(s).drain(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Memory, with_buffers};
+    use crate::explorer::{Model, Report, ensure};
+
+    /// CPU 0 stores to word 0; then one of the two loads it.
+    fn load_after_store(reader: usize) -> Report {
+        let model = Model::new((Memory::new([0, 0]), None))
+            .thread("CPU 0")
+            .step("store", |(memory, _)| memory.store(0, 0, 1))
+            .step("load by the reader", move |(memory, read)| *read = Some(memory.load(reader, 0)))
+            .thread("CPU 1")
+            .step("store elsewhere", |(memory, _)| memory.store(1, 1, 1))
+            .finally(|(_, read)| ensure(*read == Some(1), "an old value is read"));
+        with_buffers(model, |(memory, _)| memory).explore()
+    }
+
+    #[test]
+    fn a_cpu_sees_its_own_store_at_once_and_the_other_one_later() {
+        load_after_store(0).must_pass();
+        load_after_store(1).must_fail("an old value is read");
+    }
+}

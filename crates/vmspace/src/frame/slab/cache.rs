@@ -4,7 +4,7 @@
 //! count is the number of its objects that are on no free list (those on the deferred stack are
 //! still counted).
 //!
-//! Protocol: the lock guards the list, the frames' metadata (`count`, `word`: free list, `link` and
+//! Protocol: the lock guards the list, the frames' metadata (`pins`, `word`: free list, `link` and
 //! `base`: neighbours on the list) and the links of free objects. `owner` is set before the first
 //! object leaves, and stays. The deferred stack is pushed by compare-exchange and only ever
 //! taken whole, by a swap, so no address on it can be mistaken for an earlier life of the same.
@@ -56,10 +56,18 @@ pub(super) struct Cache<'a, S> {
     pub(super) index: usize,
 }
 
-impl<S: FrameSource> Cache<'_, S> {
+impl<S> Clone for Cache<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Cache<'_, S> {}
+
+impl<'a, S: FrameSource> Cache<'a, S> {
     /// The lock, if it is free.
     #[inline]
-    pub(super) fn try_lock(&self) -> Option<Locked<'_, S>> {
+    pub(super) fn try_lock(self) -> Option<Locked<'a, S>> {
         // Acquire: pairs with the Release in `Locked::drop`.
         let held = self.line[LOCK].swap(1, Ordering::Acquire);
         // Lazily: a guard that is made and dropped would release the holder's lock.
@@ -68,7 +76,7 @@ impl<S: FrameSource> Cache<'_, S> {
 
     /// Allocates from the deferred stack, or from a frame that nobody else knows.
     #[cold]
-    pub(super) fn allocate_unlocked(&self) -> Option<u64> {
+    pub(super) fn allocate_unlocked(self) -> Option<u64> {
         // Acquire: pairs with the Release in `defer`, for the links.
         let mut first = self.line[DEFERRED].swap(END, Ordering::Acquire);
         if first == END {
@@ -77,7 +85,7 @@ impl<S: FrameSource> Cache<'_, S> {
             // As if all were in use: the frame goes on the list when one of them is taken in.
             let meta = self.source.meta(frame);
             meta.word.store(END, Ordering::Relaxed);
-            meta.count.store((1 << S::PAGE_SHIFT) / self.size() as u32, Ordering::Relaxed);
+            meta.pins.store((1 << S::PAGE_SHIFT) / self.size() as u32, Ordering::Relaxed);
         }
         let rest = self.link(first);
         if rest != END {
@@ -89,7 +97,7 @@ impl<S: FrameSource> Cache<'_, S> {
 
     /// Frees by deferring.
     #[cold]
-    pub(super) fn free_unlocked(&self, object: u64) {
+    pub(super) fn free_unlocked(self, object: u64) {
         self.set_link(object, END);
         self.defer(object);
         self.line[UNLOCKED_USE].fetch_sub(1, Ordering::Relaxed);
@@ -156,7 +164,7 @@ impl<S: FrameSource> Cache<'_, S> {
 
 /// A cache whose lock this thread holds.
 pub(super) struct Locked<'a, S: FrameSource> {
-    cache: &'a Cache<'a, S>,
+    cache: Cache<'a, S>,
 }
 
 impl<S: FrameSource> Drop for Locked<'_, S> {
@@ -179,7 +187,7 @@ impl<S: FrameSource> Locked<'_, S> {
         let object = meta.word.load(Ordering::Relaxed);
         let next = self.cache.link(object);
         meta.word.store(next, Ordering::Relaxed);
-        meta.count.store(meta.count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        meta.pins.store(meta.pins.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         if next == END {
             self.unlink(head);
         }
@@ -194,20 +202,19 @@ impl<S: FrameSource> Locked<'_, S> {
         self.set(LOCKED_USE, self.get(LOCKED_USE).wrapping_sub(1));
     }
 
-    /// Finds room: deferred objects, else a frame from the source. Whether there is some.
+    /// Allocates after having found room: deferred objects, else a frame from the source.
     #[cold]
-    pub(super) fn refill(&self) -> bool {
+    pub(super) fn refill(self) -> Option<u64> {
         self.take_in_deferred();
-        if self.get(HEAD) == END
-            && let Some(frame) = self.cache.source.take()
-        {
+        if self.get(HEAD) == END {
+            let frame = self.cache.source.take()?;
             let first = self.cache.carve(frame);
             let meta = self.meta(frame.0);
             meta.word.store(first, Ordering::Relaxed);
-            meta.count.store(0, Ordering::Relaxed);
+            meta.pins.store(0, Ordering::Relaxed);
             self.push(frame.0);
         }
-        self.get(HEAD) != END
+        self.allocate()
     }
 
     /// Puts deferred objects back into their frames.
@@ -228,7 +235,7 @@ impl<S: FrameSource> Locked<'_, S> {
         while frame != END {
             let meta = self.meta(frame);
             let next = meta.link.load(Ordering::Relaxed);
-            if meta.count.load(Ordering::Relaxed) == 0 {
+            if meta.pins.load(Ordering::Relaxed) == 0 {
                 self.give(frame);
                 given += 1;
             }
@@ -246,8 +253,8 @@ impl<S: FrameSource> Locked<'_, S> {
         let first = meta.word.load(Ordering::Relaxed);
         self.cache.set_link(object, first);
         meta.word.store(object, Ordering::Relaxed);
-        let count = meta.count.load(Ordering::Relaxed) - 1;
-        meta.count.store(count, Ordering::Relaxed);
+        let count = meta.pins.load(Ordering::Relaxed) - 1;
+        meta.pins.store(count, Ordering::Relaxed);
         if first == END {
             self.push(frame);
         } else if count == 0 {
@@ -258,14 +265,14 @@ impl<S: FrameSource> Locked<'_, S> {
         }
     }
 
-    #[cold]
+    #[inline]
     fn give(&self, frame: u64) {
         self.unlink(frame);
         self.cache.source.give(Frame(frame));
     }
 
     /// Puts a frame at the head of the list.
-    #[cold]
+    #[inline]
     fn push(&self, frame: u64) {
         let head = self.get(HEAD);
         self.meta(frame).link.store(head, Ordering::Relaxed);
@@ -277,7 +284,7 @@ impl<S: FrameSource> Locked<'_, S> {
     }
 
     /// Takes a frame off the list.
-    #[cold]
+    #[inline]
     fn unlink(&self, frame: u64) {
         let next = self.meta(frame).link.load(Ordering::Relaxed);
         let previous = self.meta(frame).base.load(Ordering::Relaxed);

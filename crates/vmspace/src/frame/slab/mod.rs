@@ -82,15 +82,11 @@ impl<'m> Slab<'m> {
     pub fn allocate<S: FrameSource>(&self, source: &S, bytes: usize) -> Option<u64> {
         let class = class_of(bytes)?;
         let cache = self.cache(source, source.cpu() * CLASSES + class);
-        let Some(locked) = cache.try_lock() else {
-            return cache.allocate_unlocked().or_else(|| self.allocate_elsewhere(source, class));
+        let object = match cache.try_lock() {
+            Some(locked) => locked.allocate().or_else(|| locked.refill()),
+            None => cache.allocate_unlocked(),
         };
-        locked.allocate().or_else(|| {
-            let refilled = locked.refill();
-            let object = if refilled { locked.allocate() } else { None };
-            drop(locked);
-            object.or_else(|| self.allocate_elsewhere(source, class))
-        })
+        object.or_else(|| self.allocate_elsewhere(source, class))
     }
 
     /// Frees an object.

@@ -62,7 +62,7 @@ unsafe impl FrameSource for Source {
     }
     fn give(&self, frame: Frame) {
         assert_eq!(self.meta(frame).kind(), Kind::Slab);
-        assert_eq!(self.meta(frame).count.load(Ordering::Relaxed), 0, "objects in use");
+        assert_eq!(self.meta(frame).pins.load(Ordering::Relaxed), 0, "objects in use");
         self.meta(frame).become_kind(Kind::Free);
         self.free.lock().unwrap().push(frame);
     }
@@ -103,7 +103,7 @@ impl Bench<'_> {
         unsafe {
             let object = self.source.memory.add(address as usize);
             let content = core::slice::from_raw_parts(object, bytes);
-            assert!(content.iter().all(|byte| *byte == address as u8 >> 5), "overwritten");
+            assert_eq!(content, std::vec![address as u8 >> 5; bytes], "overwritten");
             self.slab.free(self.source, address);
         }
     }

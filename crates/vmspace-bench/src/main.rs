@@ -1,0 +1,67 @@
+//! Measures vmspace: instructions of the library per operation (exact, by valgrind), times beside
+//! a bare walk in the same run, and the interpreter beside qemu. Rewrites docs/performance.md and
+//! fails when an instruction or flatness bound is broken. Times are printed and never gated.
+//!
+//! `cargo bench-all` does it all; `vmspace-bench count OPERATION N` is what valgrind runs.
+
+mod count;
+mod interpreter;
+mod operations;
+mod report;
+mod time;
+mod world;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Measures vmspace and rewrites docs/performance.md.
+
+Usage: cargo bench-all            measure everything
+       cargo bench-all -- list    the operations whose instructions are counted
+       cargo bench-all -- count OPERATION N   run one, N times (what valgrind runs)";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        [] => all(),
+        ["list"] => {
+            operations::ALL.iter().for_each(|operation| println!("{}", operation.name));
+            ExitCode::SUCCESS
+        }
+        ["count", name, n] => match (operations::find(name), n.parse()) {
+            (Some(operation), Ok(n)) => {
+                world::run(operation, n);
+                ExitCode::SUCCESS
+            }
+            _ => usage("count wants an operation of `list` and a number"),
+        },
+        ["--help" | "-h"] => {
+            println!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        _ => usage("no such command"),
+    }
+}
+
+fn usage(what: &str) -> ExitCode {
+    eprintln!("vmspace-bench: {what}\n\n{HELP}");
+    ExitCode::from(2)
+}
+
+fn all() -> ExitCode {
+    let counts = count::all();
+    let times = time::all();
+    let interpreter = interpreter::measure();
+    let (text, broken) = report::write(&counts, &times, &interpreter);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/performance.md");
+    if let Err(error) = std::fs::write(path, &text) {
+        eprintln!("vmspace-bench: docs/performance.md: {error}");
+        return ExitCode::FAILURE;
+    }
+    println!("{text}");
+    for line in &broken {
+        eprintln!("vmspace-bench: {line}");
+    }
+    if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

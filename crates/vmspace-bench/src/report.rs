@@ -1,0 +1,122 @@
+//! docs/performance.md: every figure, the bound it stands under, and what falls short.
+
+use crate::count::Counts;
+use crate::interpreter::Speed;
+use crate::operations;
+use crate::time::Time;
+use std::fmt::Write;
+
+/// Pairs whose costs must not grow with the length: short, long, the most that the ratio may be.
+const FLAT: [(&str, &str, &str, f64); 4] = [
+    ("map", "map-64k", "map-1g", 1.5),
+    ("protect", "protect-64k", "protect-1g", 1.5),
+    ("unmap", "unmap-64k", "unmap-1g", 1.5),
+    ("fork", "fork-64k", "fork-1g", 1.2),
+];
+
+/// The interpreter's aim: a third of qemu's speed.
+const THIRD: f64 = 1.0 / 3.0;
+
+const HEAD: &str = "\
+# Performance
+
+Written by `cargo bench-all`; do not edit. Instructions are counted by valgrind and are the same for
+the same binary; they are bounds, and the command fails when one is broken. Times are medians of
+five beside a yardstick in the same run, on whatever machine ran it: the ratio is what carries.
+
+";
+
+/// The page's text, and the bounds that are broken.
+pub fn write(
+    counts: &Counts,
+    times: &[Time],
+    speed: &Result<Speed, String>,
+) -> (String, Vec<String>) {
+    let mut text = String::from(HEAD);
+    let mut broken = Vec::new();
+    let written = write_counts(&mut text, counts, &mut broken)
+        .and_then(|()| write_times(&mut text, times))
+        .and_then(|()| write_speed(&mut text, speed));
+    // Writing to a String cannot fail.
+    debug_assert!(written.is_ok());
+    (text, broken)
+}
+
+fn write_counts(text: &mut String, counts: &Counts, broken: &mut Vec<String>) -> std::fmt::Result {
+    writeln!(text, "## Instructions of the library per operation (sv48)\n")?;
+    let counts = match counts {
+        Ok(counts) => counts,
+        Err(why) => return writeln!(text, "Not measured: {why}.\n"),
+    };
+    writeln!(text, "| operation | instructions | bound | |\n|---|---:|---:|---|")?;
+    for operation in operations::ALL.iter().filter(|o| !o.what.is_empty()) {
+        let count = counts[operation.name];
+        let (bound, verdict) = match operation.bound {
+            None => (String::new(), ""),
+            Some(bound) if count <= bound as f64 => (bound.to_string(), "holds"),
+            Some(bound) => {
+                broken
+                    .push(format!("{}: {count:.0} instructions, {bound} allowed", operation.what));
+                (bound.to_string(), "**broken**")
+            }
+        };
+        writeln!(text, "| {} | {count:.0} | {bound} | {verdict} |", operation.what)?;
+    }
+    writeln!(text, "\n## Flatness: an untouched range's cost does not grow with its length\n")?;
+    writeln!(
+        text,
+        "| operation | 64 KiB | long | ratio | bound | |\n|---|---:|---:|---:|---:|---|"
+    )?;
+    for (what, short, long, bound) in FLAT {
+        let ratio = counts[long] / counts[short];
+        let holds = ratio <= bound;
+        if !holds {
+            broken.push(format!("{what}: the long range costs {ratio:.2} times the short one"));
+        }
+        let verdict = if holds { "holds" } else { "**broken**" };
+        let (short, long) = (counts[short], counts[long]);
+        writeln!(text, "| {what} | {short:.0} | {long:.0} | {ratio:.2} | {bound} | {verdict} |")?;
+    }
+    writeln!(text)
+}
+
+fn write_times(text: &mut String, times: &[Time]) -> std::fmt::Result {
+    writeln!(text, "## Beside a bare walk (262,144 pages, ns a page, one thread)\n")?;
+    writeln!(
+        text,
+        "The bare walk goes from the root for each page (for each table, in ranges) and"
+    )?;
+    writeln!(
+        text,
+        "does one swap or compare-exchange an entry; no locks, no counts, no shootdowns.\n"
+    )?;
+    writeln!(text, "| | bare walk | vmspace | ratio | aim | |\n|---|---:|---:|---:|---:|---|")?;
+    for time in times {
+        let ratio = time.ours / time.yardstick;
+        let verdict = if ratio <= time.aim { "reached" } else { "**falls short**" };
+        writeln!(
+            text,
+            "| {} | {:.2} | {:.2} | {ratio:.2} | {} | {verdict} |",
+            time.what, time.yardstick, time.ours, time.aim
+        )?;
+    }
+    writeln!(text)
+}
+
+fn write_speed(text: &mut String, speed: &Result<Speed, String>) -> std::fmt::Result {
+    writeln!(text, "## The interpreter beside qemu-riscv64 (guest `compute`, integer code)\n")?;
+    match speed {
+        Err(why) => writeln!(text, "Not measured: {why}."),
+        Ok(speed) => {
+            let share = speed.qemu / speed.vmspace;
+            let verdict = if share >= THIRD { "reached" } else { "**falls short**" };
+            writeln!(text, "| vmspace | qemu-riscv64 | share of qemu's speed | aim | |")?;
+            writeln!(text, "|---:|---:|---:|---:|---|")?;
+            writeln!(
+                text,
+                "| {:.2} s | {:.2} s | {share:.2} | {THIRD:.2} | {verdict} |",
+                speed.vmspace, speed.qemu
+            )
+        }
+    }
+}

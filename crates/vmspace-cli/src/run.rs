@@ -1,0 +1,139 @@
+//! `vmspace run`.
+//!
+//! Guarantee: everything that can be wrong with what the user gave is found before the program
+//! runs, in this order: the program, the machine, the report's file. What was made for a run that
+//! did not begin is removed.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use vmspace::Vm;
+use vmspace::format::{Format, Geometry};
+use vmspace_linux::{Ending, Options, Program, Report};
+use vmspace_machine::{Config, MachinePlatform, TlbKind};
+
+use crate::args::{ReportKind, RunOptions, Tlb, Trace};
+use crate::failure::Failure;
+use crate::formats::{Visitor, bytes};
+use crate::report::{Destination, text};
+use crate::standard;
+
+/// Ctrl-C was pressed.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// The exit statuses that are ours.
+const VIOLATION: u8 = 3;
+const TIMED_OUT: u8 = 124;
+const INTERRUPT: u8 = 130;
+const BROKEN: u8 = 70;
+
+/// Runs the program.
+pub fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
+    if !standard::open()[1] {
+        let what = "is closed (redirect it, to /dev/null if nobody is to read it)";
+        return Err(Failure::new("standard output", what));
+    }
+    options.format.visit(Run(options))
+}
+
+struct Run<'a>(&'a RunOptions);
+
+impl Visitor for Run<'_> {
+    type Output = Result<ExitCode, Failure>;
+
+    fn visit<F: Format>(self) -> Result<ExitCode, Failure> {
+        let given = self.0;
+        let options = options_of(given);
+        let path = given.program.first().map(Path::new).unwrap_or(Path::new(""));
+        let name = path.display();
+        let program = vmspace_linux::check(path, F::PAGE_SIZE, &options)
+            .map_err(|error| Failure::new(&name, error))?;
+        let vm = machine::<F>(given)?;
+        let destination = match given.report {
+            ReportKind::Text => Destination::open(given.report_file.as_deref())?,
+            ReportKind::None => Destination::Nowhere,
+        };
+        let (ending, report) = match run_on(&vm, &program, &options) {
+            Ok(result) => result,
+            Err(error) => {
+                destination.abandon();
+                return Err(Failure::new(&name, error));
+            }
+        };
+        let code = status(&ending);
+        if let Ending::Violation(violation) = &ending {
+            standard::say(&violation.to_string());
+        }
+        destination.write(&text(&name.to_string(), F::NAME, &ending, &report))?;
+        Ok(ExitCode::from(code))
+    }
+}
+
+fn options_of(given: &RunOptions) -> Options {
+    Options {
+        arguments: given.program.clone(),
+        environment: given.env.iter().map(OsString::from).collect(),
+        processes: given.processes,
+        trace: given.trace.map(|trace| match trace {
+            Trace::Calls => vmspace_linux::Trace::Calls,
+            Trace::Faults => vmspace_linux::Trace::Faults,
+        }),
+        timeout: given.timeout,
+        standard_files: standard::open(),
+    }
+}
+
+/// Builds the machine and the manager over it.
+fn machine<F: Format>(given: &RunOptions) -> Result<Vm<MachinePlatform<F>>, Failure> {
+    let config = Config {
+        memory: given.memory,
+        harts: given.harts,
+        tlb: match given.tlb {
+            Tlb::Normal => TlbKind::Normal,
+            Tlb::Sticky => TlbKind::Sticky,
+        },
+        check: given.check,
+        ..Config::default()
+    };
+    let platform =
+        MachinePlatform::<F>::new(config).map_err(|error| Failure::new("machine", error))?;
+    let frames = platform.frames();
+    Vm::new(platform, frames).map_err(|error| match error {
+        vmspace::Error::TooSmall { least } => {
+            let least = bytes((least << F::PAGE_SHIFT).next_multiple_of(1 << 20));
+            let what = format!("is too small for the tables (give at least {least})");
+            Failure::new(format_args!("--memory {}", bytes(given.memory)), what)
+        }
+        other => Failure::new("machine", format_args!("{other} (give other --memory or --harts)")),
+    })
+}
+
+/// Runs until the end, or until Ctrl-C.
+fn run_on<F: Format>(
+    vm: &Vm<MachinePlatform<F>>,
+    program: &Program,
+    options: &Options,
+) -> Result<(Ending, Report), vmspace_linux::ProgramError> {
+    let main = std::thread::current();
+    // Without a handler Ctrl-C still ends the run, only without a report.
+    let _ = ctrlc::set_handler(move || {
+        if INTERRUPTED.swap(true, Ordering::AcqRel) {
+            std::process::exit(INTERRUPT.into());
+        }
+        main.unpark();
+    });
+    vmspace_linux::run(vm, program, options, &INTERRUPTED)
+}
+
+fn status(ending: &Ending) -> u8 {
+    match ending {
+        Ending::Exited(code) => *code,
+        Ending::Killed(signal) => 128 + signal,
+        Ending::TimedOut => TIMED_OUT,
+        Ending::Interrupted => INTERRUPT,
+        Ending::Violation(_) => VIOLATION,
+        Ending::Broken => BROKEN,
+    }
+}

@@ -1,0 +1,156 @@
+//! Calls about memory: Linux's arguments to the library's operations.
+
+use std::sync::atomic::Ordering;
+
+use vmspace::format::{Format, Geometry, Rights};
+use vmspace::{Advice, Map, Place, Sharing};
+
+use super::{Call, Outcome};
+use crate::Errno;
+
+const PROT_ALL: u64 = 7;
+
+const MAP_SHARED: u64 = 1;
+const MAP_PRIVATE: u64 = 2;
+const MAP_SHARED_VALIDATE: u64 = 3;
+const MAP_TYPE: u64 = 15;
+const MAP_FIXED: u64 = 0x10;
+const MAP_ANONYMOUS: u64 = 0x20;
+const MAP_GROWSDOWN: u64 = 0x100;
+const MAP_NORESERVE: u64 = 0x4000;
+const MAP_HUGETLB: u64 = 0x4_0000;
+const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
+
+/// Linux's errno for a refusal of the library.
+fn errno(error: vmspace::Error) -> Errno {
+    Errno::new(error.errno())
+}
+
+/// PROT_READ, PROT_WRITE and PROT_EXEC; what may be written may be read on RISC-V.
+fn rights(prot: u64) -> Rights {
+    let mut rights = Rights::USER;
+    rights.set(Rights::READ, prot & 3 != 0);
+    rights.set(Rights::WRITE, prot & 2 != 0);
+    rights.set(Rights::EXECUTE, prot & 4 != 0);
+    rights
+}
+
+impl<F: Format> Call<'_, '_, F> {
+    pub(super) fn brk(&mut self) -> Outcome {
+        Ok(self.task.space.brk(self.ms, self.args[0]))
+    }
+
+    pub(super) fn mmap(&mut self) -> Outcome {
+        let [address, length, prot, flags, ..] = self.args;
+        let sharing = match flags & MAP_TYPE {
+            MAP_PRIVATE => Sharing::Private,
+            MAP_SHARED | MAP_SHARED_VALIDATE => Sharing::Shared,
+            _ => return Err(Errno::EINVAL.into()),
+        };
+        if flags & MAP_ANONYMOUS == 0 {
+            // Files are not mapped yet; a descriptor that is none comes first, as on Linux.
+            let file = self.task.files.get(self.args[4])?;
+            self.kernel.close(file);
+            self.kernel.counts.refuse("mmap of a file");
+            return Err(Errno::ENODEV.into());
+        }
+        if flags & MAP_HUGETLB != 0 {
+            self.kernel.counts.refuse("mmap with MAP_HUGETLB");
+            return Err(Errno::ENOMEM.into());
+        }
+        let place = match flags {
+            _ if flags & MAP_FIXED_NOREPLACE != 0 => Place::FixedNoReplace,
+            _ if flags & MAP_FIXED != 0 => Place::Fixed,
+            _ => Place::Hint,
+        };
+        let no_reserve = flags & MAP_NORESERVE != 0;
+        let writable = prot & 2 != 0;
+        if writable && !no_reserve && length > self.memory() {
+            // Linux's heuristic: what could never be filled is refused at once.
+            return Err(Errno::ENOMEM.into());
+        }
+        let map = Map {
+            address,
+            sharing,
+            place,
+            grows_down: flags & MAP_GROWSDOWN != 0,
+            no_reserve,
+            ..Map::anonymous(length, rights(prot))
+        };
+        Ok(self.task.space.map(self.ms, map).map_err(errno)?)
+    }
+
+    /// The machine's memory in bytes.
+    fn memory(&self) -> u64 {
+        self.kernel.vm.total_frames() << F::PAGE_SHIFT
+    }
+
+    pub(super) fn munmap(&mut self) -> Outcome {
+        let [address, length, ..] = self.args;
+        self.task.space.unmap(self.ms, address, length).map_err(errno)?;
+        Ok(0)
+    }
+
+    pub(super) fn mprotect(&mut self) -> Outcome {
+        let [address, length, prot, ..] = self.args;
+        if address % F::PAGE_SIZE != 0 || prot & !PROT_ALL != 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        if length == 0 {
+            return Ok(0);
+        }
+        self.task.space.protect(self.ms, address, length, rights(prot)).map_err(errno)?;
+        Ok(0)
+    }
+
+    pub(super) fn madvise(&mut self) -> Outcome {
+        let [address, length, advice, ..] = self.args;
+        let end = length
+            .checked_next_multiple_of(F::PAGE_SIZE)
+            .and_then(|length| address.checked_add(length));
+        match advice {
+            // NORMAL to WILLNEED, the fork and merge hints, huge pages, dumping, cold and pageout:
+            // they change nothing that a program could see.
+            0..=3 | 12..=17 | 20..=23 => {}
+            4 => {}
+            _ => return Err(Errno::EINVAL.into()),
+        }
+        if address % F::PAGE_SIZE != 0 || end.is_none() {
+            return Err(Errno::EINVAL.into());
+        }
+        if advice == 4 && length > 0 {
+            self.task.space.advise(self.ms, address, length, Advice::DontNeed).map_err(errno)?;
+        }
+        Ok(0)
+    }
+
+    /// The library cannot move mappings yet. ENOMEM is what a caller must expect anyway, and
+    /// `realloc` then copies.
+    pub(super) fn mremap(&mut self) -> Outcome {
+        let [address, _, new_length, flags, ..] = self.args;
+        if address % F::PAGE_SIZE != 0 || new_length == 0 || flags & !7 != 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        self.kernel.counts.refuse("mremap");
+        Err(Errno::ENOMEM.into())
+    }
+
+    /// The query, and the barriers that an interrupt of every hart gives: a thread that runs
+    /// elsewhere passes a fence whenever its quota ends, but not by the time that this returns, so
+    /// only the query is there, and says that nothing is.
+    pub(super) fn membarrier(&mut self) -> Outcome {
+        match self.args[0] {
+            0 => Ok(0),
+            _ => Err(Errno::EINVAL.into()),
+        }
+    }
+
+    /// Makes every hart look at its code again: this one and the idle ones before they run
+    /// anything, the others at their next taken branch.
+    pub(super) fn flush_code(&mut self) -> Outcome {
+        self.kernel.code.fetch_add(1, Ordering::SeqCst);
+        let platform = self.kernel.vm.platform();
+        (0..platform.harts()).for_each(|hart| platform.kick(hart));
+        Ok(0)
+    }
+}

@@ -1,0 +1,195 @@
+//! System calls: the table, and what all of them share.
+//!
+//! Guarantee: whatever a program passes, a call ends: with a value, with Linux's error, or parked
+//! without a hart. Every pointer is the guest's and every access goes through the library's
+//! tables, so a bad one is EFAULT; every length is bounded before anything is allocated for it. A
+//! call that is not in the table gives ENOSYS and is counted by name.
+//!
+//! Numbers and names are Linux's generic ones, from the `syscalls` crate.
+
+mod file;
+mod identity;
+mod life;
+mod memory;
+mod signal;
+mod system;
+mod time;
+
+use syscalls::riscv64::Sysno;
+use vmspace::MaySleep;
+use vmspace::format::Format;
+
+use crate::Errno;
+use crate::kernel::Kernel;
+use crate::task::Task;
+
+/// A call being made.
+pub(crate) struct Call<'a, 'vm, F: Format> {
+    pub kernel: &'a Kernel<'vm, F>,
+    pub task: &'a mut Task<'vm, F>,
+    pub ms: &'a mut MaySleep,
+    pub args: [u64; 6],
+}
+
+/// How a call ends other than with a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stop {
+    /// With an error.
+    Errno(Errno),
+    /// It waits; the kernel knows for what.
+    Parked,
+    /// With a value that others are let run before.
+    Yield,
+    /// The registers are as the thread shall find them.
+    Resumed,
+    /// The thread ends.
+    Exit(u8),
+    /// The thread's process is ending.
+    Dying,
+}
+
+impl From<Errno> for Stop {
+    fn from(errno: Errno) -> Stop {
+        Stop::Errno(errno)
+    }
+}
+
+/// A value or another end.
+pub(crate) type Outcome = Result<u64, Stop>;
+
+impl<F: Format> Call<'_, '_, F> {
+    /// Makes the call.
+    pub fn make(&mut self, call: Option<Sysno>) -> Outcome {
+        let Some(call) = call else { return Err(Errno::ENOSYS.into()) };
+        match call {
+            Sysno::brk => self.brk(),
+            Sysno::mmap => self.mmap(),
+            Sysno::munmap => self.munmap(),
+            Sysno::mprotect => self.mprotect(),
+            Sysno::madvise => self.madvise(),
+            Sysno::mremap => self.mremap(),
+            Sysno::membarrier => self.membarrier(),
+            Sysno::riscv_flush_icache => self.flush_code(),
+
+            Sysno::clone => self.clone(),
+            Sysno::exit => Err(Stop::Exit(self.args[0] as u8)),
+            Sysno::exit_group => self.exit_group(),
+            Sysno::wait4 => self.wait4(),
+            Sysno::waitid => self.waitid(),
+            Sysno::set_tid_address => self.set_tid_address(),
+            Sysno::set_robust_list => self.set_robust_list(),
+            Sysno::get_robust_list => self.get_robust_list(),
+            Sysno::futex => self.futex(),
+            Sysno::sched_yield => Err(Stop::Yield),
+            Sysno::sched_getaffinity => self.sched_getaffinity(),
+            Sysno::sched_setaffinity => Ok(0),
+
+            Sysno::rt_sigaction => self.rt_sigaction(),
+            Sysno::rt_sigprocmask => self.rt_sigprocmask(),
+            Sysno::rt_sigpending => self.rt_sigpending(),
+            Sysno::rt_sigsuspend => self.rt_sigsuspend(),
+            Sysno::rt_sigtimedwait => self.rt_sigtimedwait(),
+            Sysno::rt_sigreturn => self.rt_sigreturn(),
+            Sysno::sigaltstack => self.sigaltstack(),
+            Sysno::kill => self.kill(),
+            Sysno::tkill => self.tkill(None, self.args[0], self.args[1]),
+            Sysno::tgkill => self.tkill(Some(self.args[0]), self.args[1], self.args[2]),
+
+            Sysno::read => self.read(),
+            Sysno::readv => self.readv(),
+            Sysno::write => self.write(),
+            Sysno::writev => self.writev(),
+            Sysno::close => self.close(),
+            Sysno::dup => self.dup(),
+            Sysno::dup3 => self.dup3(),
+            Sysno::pipe2 => self.pipe2(),
+            Sysno::fcntl => self.fcntl(),
+            Sysno::fstat => self.fstat(),
+            Sysno::newfstatat => self.newfstatat(),
+            Sysno::readlinkat => self.readlinkat(),
+            Sysno::ioctl => self.ioctl(),
+            Sysno::lseek => self.lseek(),
+            Sysno::ppoll => self.ppoll(),
+            Sysno::openat | Sysno::faccessat | Sysno::faccessat2 | Sysno::statx => self.no_file(),
+
+            Sysno::clock_gettime => self.clock_gettime(),
+            Sysno::clock_getres => self.clock_getres(),
+            Sysno::gettimeofday => self.gettimeofday(),
+            Sysno::times => self.times(),
+            Sysno::nanosleep => self.nanosleep(),
+            Sysno::clock_nanosleep => self.clock_nanosleep(),
+
+            Sysno::getpid => Ok(self.task.process.cast_unsigned().into()),
+            Sysno::gettid => Ok(self.task.id.cast_unsigned().into()),
+            Sysno::getppid => self.getppid(),
+            Sysno::getpgid => self.getpgid(),
+            Sysno::setpgid => self.setpgid(),
+            Sysno::getsid => self.getsid(),
+            Sysno::setsid => self.setsid(),
+            Sysno::getuid | Sysno::geteuid | Sysno::getgid | Sysno::getegid => {
+                Ok(crate::stack::ID.into())
+            }
+            Sysno::getgroups => Ok(0),
+            Sysno::umask => Ok(0o022),
+
+            Sysno::uname => self.uname(),
+            Sysno::sysinfo => self.sysinfo(),
+            Sysno::getcwd => self.getcwd(),
+            Sysno::getrandom => self.getrandom(),
+            Sysno::getrusage => self.getrusage(),
+            Sysno::getrlimit => self.getrlimit(),
+            Sysno::prlimit64 => self.prlimit64(),
+            Sysno::prctl => self.prctl(),
+            Sysno::getcpu => self.getcpu(),
+            _ => Err(Errno::ENOSYS.into()),
+        }
+    }
+
+    /// Copies bytes from the guest.
+    pub fn get(&mut self, address: u64, into: &mut [u8]) -> Result<(), Errno> {
+        match self.task.space.read(self.ms, address, into) == into.len() {
+            true => Ok(()),
+            false => Err(Errno::EFAULT),
+        }
+    }
+
+    /// Copies bytes to the guest.
+    pub fn put(&mut self, address: u64, from: &[u8]) -> Result<(), Errno> {
+        match self.task.space.write(self.ms, address, from) == from.len() {
+            true => Ok(()),
+            false => Err(Errno::EFAULT),
+        }
+    }
+
+    /// Copies words from the guest.
+    pub fn get_words<const N: usize>(&mut self, address: u64) -> Result<[u64; N], Errno> {
+        let mut words = [0; N];
+        let mut bytes = vec![0; N * 8];
+        self.get(address, &mut bytes)?;
+        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        Ok(words)
+    }
+
+    /// Copies words to the guest.
+    pub fn put_words(&mut self, address: u64, words: &[u64]) -> Result<(), Errno> {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        self.put(address, &bytes)
+    }
+
+    /// Copies a string from the guest, without its zero; ENAMETOOLONG beyond Linux's PATH_MAX.
+    pub fn get_string(&mut self, address: u64) -> Result<Vec<u8>, Errno> {
+        const PATH_MAX: usize = 4096;
+        let mut bytes = vec![0; PATH_MAX];
+        let read = self.task.space.read(self.ms, address, &mut bytes);
+        match bytes[..read].iter().position(|byte| *byte == 0) {
+            Some(end) => {
+                bytes.truncate(end);
+                Ok(bytes)
+            }
+            None if read == PATH_MAX => Err(Errno::ENAMETOOLONG),
+            None => Err(Errno::EFAULT),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Calls about the machine as a whole: names, limits, randomness.
+
+use vmspace::format::Format;
+
+use super::{Call, Outcome};
+use crate::Errno;
+use crate::task::Id;
+
+const GRND_ALL: u64 = 7;
+const PR_SET_NAME: u64 = 15;
+const PR_GET_NAME: u64 = 16;
+const PR_SET_VMA: u64 = 0x5356_4d41;
+const UNLIMITED: u64 = u64::MAX;
+
+impl<F: Format> Call<'_, '_, F> {
+    pub(super) fn uname(&mut self) -> Outcome {
+        let names = ["Linux", "vmspace", "6.18.0-vmspace", "#1 SMP PREEMPT", "riscv64", "(none)"];
+        let mut bytes = [0; 6 * 65];
+        for (field, name) in bytes.chunks_mut(65).zip(names) {
+            field[..name.len()].copy_from_slice(name.as_bytes());
+        }
+        self.put(self.args[0], &bytes)?;
+        Ok(0)
+    }
+
+    /// `struct sysinfo`, in bytes.
+    pub(super) fn sysinfo(&mut self) -> Outcome {
+        let vm = self.kernel.vm;
+        let uptime = self.kernel.started.elapsed().as_secs();
+        let (total, free) = (vm.total_frames() << F::PAGE_SHIFT, vm.free_frames() << F::PAGE_SHIFT);
+        let processes = self.kernel.lock().processes.len() as u64;
+        let words = [uptime, 0, 0, 0, total, free, 0, 0, 0, 0, processes, 0, 0, 1];
+        self.put_words(self.args[0], &words)?;
+        Ok(0)
+    }
+
+    pub(super) fn getcwd(&mut self) -> Outcome {
+        if self.args[1] < 2 {
+            return Err(Errno::ERANGE.into());
+        }
+        self.put(self.args[0], b"/\0")?;
+        Ok(2)
+    }
+
+    pub(super) fn getrandom(&mut self) -> Outcome {
+        let [address, length, flags, ..] = self.args;
+        if flags & !GRND_ALL != 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        let length = length.min(i32::MAX as u64);
+        let mut chunk = [0; 4096];
+        let mut done = 0;
+        while done < length {
+            let want = chunk.len().min((length - done) as usize);
+            let got = rustix::rand::getrandom(
+                &mut chunk[..want],
+                rustix::rand::GetRandomFlags::empty(),
+            )
+            .map_err(crate::host::errno)?;
+            match self.put(address.wrapping_add(done), &chunk[..got]) {
+                Err(errno) if done == 0 => return Err(errno.into()),
+                Err(_) => break,
+                Ok(()) => done += got as u64,
+            }
+            // A long request is no reason not to end with the process.
+            if self.kernel.is_over() {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    pub(super) fn getrusage(&mut self) -> Outcome {
+        match self.args[0] as i32 {
+            -1..=1 => {}
+            _ => return Err(Errno::EINVAL.into()),
+        }
+        let time = self.kernel.started.elapsed();
+        let mut words = [0; 18];
+        words[0] = time.as_secs();
+        words[1] = time.subsec_micros().into();
+        self.put_words(self.args[1], &words)?;
+        Ok(0)
+    }
+
+    /// The limit with this number, soft and hard alike.
+    fn limit(&self, resource: u64) -> Result<u64, Errno> {
+        match resource as u32 {
+            3 => Ok(crate::stack::STACK_LIMIT),
+            4 => Ok(0),
+            6 => Ok(self.kernel.limit as u64),
+            7 => Ok(crate::files::MOST_FILES as u64),
+            0..16 => Ok(UNLIMITED),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    pub(super) fn getrlimit(&mut self) -> Outcome {
+        let limit = self.limit(self.args[0])?;
+        self.put_words(self.args[1], &[limit, limit])?;
+        Ok(0)
+    }
+
+    /// Limits are the machine's: they can be read, and set to what they are.
+    pub(super) fn prlimit64(&mut self) -> Outcome {
+        let [id, resource, new, old, ..] = self.args;
+        if id != 0 && id as Id != self.task.process {
+            return Err(Errno::ESRCH.into());
+        }
+        let limit = self.limit(resource)?;
+        if new != 0 {
+            let [soft, hard] = self.get_words(new)?;
+            if soft > hard {
+                return Err(Errno::EINVAL.into());
+            }
+            if hard != limit || soft != limit {
+                self.kernel.counts.refuse("a limit was to be changed");
+                return Err(Errno::EPERM.into());
+            }
+        }
+        if old != 0 {
+            self.put_words(old, &[limit, limit])?;
+        }
+        Ok(0)
+    }
+
+    /// Names of threads, and names of mappings, which nobody sees yet.
+    pub(super) fn prctl(&mut self) -> Outcome {
+        let [option, address, ..] = self.args;
+        match option {
+            PR_SET_NAME => {
+                let mut name = [0; 16];
+                let read = self.task.space.read(self.ms, address, &mut name[..15]);
+                let end = name.iter().position(|byte| *byte == 0).unwrap_or(15);
+                if read <= end && end < 15 {
+                    return Err(Errno::EFAULT.into());
+                }
+                name[end..].fill(0);
+                self.task.name = name;
+                Ok(0)
+            }
+            PR_GET_NAME => {
+                let name = self.task.name;
+                self.put(address, &name)?;
+                Ok(0)
+            }
+            PR_SET_VMA => Err(Errno::EINVAL.into()),
+            _ => {
+                self.kernel.counts.refuse("prctl of a kind that is not there");
+                Err(Errno::EINVAL.into())
+            }
+        }
+    }
+
+    pub(super) fn getcpu(&mut self) -> Outcome {
+        let [hart, node, ..] = self.args;
+        let cpu = vmspace::Platform::cpu(self.kernel.vm.platform()) as u32;
+        if hart != 0 {
+            self.put(hart, &cpu.to_le_bytes())?;
+        }
+        if node != 0 {
+            self.put(node, &[0; 4])?;
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,208 @@
+//! One hart's thread: takes ready tasks and runs them.
+//!
+//! Guarantee: a thread that only computes is put behind the others after [`QUOTA`] instructions, so
+//! everybody comes to run; one that waits gives its hart away; whatever a program does ends its
+//! process at most.
+//!
+//! The loop: attend to what waits for the thread, run it, serve its exit (a call, a fault, a trap).
+//! The hart is outside all the while but for running.
+
+use std::sync::atomic::Ordering;
+
+use syscalls::riscv64::Sysno;
+use vmspace::format::Format;
+use vmspace::{FaultError, MaySleep, Vm};
+use vmspace_machine::riscv::Exit;
+use vmspace_machine::{HartContext, MachinePlatform};
+
+use crate::calls::{Call, Stop};
+use crate::kernel::{Ending, Kernel};
+use crate::signal::{Attend, Info, SIGBUS, SIGILL, SIGKILL, SIGSEGV, SIGTRAP};
+use crate::task::{Status, Task, Wake};
+use crate::{Errno, trace};
+
+/// Instructions that a thread runs before others get their turn.
+const QUOTA: u64 = 100_000;
+
+const SEGV_MAPERR: i32 = 1;
+const SEGV_ACCERR: i32 = 2;
+const ILL_ILLOPC: i32 = 1;
+const BUS_ADRALN: i32 = 1;
+const TRAP_BRKPT: i32 = 1;
+
+/// What becomes of the task that a hart has run.
+enum Next {
+    /// It goes on, here.
+    Go,
+    /// Others first.
+    Yield,
+    /// It waits.
+    Park,
+    /// It ends, with this code.
+    End(u8),
+}
+
+/// A hart at work.
+struct Worker<'k, 'vm, F: Format> {
+    kernel: &'k Kernel<'vm, F>,
+    context: HartContext<'vm, Vm<MachinePlatform<F>>>,
+    ms: MaySleep,
+    /// The changes of code that this hart has seen.
+    code: u64,
+}
+
+/// Ends the run when a hart's thread panics, or the others would wait for ever.
+struct EndOnPanic<'k, 'vm, F: Format>(&'k Kernel<'vm, F>);
+
+impl<F: Format> Drop for EndOnPanic<'_, '_, F> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end(&mut self.0.lock(), Ending::Broken);
+        }
+    }
+}
+
+/// Runs tasks on hart `index` until the run ends.
+pub(crate) fn work<'vm, F: Format>(kernel: &Kernel<'vm, F>, index: usize) {
+    let _guard = EndOnPanic(kernel);
+    let Some(context) = HartContext::new(kernel.vm, index) else {
+        return kernel.end(&mut kernel.lock(), Ending::Broken);
+    };
+    // SAFETY: the thread is the hart's own and just begins: it holds no lock or guard of the
+    // library, and this is the only `MaySleep` made on it.
+    let ms = unsafe { MaySleep::assume() };
+    let mut worker = Worker { kernel, context, ms, code: 0 };
+    while let Some(task) = kernel.next() {
+        worker.run(task);
+    }
+    kernel.counts.instructions.add(worker.context.hart.retired());
+}
+
+impl<'vm, F: Format> Worker<'_, 'vm, F> {
+    /// Runs a task until it waits, ends, or has had its turn.
+    fn run(&mut self, mut task: Box<Task<'vm, F>>) {
+        self.context.load(&**task.space);
+        self.context.hart.clear_reservation();
+        loop {
+            match self.step(&mut task) {
+                Next::Go if self.kernel.is_over() => {
+                    return self.kernel.enqueue(&mut self.kernel.lock(), task);
+                }
+                Next::Go => {}
+                Next::Yield => {
+                    let mut state = self.kernel.lock();
+                    self.kernel.expire(&mut state);
+                    if !state.ready.is_empty() || state.ended.is_some() {
+                        return self.kernel.enqueue(&mut state, task);
+                    }
+                }
+                Next::Park => match self.kernel.park(task) {
+                    Some(back) => task = back,
+                    None => return,
+                },
+                Next::End(code) => return self.kernel.leave(&mut self.ms, task, code),
+            }
+        }
+    }
+
+    /// Attends to what waits for the thread, then runs it up to its next exit.
+    fn step(&mut self, task: &mut Task<'vm, F>) -> Next {
+        if task.attention.load(Ordering::Acquire) {
+            match self.kernel.attend(task) {
+                Attend::Go => {}
+                Attend::End => return Next::End(0),
+                Attend::Park => return Next::Park,
+                Attend::Handle { info, action, mask } => {
+                    let started = task.start_handler(&mut self.ms, &info, &action, mask);
+                    if started.is_err() {
+                        self.kill(task, SIGSEGV);
+                    }
+                    return Next::Go;
+                }
+            }
+        }
+        let code = self.kernel.code.load(Ordering::SeqCst);
+        if std::mem::replace(&mut self.code, code) != code {
+            self.context.code_changed();
+        }
+        std::mem::swap(&mut self.context.hart.regs, &mut task.registers);
+        let exit = self.context.run(QUOTA);
+        std::mem::swap(&mut self.context.hart.regs, &mut task.registers);
+        match exit {
+            Ok(exit) => self.serve(task, exit),
+            Err(violation) => {
+                self.kernel.end(&mut self.kernel.lock(), Ending::Violation(violation));
+                Next::Go
+            }
+        }
+    }
+
+    fn serve(&mut self, task: &mut Task<'vm, F>, exit: Exit) -> Next {
+        let pc = task.registers.pc;
+        match exit {
+            Exit::Pending => {}
+            Exit::Ecall => return self.call(task),
+            Exit::Fault { va, access } => self.fault(task, va, access.into()),
+            Exit::Quota => {
+                self.kernel.counts.sample(self.kernel.vm);
+                return Next::Yield;
+            }
+            Exit::Illegal { .. } => self.trap(task, Info::fault(SIGILL, ILL_ILLOPC, pc)),
+            Exit::Breakpoint => self.trap(task, Info::fault(SIGTRAP, TRAP_BRKPT, pc)),
+            Exit::Misaligned { va } => self.trap(task, Info::fault(SIGBUS, BUS_ADRALN, va)),
+        }
+        Next::Go
+    }
+
+    fn trap(&self, task: &Task<'vm, F>, info: Info) {
+        trace::signal(self.kernel, task, &info);
+        self.kernel.force(task, info);
+    }
+
+    fn kill(&self, task: &Task<'vm, F>, signal: u8) {
+        self.kernel.kill(&mut self.kernel.lock(), task.process, Status::Killed(signal));
+    }
+
+    fn fault(&mut self, task: &Task<'vm, F>, address: u64, access: vmspace::Access) {
+        let result = task.space.fault(&mut self.ms, address, access);
+        trace::fault(self.kernel, task, address, access, &result);
+        match result {
+            Ok(()) => {}
+            Err(FaultError::Denied) => {
+                self.trap(task, Info::fault(SIGSEGV, SEGV_ACCERR, address));
+            }
+            Err(FaultError::OutOfMemory) => {
+                self.kernel.counts.out_of_memory.add(1);
+                self.kill(task, SIGKILL);
+            }
+            Err(_) => self.trap(task, Info::fault(SIGSEGV, SEGV_MAPERR, address)),
+        }
+    }
+
+    fn call(&mut self, task: &mut Task<'vm, F>) -> Next {
+        let number = task.registers.x[17];
+        let sysno = usize::try_from(number).ok().and_then(Sysno::new);
+        let args = [10, 11, 12, 13, 14, 15].map(|n| task.registers.x[n]);
+        let outcome =
+            Call { kernel: self.kernel, task, ms: &mut self.ms, args }.make(sysno);
+        self.kernel.counts.call(sysno, outcome);
+        trace::call(self.kernel, task, sysno, number, &args, outcome);
+        match outcome {
+            Ok(value) => task.finish(Wake::Return(value.cast_signed())),
+            Err(Stop::Errno(errno)) => task.finish(fail(errno)),
+            Err(Stop::Parked) => return Next::Park,
+            Err(Stop::Yield) => {
+                task.finish(Wake::Return(0));
+                return Next::Yield;
+            }
+            Err(Stop::Exit(code)) => return Next::End(code),
+            Err(Stop::Resumed | Stop::Dying) => {}
+        }
+        Next::Go
+    }
+}
+
+/// A call's failure as the value that the program sees.
+fn fail(errno: Errno) -> Wake {
+    Wake::Return(-i64::from(errno.into_raw()))
+}

@@ -1,0 +1,213 @@
+//! The Linux personality of the vmspace machine: statically linked programs for 64-bit RISC-V run
+//! on it unchanged.
+//!
+//! Guarantee: whatever a program does, it ends as Linux would end it; it cannot take the machine
+//! down, nor make it use more of the host than its memory, its threads' records and its pipes.
+//! Calls about memory go to the library, faults too; files are the host's standard three.
+//!
+//! | module | what is done there |
+//! |---|---|
+//! | `elf` | reads and checks a program's file |
+//! | `stack` | arguments, environment, auxiliary vector |
+//! | `space`, `load` | a program's space; putting the program into it |
+//! | `task` | what threads and processes are made of |
+//! | `kernel` | the one lock, and what is under it |
+//! | `scheduler` | who waits, and how waits end |
+//! | `hart` | a hart's loop: run, serve, give away |
+//! | `process` | births and deaths |
+//! | `signal`, `deliver` | who gets a signal; a handler's frame |
+//! | `futex` | futexes, robust ones too |
+//! | `files`, `pipe`, `host` | descriptors; pipes; the host's files and the thread that polls |
+//! | `calls` | the system calls, a file for each subject |
+//! | `trace`, `report` | what is told about it |
+
+mod calls;
+mod deliver;
+mod elf;
+mod error;
+mod files;
+mod futex;
+mod hart;
+mod host;
+mod kernel;
+mod load;
+mod pipe;
+mod process;
+mod report;
+mod scheduler;
+mod signal;
+mod space;
+mod stack;
+mod task;
+mod trace;
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use vmspace::format::{Format, Geometry};
+use vmspace::{MaySleep, Vm};
+use vmspace_machine::MachinePlatform;
+
+pub use crate::elf::Program;
+pub use crate::error::ProgramError;
+pub use crate::kernel::Ending;
+pub use crate::report::Report;
+use crate::files::Files;
+use crate::kernel::{Kernel, attention};
+use crate::signal::{Action, SIGCHLD, SignalSet};
+use crate::task::{AlternateStack, INIT, INITIAL, Process, Restart, Task};
+
+pub(crate) use syscalls::Errno;
+
+
+/// What is traced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trace {
+    /// System calls.
+    Calls,
+    /// Page faults.
+    Faults,
+}
+
+/// How a program is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The program's arguments, its name first.
+    pub arguments: Vec<OsString>,
+    /// Its environment, `NAME=value` each.
+    pub environment: Vec<OsString>,
+    /// The most threads and unreaped processes together.
+    pub processes: usize,
+    /// What is traced.
+    pub trace: Option<Trace>,
+    /// When to give up.
+    pub timeout: Option<Duration>,
+    /// Which of standard input, output and error are open.
+    pub standard_files: [bool; 3],
+}
+
+/// Refuses what cannot be run: looked at before a machine is built.
+pub fn check(program: &Path, page_size: u64, options: &Options) -> Result<Program, ProgramError> {
+    let program = Program::open(program, page_size)?;
+    stack::check_arguments(&options.arguments, &options.environment)?;
+    Ok(program)
+}
+
+/// Runs a program on the machine below `vm` to its end.
+///
+/// The run is given up when `interrupted` becomes true; who sets it unparks the calling thread.
+/// The caller's thread must be one that may sleep, and is no hart's.
+pub fn run<F: Format>(
+    vm: &Vm<MachinePlatform<F>>,
+    program: &Program,
+    options: &Options,
+    interrupted: &AtomicBool,
+) -> Result<(Ending, Report), ProgramError> {
+    vm.platform().bind_other(0);
+    // SAFETY: the caller's thread may sleep, says this function's contract; nothing of the library
+    // is held here, and the `MaySleep` does not leave this function.
+    let mut ms = unsafe { MaySleep::assume() };
+    let poller = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK)
+        .map_err(|error| ProgramError::Open(error.into()))?;
+    let path = std::path::absolute(&program.path).unwrap_or_else(|_| program.path.clone());
+    let executable = path.into_os_string().into_vec();
+    let kernel = Kernel::new(vm, options, executable, poller);
+    start(&kernel, &mut ms, program, options)?;
+
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| kernel.poll_host());
+        for index in 0..vm.platform().harts() {
+            let kernel = &kernel;
+            scope.spawn(move || hart::work(kernel, index));
+        }
+        let deadline = options.timeout.and_then(|timeout| began.checked_add(timeout));
+        wait(&kernel, deadline, interrupted);
+    });
+    let time = began.elapsed();
+    kernel.counts.sample(vm);
+    let report = kernel.report(time);
+    let ending = kernel.lock().ended.take().unwrap_or(Ending::Broken);
+    Ok((ending, report))
+}
+
+/// Loads the program and makes its first thread ready.
+fn start<'vm, F: Format>(
+    kernel: &Kernel<'vm, F>,
+    ms: &mut MaySleep,
+    program: &Program,
+    options: &Options,
+) -> Result<(), ProgramError> {
+    let (space, registers) =
+        load::load(kernel.vm, ms, program, &options.arguments, &options.environment)?;
+    let name = Path::new(&program.path).file_name().unwrap_or_default();
+    let mut short = [0; 16];
+    for (to, from) in short[..15].iter_mut().zip(name.as_encoded_bytes()) {
+        *to = *from;
+    }
+    let task = Task {
+        id: INITIAL,
+        process: INITIAL,
+        registers,
+        space: Arc::new(space),
+        files: Arc::new(Files::standard(options.standard_files)),
+        attention: attention(),
+        clear_child_id: 0,
+        robust_list: 0,
+        name: short,
+        restart: Restart::default(),
+        saved_mask: None,
+        alternate: AlternateStack::default(),
+    };
+    let process = Process {
+        parent: INIT,
+        group: INITIAL,
+        session: INITIAL,
+        threads: Vec::new(),
+        actions: [Action::default(); 65],
+        pending: Default::default(),
+        dying: None,
+        zombie: None,
+        stopped: false,
+        news: None,
+        exit_signal: SIGCHLD,
+        exit_code: 0,
+        vfork: None,
+    };
+    let mut state = kernel.lock();
+    state.last_id = INITIAL;
+    state.processes.insert(INITIAL, process);
+    kernel.start(&mut state, Box::new(task), SignalSet::default());
+    Ok(())
+}
+
+/// Waits for the end of the run, and brings it about when its time is over.
+fn wait<F: Format>(
+    kernel: &Kernel<'_, F>,
+    deadline: Option<Instant>,
+    interrupted: &AtomicBool,
+) {
+    while !kernel.is_over() {
+        if interrupted.load(Ordering::Acquire) {
+            kernel.end(&mut kernel.lock(), Ending::Interrupted);
+        } else if let Some(deadline) = deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                kernel.end(&mut kernel.lock(), Ending::TimedOut);
+            } else {
+                std::thread::park_timeout(left);
+            }
+        } else {
+            std::thread::park();
+        }
+    }
+}
+
+/// The page size of a format, for [`check`].
+pub fn page_size<F: Format>() -> u64 {
+    F::PAGE_SIZE
+}

@@ -1,0 +1,117 @@
+//! Puts a checked program into a fresh space.
+//!
+//! Guarantee: the space that comes back holds the program's segments with their rights, a stack
+//! with the arguments, and the page that signal handlers return through; when memory is short
+//! nothing is left. Segments are anonymous private memory: mapped writable, filled from the file,
+//! then given their rights (there are no file mappings yet).
+
+use std::ffi::OsString;
+use std::os::unix::fs::FileExt;
+
+use vmspace::format::{Format, Geometry, Rights};
+use vmspace::{MaySleep, Map, Place, Vm};
+use vmspace_machine::MachinePlatform;
+use vmspace_machine::riscv::Registers;
+
+use crate::space::Space;
+use crate::deliver::{TRAMPOLINE, trampoline};
+use crate::elf::Program;
+use crate::error::ProgramError;
+use crate::stack::{Block, STACK_LIMIT};
+
+/// The stack ends here.
+const STACK_TOP: u64 = (1 << 47) - (1 << 20);
+
+/// What is mapped below the arguments at the start; the rest grows.
+const STACK_START: u64 = 128 << 10;
+
+/// Bytes moved from the file at a time.
+const CHUNK: u64 = 1 << 20;
+
+/// Makes the space and the registers with which the program starts.
+pub(crate) fn load<'vm, F: Format>(
+    vm: &'vm Vm<MachinePlatform<F>>,
+    ms: &mut MaySleep,
+    program: &Program,
+    arguments: &[OsString],
+    environment: &[OsString],
+) -> Result<(Space<'vm, F>, Registers), ProgramError> {
+    let space = Space::new(vm, ms).map_err(|_| ProgramError::Memory)?;
+    for segment in &program.segments {
+        load_segment::<F>(&space, ms, program, segment)?;
+    }
+    let end = program.segments.iter().map(|s| s.end()).max().unwrap_or(0);
+    space.set_break(end.next_multiple_of(F::PAGE_SIZE));
+
+    let random = rustix_random();
+    let block =
+        Block::build(program, arguments, environment, random, F::PAGE_SIZE, STACK_TOP);
+    space.set_stack_limit(STACK_LIMIT);
+    let bottom = (block.address - STACK_START) & !(F::PAGE_SIZE - 1);
+    let data = Rights::USER | Rights::READ | Rights::WRITE;
+    let stack = Map { grows_down: true, ..fixed(bottom, STACK_TOP - bottom, data) };
+    space.map(ms, stack).map_err(|_| ProgramError::Memory)?;
+    fill(&space, ms, block.address, &block.bytes)?;
+
+    space.map(ms, fixed(TRAMPOLINE, F::PAGE_SIZE, data)).map_err(|_| ProgramError::Memory)?;
+    fill(&space, ms, TRAMPOLINE, &trampoline())?;
+    let code = Rights::USER | Rights::READ | Rights::EXECUTE;
+    space.protect(ms, TRAMPOLINE, F::PAGE_SIZE, code).map_err(|_| ProgramError::Memory)?;
+
+    let mut registers = Registers { pc: program.entry, ..Registers::default() };
+    registers.x[2] = block.address;
+    Ok((space, registers))
+}
+
+/// Anonymous private memory at a given place.
+fn fixed(address: u64, length: u64, rights: Rights) -> Map {
+    Map { address, place: Place::Fixed, ..Map::anonymous(length, rights) }
+}
+
+fn load_segment<F: Format>(
+    space: &Space<'_, F>,
+    ms: &mut MaySleep,
+    program: &Program,
+    segment: &crate::elf::Segment,
+) -> Result<(), ProgramError> {
+    let start = segment.address & !(F::PAGE_SIZE - 1);
+    let length = segment.end().next_multiple_of(F::PAGE_SIZE) - start;
+    let data = Rights::USER | Rights::READ | Rights::WRITE;
+    space.map(ms, fixed(start, length, data)).map_err(|_| ProgramError::Memory)?;
+    let mut done = 0;
+    let mut buffer = vec![0; segment.filled.min(CHUNK) as usize];
+    while done < segment.filled {
+        let part = &mut buffer[..(segment.filled - done).min(CHUNK) as usize];
+        program
+            .file
+            .read_exact_at(part, segment.offset + done)
+            .map_err(ProgramError::Read)?;
+        fill(space, ms, segment.address + done, part)?;
+        done += part.len() as u64;
+    }
+    if segment.rights != data {
+        space.protect(ms, start, length, segment.rights).map_err(|_| ProgramError::Memory)?;
+    }
+    Ok(())
+}
+
+/// Writes to memory that is mapped and writable: it fails only when no frame is left.
+fn fill<F: Format>(
+    space: &Space<'_, F>,
+    ms: &mut MaySleep,
+    address: u64,
+    bytes: &[u8],
+) -> Result<(), ProgramError> {
+    match space.write(ms, address, bytes) == bytes.len() {
+        true => Ok(()),
+        false => Err(ProgramError::Memory),
+    }
+}
+
+/// Sixteen random bytes for AT_RANDOM; zeros when the host has none to give.
+fn rustix_random() -> [u8; 16] {
+    let mut random = [0; 16];
+    match rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK) {
+        Ok(_) | Err(_) => random,
+    }
+}

@@ -1,0 +1,73 @@
+//! Pipes within the machine.
+//!
+//! Guarantee: what is written comes out once and in order; writes of at most 4 KiB are not mixed
+//! with others. Pipes live under the kernel's lock, so nobody misses that a pipe has become
+//! readable, writable or one-ended. All pipes together take at most [`MOST_PIPES`] times 64 KiB of
+//! the host.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+
+/// Bytes in a pipe.
+pub(crate) const CAPACITY: usize = 64 << 10;
+
+/// PIPE_BUF: writes up to it are one piece.
+pub(crate) const ATOMIC: usize = 4096;
+
+/// Pipes that may exist at once.
+pub(crate) const MOST_PIPES: usize = 1024;
+
+/// A pipe's bytes and whether its ends live.
+pub(crate) struct Pipe {
+    bytes: VecDeque<u8>,
+    reader: Weak<()>,
+    writer: Weak<()>,
+}
+
+impl Pipe {
+    /// An empty pipe with the tokens of its two ends: reader, writer.
+    pub fn new() -> (Pipe, Arc<()>, Arc<()>) {
+        let (reader, writer) = (Arc::new(()), Arc::new(()));
+        let pipe = Pipe {
+            bytes: VecDeque::new(),
+            reader: Arc::downgrade(&reader),
+            writer: Arc::downgrade(&writer),
+        };
+        (pipe, reader, writer)
+    }
+
+    pub fn has_readers(&self) -> bool {
+        self.reader.strong_count() > 0
+    }
+
+    pub fn has_writers(&self) -> bool {
+        self.writer.strong_count() > 0
+    }
+
+    /// Bytes that could be read.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Bytes that could be written.
+    pub fn room(&self) -> usize {
+        CAPACITY - self.bytes.len()
+    }
+
+    /// Takes at most `length` bytes out.
+    pub fn take(&mut self, length: usize) -> Vec<u8> {
+        let length = length.min(self.bytes.len());
+        self.bytes.drain(..length).collect()
+    }
+
+    /// Puts in what there is room for; a short write goes in whole or not at all.
+    pub fn put(&mut self, bytes: &[u8]) -> usize {
+        let room = self.room();
+        if bytes.len() <= ATOMIC && room < bytes.len() {
+            return 0;
+        }
+        let length = bytes.len().min(room);
+        self.bytes.extend(&bytes[..length]);
+        length
+    }
+}

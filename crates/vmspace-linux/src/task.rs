@@ -1,0 +1,210 @@
+//! Threads and processes: what each one is made of.
+//!
+//! A thread's [`Task`] is what a hart holds while it runs it: registers, the space, the files. It
+//! moves between the harts, the ready queue and its [`Thread`], so exactly one of them has it, and
+//! nobody reads another thread's registers. What other threads may see or change (masks, pending
+//! signals, what it waits for) is in its [`Thread`] and its [`Process`], under the kernel's lock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use vmspace::format::Format;
+use vmspace_machine::riscv::Registers;
+
+use crate::space::Space;
+use crate::files::Files;
+use crate::signal::{Action, Info, Signal, SignalSet};
+
+/// A thread's number, and a process's: that of its first thread.
+pub(crate) type Id = i32;
+
+/// The initial process; its parent, and that of orphans, is [`INIT`].
+pub(crate) const INITIAL: Id = 1000;
+
+/// The parent of who has none in the machine. It does not exist, and reaps at once.
+pub(crate) const INIT: Id = 1;
+
+/// What a hart needs to run a thread.
+pub(crate) struct Task<'vm, F: Format> {
+    pub id: Id,
+    pub process: Id,
+    pub registers: Registers,
+    pub space: Arc<Space<'vm, F>>,
+    pub files: Arc<Files>,
+    /// Something waits for this thread under the kernel's lock: look before going on.
+    pub attention: Arc<AtomicBool>,
+    /// Zeroed and woken as a futex when the thread ends (0: none).
+    pub clear_child_id: u64,
+    /// The head of the list of robust futexes (0: none).
+    pub robust_list: u64,
+    pub name: [u8; 16],
+    pub restart: Restart,
+    /// The mask to go back to once the handlers have run that `rt_sigsuspend` waited for.
+    pub saved_mask: Option<SignalSet>,
+    pub alternate: AlternateStack,
+}
+
+/// What a system call that waits and is then made again keeps from the time before.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Restart {
+    /// Bytes moved so far.
+    pub progress: u64,
+    /// When to stop waiting.
+    pub deadline: Option<Instant>,
+    /// Where an interrupted sleep says how much was left (0: nowhere).
+    pub remaining: u64,
+}
+
+/// `sigaltstack`: a stack for handlers. Size 0 means none.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct AlternateStack {
+    pub base: u64,
+    pub size: u64,
+}
+
+impl AlternateStack {
+    pub fn holds(&self, address: u64) -> bool {
+        address.wrapping_sub(self.base) < self.size
+    }
+}
+
+/// What a thread waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wait {
+    Futex {
+        key: (u64, u64),
+        mask: u32,
+    },
+    Child,
+    Sleep,
+    /// A child that shares the parent's space until it ends.
+    Vfork(Id),
+    Pipe(u64),
+    /// The host's file becoming ready.
+    Host { number: i32, write: bool },
+    /// Any of several files: pipes, and the host's with these events of `poll`.
+    Poll([u16; 3]),
+    /// A signal, taken by a handler.
+    Signal,
+    /// A signal of this set, taken by the call itself.
+    SignalOf(SignalSet),
+    /// SIGCONT.
+    Stopped,
+}
+
+impl Wait {
+    /// Whether a change of the pipe may end it.
+    pub fn is_for_pipe(&self, id: u64) -> bool {
+        matches!(self, Wait::Poll(_)) || *self == Wait::Pipe(id)
+    }
+}
+
+/// How a wait ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wake {
+    /// The call returns this.
+    Return(i64),
+    /// The call is made again.
+    Again,
+}
+
+/// What others see of a thread.
+pub(crate) struct Thread<'vm, F: Format> {
+    pub process: Id,
+    pub blocked: SignalSet,
+    pub pending: Pending,
+    pub attention: Arc<AtomicBool>,
+    pub wait: Option<Wait>,
+    /// When the wait ends by itself, and how.
+    pub timer: Option<(Instant, Wake)>,
+    /// How a wait ended whose task was not parked yet.
+    pub woken: Option<Wake>,
+    pub parked: Option<Box<Task<'vm, F>>>,
+}
+
+/// Signals that wait to be taken, with what is known about each.
+#[derive(Clone, Default)]
+pub(crate) struct Pending {
+    pub set: SignalSet,
+    pub info: BTreeMap<Signal, Info>,
+}
+
+impl Pending {
+    pub fn add(&mut self, info: Info) {
+        if !self.set.contains(info.signal) {
+            self.set.insert(info.signal);
+            self.info.insert(info.signal, info);
+        }
+    }
+
+    /// Takes the lowest signal that `blocked` lets through.
+    pub fn take(&mut self, blocked: SignalSet) -> Option<Info> {
+        let signal = self.set.without(blocked).first()?;
+        self.set.remove(signal);
+        self.info.remove(&signal)
+    }
+
+    pub fn discard(&mut self, signal: Signal) {
+        self.set.remove(signal);
+        self.info.remove(&signal);
+    }
+}
+
+/// A process: threads that end together.
+pub(crate) struct Process {
+    pub parent: Id,
+    pub group: Id,
+    pub session: Id,
+    pub threads: Vec<Id>,
+    pub actions: [Action; 65],
+    pub pending: Pending,
+    /// It is ending, with this status.
+    pub dying: Option<Status>,
+    /// It has ended and its parent has not asked yet.
+    pub zombie: Option<Status>,
+    pub stopped: bool,
+    /// A stop or a continuation that the parent has not heard of.
+    pub news: Option<Status>,
+    /// What the parent gets when it ends (0: nothing).
+    pub exit_signal: Signal,
+    /// What the first thread passed to `exit`.
+    pub exit_code: u8,
+    /// The thread that waits for it in `vfork`.
+    pub vfork: Option<Id>,
+}
+
+/// How a process ended or changed, as `wait` tells it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Status {
+    Exited(u8),
+    Killed(Signal),
+    Stopped(Signal),
+    Continued,
+}
+
+impl Status {
+    /// The word that `wait4` stores.
+    pub fn word(self) -> u32 {
+        match self {
+            Status::Exited(code) => u32::from(code) << 8,
+            Status::Killed(signal) => u32::from(signal),
+            Status::Stopped(signal) => u32::from(signal) << 8 | 0x7f,
+            Status::Continued => 0xffff,
+        }
+    }
+}
+
+impl Status {
+    /// What a parent is told about it (`siginfo_t`).
+    pub fn info(self, child: Id) -> Info {
+        let (code, status) = match self {
+            Status::Exited(code) => (1, i32::from(code)),
+            Status::Killed(signal) => (2, i32::from(signal)),
+            Status::Stopped(signal) => (5, i32::from(signal)),
+            Status::Continued => (6, i32::from(crate::signal::SIGCONT)),
+        };
+        Info { signal: crate::signal::SIGCHLD, code, process: child, status, address: 0 }
+    }
+}

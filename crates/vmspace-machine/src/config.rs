@@ -1,0 +1,168 @@
+//! What is built, and the clear words when it cannot be.
+
+use std::fmt;
+use vmspace::MAX_CPUS;
+
+/// How much a hart's TLB remembers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TlbKind {
+    /// Direct-mapped arrays: what does not fit is forgotten.
+    #[default]
+    Normal,
+    /// Forgets nothing unless it is told to.
+    Sticky,
+}
+
+/// What a machine is made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Bytes of guest-physical memory.
+    pub memory: u64,
+    /// Harts, each for a host thread: CPUs `0..harts`.
+    pub harts: usize,
+    /// CPU numbers for threads of the host that call the library and are no harts.
+    pub other_cpus: usize,
+    /// Address-space identifiers of a hart.
+    pub ids: usize,
+    /// How much a hart's TLB remembers.
+    pub tlb: TlbKind,
+    /// Compare every cached translation that is used with its entry.
+    pub check: bool,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            memory: 256 << 20,
+            harts: 1,
+            other_cpus: 8,
+            ids: 16,
+            tlb: TlbKind::Normal,
+            check: false,
+        }
+    }
+}
+
+/// The least frames that a machine is built with.
+const LEAST_FRAMES: u64 = 64;
+
+/// The most identifiers of a hart: they share a word with the page number in a TLB's tag.
+pub const MAX_IDS: usize = 255;
+
+impl Config {
+    /// Refuses what cannot be built over pages of `1 << page_shift` bytes.
+    pub(crate) fn validate(&self, page_shift: u32) -> Result<(), MachineError> {
+        let most = MAX_CPUS.saturating_sub(self.other_cpus);
+        if self.harts == 0 || self.harts > most {
+            return Err(MachineError::Harts { asked: self.harts, most });
+        }
+        if self.ids == 0 || self.ids > MAX_IDS {
+            return Err(MachineError::Ids { asked: self.ids, most: MAX_IDS });
+        }
+        let least = LEAST_FRAMES << page_shift;
+        if self.memory < least {
+            return Err(MachineError::TooSmall { asked: self.memory, least });
+        }
+        Ok(())
+    }
+}
+
+/// Why a machine was not built.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum MachineError {
+    /// Too little memory for the tables' own needs.
+    TooSmall {
+        /// Bytes asked for.
+        asked: u64,
+        /// Bytes that must be there.
+        least: u64,
+    },
+    /// More memory than the host has.
+    TooLarge {
+        /// Bytes asked for.
+        asked: u64,
+        /// Bytes of the host.
+        host: u64,
+    },
+    /// The host refused the memory, though it has that much.
+    Refused {
+        /// Bytes asked for.
+        asked: u64,
+    },
+    /// A number of harts that cannot be.
+    Harts {
+        /// Harts asked for.
+        asked: usize,
+        /// The most there may be.
+        most: usize,
+    },
+    /// A number of address-space identifiers that cannot be.
+    Ids {
+        /// Identifiers asked for.
+        asked: usize,
+        /// The most there may be.
+        most: usize,
+    },
+}
+
+/// A size in words: MiB where it is at least one, else KiB.
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes >= 1 << 20 => write!(f, "{} MiB", bytes >> 20),
+            bytes if bytes >= 1 << 10 => write!(f, "{} KiB", bytes >> 10),
+            bytes => write!(f, "{bytes} bytes"),
+        }
+    }
+}
+
+impl fmt::Display for MachineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            MachineError::TooSmall { asked, least } => {
+                write!(f, "{} of memory are too few: give at least {}", Size(asked), Size(least))
+            }
+            MachineError::TooLarge { asked, host } => {
+                write!(
+                    f,
+                    "{} of memory are beyond the host's {}: ask for less",
+                    Size(asked),
+                    Size(host)
+                )
+            }
+            MachineError::Refused { asked } => {
+                write!(f, "the host refused {} of memory: ask for less, or free some", Size(asked))
+            }
+            MachineError::Harts { asked, most } => {
+                write!(f, "{asked} harts cannot be: give between 1 and {most}")
+            }
+            MachineError::Ids { asked, most } => {
+                write!(f, "{asked} address-space identifiers cannot be: give between 1 and {most}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for MachineError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_name_the_thing_and_the_cure() {
+        let refused = |config: Config| config.validate(12).unwrap_err().to_string();
+        let zero = refused(Config { harts: 0, ..Config::default() });
+        assert_eq!(zero, "0 harts cannot be: give between 1 and 248");
+        let many = refused(Config { harts: 100_000, ..Config::default() });
+        assert_eq!(many, "100000 harts cannot be: give between 1 and 248");
+        let small = refused(Config { memory: 4096, ..Config::default() });
+        assert_eq!(small, "4 KiB of memory are too few: give at least 256 KiB");
+        let ids = refused(Config { ids: 256, ..Config::default() });
+        assert_eq!(ids, "256 address-space identifiers cannot be: give between 1 and 255");
+        assert_eq!(Config::default().validate(16), Ok(()));
+    }
+}

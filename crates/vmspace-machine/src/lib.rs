@@ -1,0 +1,42 @@
+//! The machine that vmspace runs on in a process: memory, harts, TLBs, shootdowns.
+//!
+//! Each hart is a host thread that interpretes RISC-V; every access goes through a TLB and a
+//! walker over the tables that the library builds in this memory. The instruction set knows
+//! nothing of the tables' format, and the tables nothing of it.
+//!
+//! | module | what is done there |
+//! |---|---|
+//! | [`config`] | what is built, and why it was refused |
+//! | [`memory`] | guest-physical memory: from a frame to host memory |
+//! | [`walker`] | the walk over the library's tables; accessed and dirty |
+//! | [`tlb`] | what a hart remembers, under which identifier |
+//! | [`shootdown`] | how it is made to forget |
+//! | [`mmu`] | one hart's translation: TLB, walk, answer |
+//! | [`check`] | each cached translation that is used, against its entry |
+//! | [`hart`] | a hart on a host thread: load, run |
+//! | [`parking`] | sleeping on a word |
+//! | [`platform`] | all of it as a [`vmspace::Platform`] |
+//! | [`riscv`] | the instruction set |
+//! | [`statistics`] | what is counted |
+
+mod bus;
+pub mod check;
+pub mod config;
+pub mod hart;
+pub mod memory;
+pub mod mmu;
+pub mod parking;
+pub mod platform;
+pub mod riscv;
+pub mod shootdown;
+pub mod statistics;
+mod sync;
+pub mod tlb;
+pub mod walker;
+
+pub use check::Violation;
+pub use config::{Config, MachineError, TlbKind};
+pub use hart::HartContext;
+pub use mmu::{AddressSpace, Manager};
+pub use platform::{Hardware, MachinePlatform};
+pub use statistics::Statistics;

@@ -1,0 +1,349 @@
+//! One hart's translation: what it has cached, else a walk; and its answers to shootdowns.
+//!
+//! Guarantee: a pointer given out is valid for the access that was asked, until the hart next
+//! answers a shootdown. The hart answers only at its poll points and on its way in; in between,
+//! whoever takes a right away waits for it.
+//!
+//! A space's life on a hart: `enter` sets the hart's bit in the space's set, then the root is
+//! loaded under an identifier, and walks may begin. A switch to another space flushes nothing. The
+//! hart leaves the set only after it has dropped all that it kept under the identifier: when the
+//! identifier is taken for another space, or when a shootdown names the space while another is
+//! loaded (it will not be interrupted for that space again until it comes back).
+//!
+//! Every access goes through [`Mmu::translate`], whose inline part looks at one line. In checking
+//! mode the lines stay empty, and the other part compares what is cached with its entry first.
+
+use crate::check::{Violation, compare};
+use crate::config::Config;
+use crate::platform::Hardware;
+use crate::shootdown::{Port, mailbox::Mailbox};
+use crate::statistics::HartCounts;
+use crate::tlb::{
+    Tlb,
+    ids::{Id, Ids},
+    store::Cached,
+};
+use crate::walker::{WalkCounts, frame_in_leaf, walk};
+use vmspace::format::{Format, Geometry};
+use vmspace::{Access, Frame, SpaceId};
+
+/// What the hardware asks of the library above it.
+pub trait Manager: Sync {
+    /// The tables' format.
+    type Format: Format;
+
+    /// The hardware below.
+    fn hardware(&self) -> &Hardware;
+
+    /// The hart has dropped all that it cached of `space`, which lives, and has another root
+    /// loaded, or none.
+    /// Called by a hart inside: it must not wait.
+    fn leave(&self, space: SpaceId, hart: usize);
+
+    /// How often the frame has changed hands; none when it is not the manager's.
+    fn generation(&self, frame: Frame) -> Option<u64>;
+
+    /// Whether entries of this table may be changing now: its lock is held, or it was detached.
+    fn is_unsettled(&self, table: Frame) -> bool;
+}
+
+/// A space, as the hardware loads it.
+pub trait AddressSpace {
+    /// Its name.
+    fn id(&self) -> SpaceId;
+    /// Its root table.
+    fn root(&self) -> Frame;
+    /// The hart is about to load the root: sets its bit in the space's set, and fences.
+    fn enter(&self, hart: usize);
+}
+
+/// The access is refused: the program faults.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refused;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Loaded {
+    space: SpaceId,
+    root: Frame,
+    id: Id,
+}
+
+/// One hart's memory management unit.
+pub struct Mmu<'m, V: Manager> {
+    tlb: Tlb<V::Format>,
+    counts: HartCounts,
+    code_epoch: u64,
+    loaded: Option<Loaded>,
+    ids: Ids<'m>,
+    hart: usize,
+    manager: &'m V,
+    check: bool,
+    walks: WalkCounts,
+    /// Empty but during an answer.
+    mail: Mailbox,
+    violation: Option<Box<Violation>>,
+}
+
+impl<'m, V: Manager> Mmu<'m, V> {
+    /// The unit of hart `hart`, which the caller has taken.
+    pub(crate) fn new(manager: &'m V, hart: usize) -> Mmu<'m, V> {
+        let config: &Config = manager.hardware().config();
+        Mmu {
+            tlb: Tlb::new(config),
+            counts: HartCounts::default(),
+            code_epoch: 0,
+            loaded: None,
+            ids: Ids::new(manager.hardware().shootdowns().port(hart).ids()),
+            hart,
+            manager,
+            check: config.check,
+            walks: WalkCounts::default(),
+            mail: Mailbox::new(),
+            violation: None,
+        }
+    }
+
+    /// Where `address` is in host memory, if the loaded space grants `access`.
+    ///
+    /// # Errors
+    /// [`Refused`], when it does not.
+    #[inline(always)]
+    pub fn translate(&mut self, address: u64, access: Access) -> Result<*mut u8, Refused> {
+        self.counts.accesses += 1;
+        match self.tlb.lines.hit(address, access) {
+            Some(host) => Ok(host),
+            None => self.translate_slowly(address, access),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn translate_slowly(&mut self, address: u64, access: Access) -> Result<*mut u8, Refused> {
+        let translated = self.translate_page(address, access);
+        self.counts.faults += u64::from(translated.is_none());
+        let offset = address & (V::Format::PAGE_SIZE - 1);
+        translated.map(|host| host.wrapping_add(offset as usize)).ok_or(Refused)
+    }
+
+    fn translate_page(&mut self, address: u64, access: Access) -> Option<*mut u8> {
+        let page = address >> V::Format::PAGE_SHIFT;
+        let loaded = self.loaded.filter(|_| page < V::Format::USER_PAGES)?;
+        let kept = self.tlb.find(loaded.id, page);
+        if let Some(cached) = kept.filter(|cached| cached.serves::<V::Format>(access)) {
+            if self.check {
+                self.check(loaded, address, access, cached)?;
+            }
+            return self.serve(loaded.id, page, access, &cached);
+        }
+        self.counts.misses += 1;
+        let memory = self.manager.hardware().memory();
+        let found = walk::<V::Format>(memory, loaded.root, page, access, &mut self.walks)?;
+        let mut cached = Cached { word: found.word, level: found.level, generation: None };
+        if self.check {
+            let leaf = cached.leaf::<V::Format>()?;
+            let frame = frame_in_leaf::<V::Format>(found.level, leaf, page);
+            cached.generation = self.manager.generation(frame);
+        }
+        self.tlb.keep(loaded.id, page, cached);
+        self.serve(loaded.id, page, access, &cached)
+    }
+
+    /// Compares with the entry; none, and the violation noted, when it is stale.
+    fn check(
+        &mut self,
+        loaded: Loaded,
+        address: u64,
+        access: Access,
+        cached: Cached,
+    ) -> Option<()> {
+        self.counts.checks += 1;
+        let page = address >> V::Format::PAGE_SHIFT;
+        let Err((why, present)) = compare(self.manager, loaded.root, page, &cached) else {
+            return Some(());
+        };
+        self.violation.get_or_insert_with(|| {
+            Box::new(Violation {
+                hart: self.hart,
+                space: loaded.space,
+                address,
+                access,
+                format: V::Format::NAME,
+                cached,
+                leaf: cached.leaf::<V::Format>(),
+                present,
+                why,
+            })
+        });
+        None
+    }
+
+    fn serve(&mut self, id: Id, page: u64, access: Access, cached: &Cached) -> Option<*mut u8> {
+        let leaf = cached.leaf::<V::Format>()?;
+        let frame = frame_in_leaf::<V::Format>(cached.level, leaf, page);
+        let host = self.manager.hardware().memory().get::<V::Format>(frame)?;
+        self.tlb.serve(id, page, access, cached.level, host);
+        Some(host)
+    }
+
+    /// The stale translation that was used, if one was: the run is over.
+    pub fn take_violation(&mut self) -> Option<Box<Violation>> {
+        self.violation.take()
+    }
+
+    /// Grows whenever code that was translated may be other code now.
+    pub fn code_epoch(&self) -> u64 {
+        self.code_epoch
+    }
+
+    /// Checking mode: what was fetched is looked at again, since instructions that are decoded
+    /// already are run without a translation.
+    pub(crate) fn check_code(&mut self) {
+        self.code_epoch += u64::from(self.check);
+    }
+
+    /// Code may be other code now.
+    pub fn code_changed(&mut self) {
+        self.code_epoch += 1;
+    }
+
+    /// The machine's clock.
+    pub fn ticks(&self) -> u64 {
+        self.manager.hardware().time()
+    }
+
+    /// What has been counted.
+    pub fn counts(&self) -> HartCounts {
+        HartCounts {
+            walks: self.walks.walks,
+            walk_retries: self.walks.retries,
+            accessed_set: self.walks.accessed,
+            dirty_set: self.walks.dirty,
+            ..self.counts
+        }
+    }
+}
+
+/// Switches.
+impl<V: Manager> Mmu<'_, V> {
+    /// Loads `space`, which lives. The hart is inside: whoever ends a space waits for it.
+    pub(crate) fn load(&mut self, space: &impl AddressSpace) {
+        // What is pending may tell us to leave a space, and that must come before we enter it:
+        // afterwards it would take our new bit away.
+        self.answer();
+        space.enter(self.hart);
+        let (name, root) = (space.id(), space.root());
+        let found = self.ids.find(name);
+        let same = |loaded: Loaded| loaded.root == root && found == Some(loaded.id);
+        if self.loaded.is_some_and(same) {
+            return;
+        }
+        self.unload();
+        let id = found.unwrap_or_else(|| self.assign(name));
+        self.loaded = Some(Loaded { space: name, root, id });
+        self.tlb.lines.select(Some(id));
+        self.counts.switches += 1;
+    }
+
+    /// Loads nothing. What is cached of the space stays, as does the hart's bit in its set.
+    pub fn unload(&mut self) {
+        self.loaded = None;
+        self.tlb.lines.select(None);
+        self.code_epoch += 1;
+    }
+
+    /// An identifier for a space that has none here.
+    fn assign(&mut self, space: SpaceId) -> Id {
+        let vacant = self.ids.vacate();
+        self.tlb.drop_id(vacant.id);
+        if let Some(victim) = vacant.space {
+            self.manager.leave(victim, self.hart);
+            self.counts.ids_recycled += 1;
+        }
+        self.ids.give(vacant.id, space);
+        vacant.id
+    }
+
+    /// Gives up all that it has; the hart is inside.
+    pub(crate) fn give_up(&mut self) {
+        self.answer();
+        self.unload();
+        self.drop_everything();
+    }
+}
+
+/// Answers.
+impl<'m, V: Manager> Mmu<'m, V> {
+    /// This hart's end of the shootdowns.
+    pub(crate) fn port(&self) -> &'m Port {
+        self.manager.hardware().shootdowns().port(self.hart)
+    }
+
+    /// Drops all that is posted, and says so: at poll points and on the way in.
+    pub fn answer(&mut self) {
+        let door = &self.port().door;
+        if !door.is_pending() {
+            return;
+        }
+        let mut mail = std::mem::take(&mut self.mail);
+        let drained = door.drain(&mut mail);
+        if mail.everything() {
+            self.drop_everything();
+        }
+        for space in mail.spaces() {
+            self.drop_space(*space);
+        }
+        for (space, page) in mail.pages() {
+            self.drop_page(*space, *page);
+        }
+        mail.clear();
+        self.mail = mail;
+        door.answer(drained);
+    }
+
+    fn drop_page(&mut self, space: SpaceId, page: u64) {
+        match self.ids.find(space) {
+            Some(id) if self.is_loaded(id) => {
+                self.code_epoch += u64::from(self.tlb.may_hold_code(id, page));
+                self.tlb.drop_page(id, page);
+                self.counts.pages_dropped += 1;
+            }
+            Some(id) => self.leave(id, space),
+            None => {}
+        }
+    }
+
+    fn drop_space(&mut self, space: SpaceId) {
+        match self.ids.find(space) {
+            Some(id) if self.is_loaded(id) => {
+                self.code_epoch += 1;
+                self.tlb.drop_id(id);
+                self.counts.spaces_dropped += 1;
+            }
+            Some(id) => self.leave(id, space),
+            None => {}
+        }
+    }
+
+    fn drop_everything(&mut self) {
+        self.code_epoch += 1;
+        self.tlb.drop_all();
+        let others: Vec<_> = self.ids.iter().filter(|(id, _)| !self.is_loaded(*id)).collect();
+        for (id, space) in others {
+            self.leave(id, space);
+        }
+        self.counts.spaces_dropped += 1;
+    }
+
+    fn is_loaded(&self, id: Id) -> bool {
+        self.loaded.is_some_and(|loaded| loaded.id == id)
+    }
+
+    /// Drops all that is kept under an identifier that is not loaded, and leaves its space.
+    fn leave(&mut self, id: Id, space: SpaceId) {
+        self.tlb.drop_id(id);
+        self.manager.leave(space, self.hart);
+        // Last: whoever ends the space and does not find it here any more waits for nobody.
+        self.ids.release(id);
+        self.counts.spaces_left += 1;
+    }
+}

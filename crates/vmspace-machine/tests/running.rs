@@ -1,0 +1,85 @@
+//! A program that runs on the interpreter is shot at, kicked, and has its code replaced.
+#![cfg(not(loom))]
+
+mod common;
+
+use common::{World, at, host, read_write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use vmspace::Frame;
+use vmspace::format::{Aarch64Granule64K, Format, Rights, Sv48, X86_64};
+use vmspace_machine::riscv::Exit;
+use vmspace_machine::{Config, HartContext, TlbKind};
+
+/// `ld a0, 0(a1); addi a0, a0, 1; sd a0, 0(a1); j .-12`
+const COUNT: [u32; 4] = [0x0005_b503, 0x0015_0513, 0x00a5_b023, 0xff5f_f06f];
+/// `ebreak`, four times.
+const STOP: [u32; 4] = [0x0010_0073; 4];
+const CODE: u64 = 0x400;
+const DATA: u64 = 0x777;
+
+fn program<F: Format>(world: &World<F>, code: [u32; 4]) -> Frame {
+    let frame = world.frame();
+    for (i, word) in code.into_iter().enumerate() {
+        // SAFETY: in the frame, aligned, and nobody else can reach it yet.
+        unsafe { host(world, frame).cast::<u32>().add(i).write(word) };
+    }
+    frame
+}
+
+fn interrupted_kicked_and_replaced<F: Format>(tlb: TlbKind, check: bool) {
+    let world = World::<F>::new(Config { tlb, check, ..Config::default() });
+    let space = world.space(1);
+    let rights = Rights::READ | Rights::EXECUTE | Rights::USER;
+    space.map(0, CODE, program(&world, COUNT), rights);
+    let data = space.map_fresh(DATA, read_write());
+    // SAFETY: in the machine's memory, reached by all as an atomic.
+    let counter = unsafe { &*host(&world, data).cast::<AtomicU64>() };
+    let counts_on = || {
+        let from = counter.load(Ordering::Relaxed);
+        while counter.load(Ordering::Relaxed) < from + 1_000 {
+            thread::yield_now();
+        }
+    };
+    thread::scope(|scope| {
+        let hart = scope.spawn(|| {
+            let mut hart = HartContext::new(&world, 0).unwrap();
+            hart.hart.regs.pc = at::<F>(CODE);
+            hart.hart.regs.x[11] = at::<F>(DATA);
+            hart.load(&space);
+            let first = hart.run(u64::MAX).unwrap();
+            (first, hart.run(u64::MAX).unwrap(), hart.counts())
+        });
+        counts_on();
+        space.shoot(&[DATA]);
+        counts_on();
+        world.machine.kick(0);
+        counts_on();
+        // The code goes and other code comes, as a library does it.
+        world.locked.store(true, Ordering::Release);
+        space.slot(0, CODE).0.store(0, Ordering::Release);
+        space.shoot(&[CODE]);
+        space.map(0, CODE, program(&world, STOP), rights);
+        world.locked.store(false, Ordering::Release);
+        let (first, second, counts) = hart.join().unwrap();
+        assert_eq!(first, Exit::Pending);
+        let fault = matches!(second, Exit::Fault { va, .. } if va >> F::PAGE_SHIFT == CODE);
+        assert!(second == Exit::Breakpoint || fault, "{second:?}");
+        assert!(counts.instructions > 4_000 && counts.pages_dropped == 2);
+    });
+    let statistics = world.machine.statistics();
+    assert_eq!(statistics.shootdowns, 2);
+    assert!(statistics.harts_interrupted >= 1);
+    assert!(statistics.tlb_hits > 1_000);
+}
+
+#[test]
+fn in_every_format_and_mode() {
+    for (tlb, check) in
+        [(TlbKind::Normal, false), (TlbKind::Sticky, false), (TlbKind::Sticky, true)]
+    {
+        interrupted_kicked_and_replaced::<Sv48>(tlb, check);
+        interrupted_kicked_and_replaced::<X86_64>(tlb, check);
+        interrupted_kicked_and_replaced::<Aarch64Granule64K>(tlb, check);
+    }
+}

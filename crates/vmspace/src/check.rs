@@ -1,0 +1,138 @@
+//! The manager's own consistency, checked while nothing runs: for tests, and for who suspects.
+//!
+//! Guarantee: `Ok` means that for every space the tables, their counts, layouts and the reverse
+//! map agree: every entry that names a managed page is in that page's reverse map and the other
+//! way round, and no page has fewer references than mappers (O12).
+
+use crate::addr::Frame;
+use crate::context::MaySleep;
+use crate::flush::SpaceId;
+use crate::format::{Entry, Format, Geometry};
+use crate::frame::meta::Kind;
+use crate::platform::Platform;
+use crate::rmap::{self, Mapper};
+use crate::sync::Ordering;
+use crate::tree::node::Node;
+use crate::vm::Vm;
+use core::cell::Cell;
+
+/// What does not agree.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Inconsistency {
+    /// A table's count of entries, or of child tables, is wrong.
+    Count(Frame),
+    /// A table's summary of occupied slots misses one.
+    Occupied(Frame),
+    /// A table belongs to another space, or to another place in it, than where it was found.
+    Place(Frame),
+    /// A table's layout does not cover its span with ascending pieces.
+    Layout(Frame),
+    /// An entry names a frame that is not a page.
+    NotAPage(Frame),
+    /// A page's reverse map misses an entry.
+    MissingMapper(Frame),
+    /// A page's reverse map names an entry that does not name the page.
+    StrayMapper(Frame),
+    /// A page has fewer references than mappers.
+    TooFewReferences(Frame),
+}
+
+impl<P: Platform> Vm<P> {
+    /// Compares tables, layouts and reverse map. Nothing else may run.
+    ///
+    /// # Errors
+    /// The first [`Inconsistency`] found.
+    pub fn check(&self, _: &mut MaySleep) -> Result<(), Inconsistency> {
+        let found = Cell::new(Ok(()));
+        self.for_each_space(
+            || true,
+            |space| {
+                let root = Frame(self.header(space).root.load(Ordering::Relaxed));
+                let root = Node::at(self, root, P::Format::ROOT_LEVEL);
+                found.set(found.get().and_then(|()| self.check_table(space, root)));
+            },
+        );
+        found.get()?;
+        self.managed_frames().try_for_each(|frame| self.check_page(frame))
+    }
+
+    fn check_table(&self, space: SpaceId, node: Node<'_, P>) -> Result<(), Inconsistency> {
+        if node.space() != space || self.meta_of(node.frame).kind() != Kind::Table {
+            return Err(Inconsistency::Place(node.frame));
+        }
+        let (mut entries, mut children) = (0, 0);
+        let slots = if node.level == P::Format::ROOT_LEVEL {
+            0..node.index(P::Format::USER_PAGES - 1) + 1
+        } else {
+            node.slots(node.range())
+        };
+        for index in slots {
+            if node.load(index) == 0 {
+                continue;
+            }
+            entries += 1;
+            if node.next_occupied(index, index + 1) != Some(index) {
+                return Err(Inconsistency::Occupied(node.frame));
+            }
+            if let Some(child) = node.child(index) {
+                children += 1;
+                if child.range() != node.slot_range(index) {
+                    return Err(Inconsistency::Place(child.frame));
+                }
+                self.check_table(space, child)?;
+            } else if let Entry::Leaf(leaf) = node.entry(index) {
+                self.check_entry(leaf.frame, Mapper { table: node.frame, index })?;
+            }
+        }
+        if entries != node.count() || children != node.child_count() {
+            return Err(Inconsistency::Count(node.frame));
+        }
+        check_layout(node)
+    }
+
+    fn check_entry(&self, frame: Frame, mapper: Mapper) -> Result<(), Inconsistency> {
+        let Some(meta) = self.mapped_meta(frame) else { return Ok(()) };
+        if meta.kind() != Kind::Page {
+            return Err(Inconsistency::NotAPage(frame));
+        }
+        let mut recorded = false;
+        rmap::for_each(self, meta, |found| recorded |= found == mapper);
+        if recorded { Ok(()) } else { Err(Inconsistency::MissingMapper(frame)) }
+    }
+
+    fn check_page(&self, frame: Frame) -> Result<(), Inconsistency> {
+        let meta = self.meta_of(frame);
+        if meta.kind() != Kind::Page {
+            return Ok(());
+        }
+        let (mut mappers, mut stray) = (0, false);
+        rmap::for_each(self, meta, |mapper| {
+            mappers += 1;
+            let table = self.meta(mapper.table).is_some_and(|meta| meta.kind() == Kind::Table);
+            stray |= !table || {
+                let entry = Node::of(self, mapper.table).entry(mapper.index);
+                !matches!(entry, Entry::Leaf(leaf) if leaf.frame == frame)
+            };
+        });
+        if stray {
+            return Err(Inconsistency::StrayMapper(frame));
+        }
+        if mappers > meta.count.load(Ordering::Relaxed) {
+            return Err(Inconsistency::TooFewReferences(frame));
+        }
+        Ok(())
+    }
+}
+
+fn check_layout<P: Platform>(node: Node<'_, P>) -> Result<(), Inconsistency> {
+    let range = node.range();
+    let mut page = range.start;
+    while page < range.end {
+        let (piece, end) = node.piece(page);
+        if piece.start != page || end <= page || end > range.end {
+            return Err(Inconsistency::Layout(node.frame));
+        }
+        page = end;
+    }
+    Ok(())
+}

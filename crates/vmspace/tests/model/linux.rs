@@ -1,0 +1,485 @@
+//! What Linux does: an address space as a list of areas and a map of pages, and nothing else.
+//!
+//! Written from mmap(2), munmap(2), mprotect(2), madvise(2), brk(2), fork(2) and, where these leave
+//! the answer open, from the sources of Linux 6.18, named at each place. It shares no code with the
+//! library. Left out, because the library's key for merging has no place for them: VM_ACCOUNT and
+//! `anon_vma`, for whose sake Linux sometimes leaves two areas apart that show the same line.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub const EPERM: i32 = 1;
+pub const ENOMEM: i32 = 12;
+pub const EEXIST: i32 = 17;
+pub const EINVAL: i32 = 22;
+
+pub const READ: u8 = 1;
+pub const WRITE: u8 = 2;
+pub const EXECUTE: u8 = 4;
+
+/// vm.mmap_min_addr.
+const MIN_ADDRESS: u64 = 65_536;
+/// `stack_guard_gap` in mm/mmap.c, in pages.
+const GUARD_GAP: u64 = 256;
+
+/// A page's bytes that were written; all others are zero.
+pub type Page = BTreeMap<u64, u8>;
+
+/// What an architecture fixes.
+#[derive(Clone, Copy, Debug)]
+pub struct Arch {
+    pub page_shift: u32,
+    /// TASK_SIZE in pages.
+    pub user_pages: u64,
+    /// `mmap_base` in pages.
+    pub map_base: u64,
+    /// `totalram_pages()`.
+    pub memory: u64,
+    /// What may be fetched may be loaded too (x86 without protection keys).
+    pub execute_reads: bool,
+}
+
+/// mmap's flags.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flags {
+    pub fixed: bool,
+    pub no_replace: bool,
+    pub shared: bool,
+    pub grows_down: bool,
+    pub no_reserve: bool,
+}
+
+/// A `vm_area_struct`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Area {
+    pub start: u64,
+    pub end: u64,
+    pub prot: u8,
+    /// The shared object behind it, and the page at which the object's first page would lie.
+    pub object: Option<(usize, u64)>,
+    pub grows_down: bool,
+    pub no_reserve: bool,
+}
+
+impl Area {
+    fn merges_with(&self, next: &Area) -> bool {
+        self.end == next.start && *self == Area { start: self.start, end: self.end, ..*next }
+    }
+}
+
+/// Why a fault kills.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Segv {
+    Maperr,
+    Accerr,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    Read,
+    Write,
+    Execute,
+}
+
+/// The shared objects of a machine: for each, the pages that were touched.
+#[derive(Default)]
+pub struct Objects(Vec<BTreeMap<u64, Page>>);
+
+/// An `mm_struct`.
+#[derive(Clone)]
+pub struct Mm {
+    arch: Arch,
+    areas: Vec<Area>,
+    /// Private pages that are the space's to write: they have a frame.
+    private: BTreeMap<u64, Page>,
+    /// Pages of shared areas that the tables map.
+    shared: BTreeSet<u64>,
+    heap_start: u64,
+    heap_break: u64,
+    /// RLIMIT_STACK in bytes.
+    stack_limit: u64,
+}
+
+impl Mm {
+    pub fn new(arch: Arch, heap: u64) -> Mm {
+        Mm {
+            arch,
+            areas: Vec::new(),
+            private: BTreeMap::new(),
+            shared: BTreeSet::new(),
+            heap_start: heap,
+            heap_break: heap,
+            stack_limit: 8 << 20,
+        }
+    }
+
+    fn page_size(&self) -> u64 {
+        1 << self.arch.page_shift
+    }
+
+    /// PAGE_ALIGN, which wraps.
+    fn page_align(&self, bytes: u64) -> u64 {
+        bytes.wrapping_add(self.page_size() - 1) & !(self.page_size() - 1)
+    }
+
+    fn task_size(&self) -> u64 {
+        self.arch.user_pages << self.arch.page_shift
+    }
+
+    fn pages(&self, start: u64, end: u64) -> (u64, u64) {
+        (start >> self.arch.page_shift, end >> self.arch.page_shift)
+    }
+
+    /// `find_vma`: the first area that ends above `page`.
+    fn find(&self, page: u64) -> Option<&Area> {
+        self.areas.iter().find(|area| area.end > page)
+    }
+
+    fn before(&self, page: u64) -> Option<&Area> {
+        self.areas.iter().rev().find(|area| area.start < page)
+    }
+
+    fn meets(&self, start: u64, end: u64) -> bool {
+        self.find(start).is_some_and(|area| area.start < end)
+    }
+
+    /// `vm_start_gap`.
+    fn start_gap(area: &Area) -> u64 {
+        if area.grows_down { area.start.saturating_sub(GUARD_GAP) } else { area.start }
+    }
+
+    /// Makes `page` a bound between areas.
+    fn split(&mut self, page: u64) {
+        let inside = |area: &Area| area.start < page && page < area.end;
+        if let Some(index) = self.areas.iter().position(inside) {
+            let right = Area { start: page, ..self.areas[index] };
+            self.areas[index].end = page;
+            self.areas.insert(index + 1, right);
+        }
+    }
+
+    fn merge(&mut self) {
+        let mut merged: Vec<Area> = Vec::with_capacity(self.areas.len());
+        for area in self.areas.drain(..) {
+            match merged.last_mut() {
+                Some(last) if last.merges_with(&area) => last.end = area.end,
+                _ => merged.push(area),
+            }
+        }
+        self.areas = merged;
+    }
+
+    fn remove(&mut self, start: u64, end: u64) {
+        self.split(start);
+        self.split(end);
+        self.areas.retain(|area| area.end <= start || end <= area.start);
+        self.zap(start, end);
+    }
+
+    /// `zap_page_range`: the tables forget.
+    fn zap(&mut self, start: u64, end: u64) {
+        self.private.retain(|page, _| *page < start || end <= *page);
+        self.shared.retain(|page| *page < start || end <= *page);
+    }
+
+    fn insert(&mut self, area: Area) {
+        let at = self.areas.partition_point(|other| other.start < area.start);
+        self.areas.insert(at, area);
+        self.merge();
+    }
+
+    /// `do_mmap` and `__get_unmapped_area` (mm/mmap.c).
+    pub fn mmap(
+        &mut self,
+        objects: &mut Objects,
+        address: u64,
+        length: u64,
+        prot: u8,
+        flags: Flags,
+    ) -> Result<u64, i32> {
+        if length == 0 {
+            return Err(EINVAL);
+        }
+        let length = self.page_align(length);
+        if length == 0 || length > self.task_size() {
+            return Err(ENOMEM);
+        }
+        let fixed = flags.fixed || flags.no_replace;
+        let address = if fixed {
+            if address > self.task_size() - length {
+                return Err(ENOMEM);
+            }
+            if address % self.page_size() != 0 {
+                return Err(EINVAL);
+            }
+            // `security_mmap_addr`.
+            if address < MIN_ADDRESS {
+                return Err(EPERM);
+            }
+            address
+        } else {
+            self.unmapped_area(address, length)?
+        };
+        let (start, end) = self.pages(address, address + length);
+        if flags.no_replace && self.meets(start, end) {
+            return Err(EEXIST);
+        }
+        if flags.shared && flags.grows_down {
+            return Err(EINVAL);
+        }
+        // `__vm_enough_memory` with OVERCOMMIT_GUESS; shmem accounts for all of an object.
+        let accountable = flags.shared || prot & WRITE != 0;
+        if accountable && !flags.no_reserve && end - start > self.arch.memory {
+            return Err(ENOMEM);
+        }
+        self.remove(start, end);
+        let object = flags.shared.then(|| (objects.add(), start));
+        let Flags { grows_down, no_reserve, .. } = flags;
+        self.insert(Area { start, end, prot, object, grows_down, no_reserve });
+        Ok(address)
+    }
+
+    /// `generic_get_unmapped_area_topdown`: the hint if it is free, else the highest free range.
+    fn unmapped_area(&self, hint: u64, length: u64) -> Result<u64, i32> {
+        // `round_hint_to_min`.
+        let hint = match hint & !(self.page_size() - 1) {
+            0 => 0,
+            hint => hint.max(MIN_ADDRESS),
+        };
+        if length > self.task_size() - MIN_ADDRESS {
+            return Err(ENOMEM);
+        }
+        if hint != 0 && hint <= self.task_size() - length {
+            let (start, end) = self.pages(hint, hint + length);
+            let above = self.find(start).map_or(u64::MAX, Mm::start_gap);
+            if end <= above && !self.meets(start, end) {
+                return Ok(hint);
+            }
+        }
+        let length = length >> self.arch.page_shift;
+        let base = self.arch.map_base;
+        // The area just above the base may reach below it with its gap.
+        let mut high = base.min(self.find(base).map_or(u64::MAX, Mm::start_gap));
+        for area in self.areas.iter().rev().filter(|area| area.start < base) {
+            if high.saturating_sub(area.end) >= length {
+                break;
+            }
+            high = Mm::start_gap(area);
+        }
+        let lowest = MIN_ADDRESS >> self.arch.page_shift;
+        if high.saturating_sub(lowest) < length {
+            return Err(ENOMEM);
+        }
+        Ok((high - length) << self.arch.page_shift)
+    }
+
+    /// `do_vmi_munmap`.
+    pub fn munmap(&mut self, address: u64, length: u64) -> Result<(), i32> {
+        let misaligned = address % self.page_size() != 0;
+        if misaligned || address > self.task_size() || length > self.task_size() - address {
+            return Err(EINVAL);
+        }
+        let (start, end) = self.pages(address, address + self.page_align(length));
+        if start == end {
+            return Err(EINVAL);
+        }
+        self.remove(start, end);
+        Ok(())
+    }
+
+    /// `do_mprotect_pkey`: up to the first hole.
+    pub fn mprotect(&mut self, address: u64, length: u64, prot: u8) -> Result<(), i32> {
+        if address % self.page_size() != 0 {
+            return Err(EINVAL);
+        }
+        if length == 0 {
+            return Ok(());
+        }
+        let Some(end) = address.checked_add(self.page_align(length)).filter(|end| *end > address)
+        else {
+            return Err(ENOMEM);
+        };
+        let (start, end) = self.pages(address, end);
+        self.split(start);
+        self.split(end);
+        let mut next = start;
+        for area in &mut self.areas {
+            if area.start == next && next < end {
+                area.prot = prot;
+                next = area.end;
+            }
+        }
+        self.merge();
+        if next < end { Err(ENOMEM) } else { Ok(()) }
+    }
+
+    /// `do_madvise` with MADV_DONTNEED.
+    pub fn dont_need(&mut self, address: u64, length: u64) -> Result<(), i32> {
+        if address % self.page_size() != 0 {
+            return Err(EINVAL);
+        }
+        let aligned = self.page_align(length);
+        if length != 0 && aligned == 0 {
+            return Err(EINVAL);
+        }
+        let end = address.checked_add(aligned).ok_or(EINVAL)?;
+        let (start, end) = self.pages(address, end);
+        self.zap(start, end);
+        let mapped: u64 = self
+            .areas
+            .iter()
+            .map(|area| area.end.min(end).saturating_sub(area.start.max(start)))
+            .sum();
+        if mapped < end - start { Err(ENOMEM) } else { Ok(()) }
+    }
+
+    /// The system call brk in mm/mmap.c, and `do_brk_flags`.
+    pub fn brk(&mut self, to: u64) -> u64 {
+        if to < self.heap_start || to > self.task_size() {
+            return self.heap_break;
+        }
+        let aligned = (self.page_align(self.heap_break), self.page_align(to));
+        let (old, new) = self.pages(aligned.0, aligned.1);
+        if new < old {
+            // "mapping intersects with an existing non-brk vma": or with none at all.
+            if !self.meets(new, old) {
+                return self.heap_break;
+            }
+            self.remove(new, old);
+        } else if new > old {
+            // One page stays free between the heap and what is above it.
+            let gap = self.find(old).map_or(u64::MAX, Mm::start_gap);
+            if new + 1 > gap || new > self.arch.user_pages || new - old > self.arch.memory {
+                return self.heap_break;
+            }
+            self.insert(Area {
+                start: old,
+                end: new,
+                prot: READ | WRITE,
+                object: None,
+                grows_down: false,
+                no_reserve: false,
+            });
+        }
+        self.heap_break = to;
+        to
+    }
+
+    /// `do_user_addr_fault` with `expand_stack`.
+    pub fn fault(&mut self, objects: &mut Objects, page: u64, access: Access) -> Result<(), Segv> {
+        if page >= self.arch.user_pages {
+            return Err(Segv::Maperr);
+        }
+        if !self.meets(page, page + 1) {
+            self.expand_stack(page).ok_or(Segv::Maperr)?;
+        }
+        let area = *self.find(page).expect("found or grown");
+        // `protection_map`: writing implies reading.
+        let needed = match access {
+            Access::Read if self.arch.execute_reads => READ | WRITE | EXECUTE,
+            Access::Read => READ | WRITE,
+            Access::Write => WRITE,
+            Access::Execute => EXECUTE,
+        };
+        if area.prot & needed == 0 {
+            return Err(Segv::Accerr);
+        }
+        if let Some((object, origin)) = area.object {
+            objects.0[object].entry(page.wrapping_sub(origin)).or_default();
+            self.shared.insert(page);
+        } else if access == Access::Write {
+            self.private.entry(page).or_default();
+        }
+        Ok(())
+    }
+
+    /// `expand_downwards` and `acct_stack_growth`. None: it may not.
+    fn expand_stack(&mut self, page: u64) -> Option<()> {
+        let stack = *self.find(page)?;
+        if !stack.grows_down || page << self.arch.page_shift < MIN_ADDRESS {
+            return None;
+        }
+        if let Some(below) = self.before(page) {
+            let accessible = below.prot != 0;
+            if !below.grows_down && accessible && page - below.end < GUARD_GAP {
+                return None;
+            }
+        }
+        if (stack.end - page) << self.arch.page_shift > self.stack_limit {
+            return None;
+        }
+        let grown = self.areas.iter_mut().find(|area| area.start == stack.start)?;
+        grown.start = page;
+        self.merge();
+        Some(())
+    }
+
+    /// The page's bytes, as they are seen through it.
+    fn bytes<'a>(&'a self, objects: &'a Objects, page: u64) -> Option<&'a Page> {
+        match self.find(page)?.object {
+            None => self.private.get(&page),
+            Some((object, origin)) => objects.0[object].get(&page.wrapping_sub(origin)),
+        }
+    }
+
+    /// What copying out finds, up to the first page that cannot be read.
+    pub fn read(&mut self, objects: &mut Objects, address: u64, length: usize) -> Vec<u8> {
+        let mut found = Vec::with_capacity(length);
+        for at in address..address + length as u64 {
+            let (page, offset) = (at >> self.arch.page_shift, at % self.page_size());
+            if (at == address || offset == 0)
+                && self.fault(objects, page, Access::Read).is_err()
+            {
+                break;
+            }
+            let bytes = self.bytes(objects, page);
+            found.push(bytes.and_then(|bytes| bytes.get(&offset)).copied().unwrap_or(0));
+        }
+        found
+    }
+
+    /// Copying in: how many bytes, up to the first page that cannot be written.
+    pub fn write(&mut self, objects: &mut Objects, address: u64, from: &[u8]) -> usize {
+        for (done, byte) in from.iter().enumerate() {
+            let at = address + done as u64;
+            let (page, offset) = (at >> self.arch.page_shift, at % self.page_size());
+            if (done == 0 || offset == 0) && self.fault(objects, page, Access::Write).is_err() {
+                return done;
+            }
+            let bytes = match self.find(page).and_then(|area| area.object) {
+                None => self.private.get_mut(&page),
+                Some((object, origin)) => objects.0[object].get_mut(&page.wrapping_sub(origin)),
+            };
+            bytes.expect("faulted in").insert(offset, *byte);
+        }
+        from.len()
+    }
+
+    /// /proc/PID/maps.
+    pub fn areas(&self) -> &[Area] {
+        &self.areas
+    }
+
+    pub fn mapped(&self) -> u64 {
+        self.areas.iter().map(|area| area.end - area.start).sum()
+    }
+
+    /// Pages with a frame of their own or of an object.
+    pub fn resident(&self) -> u64 {
+        (self.private.len() + self.shared.len()) as u64
+    }
+
+    pub fn resident_pages(&self) -> impl Iterator<Item = u64> {
+        self.private.keys().chain(&self.shared).copied()
+    }
+
+    pub fn prot(&self, page: u64) -> Option<u8> {
+        self.find(page).filter(|area| area.start <= page).map(|area| area.prot)
+    }
+}
+
+impl Objects {
+    fn add(&mut self) -> usize {
+        self.0.push(BTreeMap::new());
+        self.0.len() - 1
+    }
+}

@@ -1,0 +1,228 @@
+//! Operations as plain values: made from a seed, replayed, and dropped one by one to shrink.
+//!
+//! No operation depends on what an earlier one answered, so any subsequence can be run. Addresses
+//! cluster around the bounds of tables of every level, where ranges straddle two and three levels,
+//! and around the places that Linux treats specially.
+
+use super::linux::{Access, Arch, EXECUTE, Flags, READ, WRITE};
+use vmspace::format::Geometry;
+
+/// SplitMix64.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ z >> 31
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+}
+
+/// What is done, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub enum What {
+    Map { address: u64, length: u64, prot: u8, flags: Flags },
+    Unmap { address: u64, length: u64 },
+    Protect { address: u64, length: u64, prot: u8 },
+    DontNeed { address: u64, length: u64 },
+    /// To so many bytes above (or below) the heap's start.
+    Break { to: i64 },
+    Fault { address: u64, access: Access },
+    Write { address: u64, length: usize, seed: u8 },
+    Read { address: u64, length: usize },
+    /// The caller of fork goes on, and a copy of it too.
+    Fork,
+    Exit,
+}
+
+/// An operation of the `who`-th space alive (modulo their number).
+#[derive(Clone, Copy, Debug)]
+pub struct Op {
+    pub who: usize,
+    pub what: What,
+}
+
+/// Where the heap begins, in pages: a little below a bound of tables of two levels.
+pub fn heap<F: Geometry>() -> u64 {
+    F::table_pages(1) - 3
+}
+
+/// Makes operations around a few places.
+pub struct Maker {
+    random: Random,
+    arch: Arch,
+    places: Vec<u64>,
+    /// What a leaf table spans.
+    leaf: u64,
+}
+
+impl Maker {
+    pub fn new<F: Geometry>(seed: u64, arch: Arch) -> Maker {
+        let mut random = Random(seed);
+        let leaf = F::table_pages(0);
+        let middle = F::table_pages(1);
+        // The heap, two tables of one level, two of two, two under the root, and the map base.
+        let mut all = vec![heap::<F>(), 5 * leaf, 2 * middle, arch.map_base];
+        all.push(if F::LEVELS > 3 { F::table_pages(2) } else { 3 * middle });
+        all.push(65_536 >> F::PAGE_SHIFT);
+        all.push(arch.user_pages);
+        let n = 2 + random.below(3) as usize;
+        let places = (0..n).map(|_| random.pick(&all)).collect();
+        Maker { random, arch, places, leaf }
+    }
+
+    pub fn op(&mut self) -> Op {
+        let who = if self.random.one_in(2) { usize::MAX } else { self.random.next() as usize };
+        // The last made goes deepest.
+        Op { who: who.min(usize::MAX >> 1), what: self.what() }
+    }
+
+    fn what(&mut self) -> What {
+        if self.random.one_in(40) {
+            return self.nonsense();
+        }
+        match self.random.below(100) {
+            0..22 => self.map(),
+            22..33 => {
+                let (address, length) = self.range();
+                What::Unmap { address, length }
+            }
+            33..47 => {
+                let (address, length) = self.range();
+                What::Protect { address, length, prot: self.prot() }
+            }
+            47..54 => {
+                let (address, length) = self.range();
+                What::DontNeed { address, length }
+            }
+            54..59 => {
+                let pages = self.random.below(24) as i64 - 1;
+                What::Break { to: (pages << self.arch.page_shift) + self.random.below(3) as i64 }
+            }
+            59..73 => {
+                let access = self.random.pick(&[Access::Read, Access::Write, Access::Execute]);
+                What::Fault { address: self.address(), access }
+            }
+            73..87 => {
+                let (address, length) = (self.address(), 1 + self.random.below(20) as usize);
+                What::Write { address, length, seed: self.random.next() as u8 }
+            }
+            87..94 => {
+                What::Read { address: self.address(), length: 1 + self.random.below(40) as usize }
+            }
+            94..97 => What::Fork,
+            _ => What::Exit,
+        }
+    }
+
+    fn map(&mut self) -> What {
+        let (address, length) = self.range();
+        let prot = self.prot();
+        let huge = length >> self.arch.page_shift > self.arch.memory;
+        let mut flags = Flags {
+            shared: self.random.one_in(4),
+            grows_down: self.random.one_in(8),
+            // Seldom more than could be filled: that is refused.
+            no_reserve: if huge { !self.random.one_in(4) } else { self.random.one_in(8) },
+            ..Flags::default()
+        };
+        if huge && !flags.no_reserve {
+            // Refused, if it is writable or shared, before anything of the place is looked at.
+            return What::Map { address: 0, length, prot: prot | WRITE, flags };
+        }
+        let (address, fixed, no_replace) = match self.random.below(20) {
+            0..6 => (0, false, false),
+            6..9 => (address + self.random.below(3), false, false),
+            9..12 => (address, self.random.one_in(2), true),
+            _ => (address, true, false),
+        };
+        (flags.fixed, flags.no_replace) = (fixed, no_replace);
+        What::Map { address, length, prot, flags }
+    }
+
+    fn prot(&mut self) -> u8 {
+        match self.random.below(8) {
+            0 => 0,
+            1 => READ,
+            2 => EXECUTE,
+            3 => self.random.below(8) as u8,
+            _ => READ | WRITE,
+        }
+    }
+
+    fn page(&mut self) -> u64 {
+        let place = self.random.pick(&self.places);
+        let near = match self.random.below(16) {
+            0 => self.leaf + self.random.below(8),
+            1 => self.random.below(600),
+            _ => self.random.below(12),
+        };
+        let page = if self.random.one_in(2) {
+            place.saturating_sub(near)
+        } else {
+            place + near
+        };
+        page.min(self.arch.user_pages + 2)
+    }
+
+    fn address(&mut self) -> u64 {
+        let page = self.page() << self.arch.page_shift;
+        // Near the end, so that what is copied straddles two pages.
+        let offset = match self.random.below(4) {
+            0 => (1 << self.arch.page_shift) - 1 - self.random.below(16),
+            _ => self.random.below(64),
+        };
+        page + offset
+    }
+
+    /// Mostly a few pages, now and then a table or two, seldom many.
+    fn range(&mut self) -> (u64, u64) {
+        let page = self.page();
+        let pages = match self.random.below(24) {
+            0 => self.leaf + self.random.below(9) - 4,
+            1 => 2 * self.leaf,
+            2 => self.leaf * (1 << self.random.below(11)) + self.random.below(5),
+            _ => 1 + self.random.below(16),
+        };
+        let pages = if page < self.arch.user_pages && !self.random.one_in(8) {
+            pages.min(self.arch.user_pages - page)
+        } else {
+            pages
+        };
+        let spill = if self.random.one_in(4) { self.random.below(1 << self.arch.page_shift) } else { 0 };
+        (page << self.arch.page_shift, (pages << self.arch.page_shift) - spill)
+    }
+
+    /// Arguments that make no sense.
+    fn nonsense(&mut self) -> What {
+        let (address, length) = self.range();
+        let address = self.random.pick(&[address, address + 1, !0, !0 << 16, 4096, 0]);
+        let length = self.random.pick(&[length, 0, !0, !0 << 16, 1 << 63, 1 << 48]);
+        match self.random.below(5) {
+            0 => What::Unmap { address, length },
+            1 => What::Protect { address, length, prot: READ },
+            2 => What::DontNeed { address, length },
+            3 => What::Fault { address, access: Access::Write },
+            _ => {
+                let no_replace = self.random.one_in(2);
+                let fixed = no_replace || self.random.one_in(2);
+                let flags = Flags { fixed, no_replace, no_reserve: true, ..Flags::default() };
+                What::Map { address, length, prot: READ, flags }
+            }
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The library and the model side by side: each operation on both, then a look whether they agree.
+
+use super::linux::{Access, Arch, Mm, Objects, READ, Segv, WRITE};
+use super::ops::{Op, What, heap};
+use crate::host::Host;
+use std::mem::ManuallyDrop;
+use vmspace::format::{Format, Geometry, Leaf, Rights};
+use vmspace::{Advice, Error, FaultError, Frame, Map, MaySleep, Place, Region, Sharing, Space, Vm};
+
+/// The most spaces alive at once.
+const SPACES: usize = 5;
+
+/// How a space in a run came to be: `depth` forks below the first one.
+struct Process<'vm, F: Format> {
+    /// Ended by hand: after a failure it is left alone, since the library may be in any state.
+    space: ManuallyDrop<Space<'vm, Host<F>>>,
+    mm: Mm,
+    depth: usize,
+}
+
+/// A number of frames that is enough for every sequence, in each format.
+const FRAMES: u64 = 4096;
+const CPUS: usize = 2;
+
+pub struct Run<'vm, F: Format> {
+    vm: &'vm Vm<Host<F>>,
+    ms: MaySleep,
+    objects: Objects,
+    processes: Vec<Process<'vm, F>>,
+    /// The deepest nesting of forks.
+    pub deepest: usize,
+}
+
+/// Runs a sequence from nothing to nothing. How deep forks were nested, or what went wrong.
+pub fn run<F: Format>(ops: &[Op]) -> Result<usize, String> {
+    let vm = Host::<F>::new(FRAMES, CPUS).manager();
+    let (frames, objects) = (vm.free_frames(), vm.slab_in_use());
+    let mut run = Run::new(&vm)?;
+    for (index, op) in ops.iter().enumerate() {
+        run.step(op, index).map_err(|why| format!("operation {index}: {why}"))?;
+    }
+    let deepest = run.deepest;
+    run.look_everywhere()?;
+    while let Some(process) = run.processes.pop() {
+        ManuallyDrop::into_inner(process.space).exit(&mut run.ms);
+    }
+    vm.synchronize(&mut run.ms);
+    agree("frames free at the end", &vm.free_frames(), &frames)?;
+    agree("slab objects left at the end", &vm.slab_in_use(), &objects)?;
+    Ok(deepest)
+}
+
+/// What Linux on an architecture with this format would fix.
+pub fn arch<F: Format>() -> Arch {
+    let leaf = Leaf {
+        frame: Frame(0),
+        rights: Rights::EXECUTE | Rights::USER,
+        accessed: true,
+        dirty: false,
+    };
+    let execute_only = F::decode(0, F::leaf(0, leaf));
+    let base = F::USER_PAGES.min(1 << (47 - F::PAGE_SHIFT)) - ((128 << 20) >> F::PAGE_SHIFT);
+    Arch {
+        page_shift: F::PAGE_SHIFT,
+        user_pages: F::USER_PAGES,
+        map_base: base,
+        memory: Host::<F>::new(FRAMES, CPUS).manager().total_frames(),
+        execute_reads: matches!(
+            execute_only,
+            vmspace::format::Entry::Leaf(leaf) if leaf.rights.contains(Rights::READ)
+        ),
+    }
+}
+
+impl<'vm, F: Format> Run<'vm, F> {
+    fn new(vm: &'vm Vm<Host<F>>) -> Result<Self, String> {
+        // SAFETY: a test's own thread, which holds nothing.
+        let mut ms = unsafe { MaySleep::assume() };
+        let space = Space::new(vm, &mut ms).map_err(|error| error.to_string())?;
+        let heap = heap::<F>() << F::PAGE_SHIFT;
+        space.set_break(heap);
+        let mm = Mm::new(arch::<F>(), heap);
+        let first = Process { space: ManuallyDrop::new(space), mm, depth: 0 };
+        Ok(Run { vm, ms, objects: Objects::default(), processes: vec![first], deepest: 0 })
+    }
+
+    fn step(&mut self, op: &Op, index: usize) -> Result<(), String> {
+        let who = op.who % self.processes.len();
+        match op.what {
+            What::Fork => self.fork(who)?,
+            What::Exit => self.exit(who),
+            what => self.call(who, what)?,
+        }
+        let who = who.min(self.processes.len() - 1);
+        self.look_at_totals(who)?;
+        if index % 4 == 0 {
+            self.look_at_areas(who)?;
+        }
+        if index % 32 == 31 {
+            self.look_everywhere()?;
+        }
+        Ok(())
+    }
+
+    fn fork(&mut self, who: usize) -> Result<(), String> {
+        let parent = &self.processes[who];
+        if self.processes.len() == SPACES {
+            return Ok(());
+        }
+        let space = parent.space.fork(&mut self.ms).map_err(|error| error.to_string())?;
+        let (mm, depth) = (parent.mm.clone(), parent.depth + 1);
+        self.processes.push(Process { space: ManuallyDrop::new(space), mm, depth });
+        self.deepest = self.deepest.max(depth);
+        Ok(())
+    }
+
+    fn exit(&mut self, who: usize) {
+        if self.processes.len() > 1 {
+            let process = self.processes.remove(who);
+            ManuallyDrop::into_inner(process.space).exit(&mut self.ms);
+        }
+    }
+
+    fn call(&mut self, who: usize, what: What) -> Result<(), String> {
+        let Run { ms, objects, processes, .. } = self;
+        let Process { space, mm, .. } = &mut processes[who];
+        let number = |error: Error| error.errno();
+        match what {
+            What::Map { address, length, prot, flags } => {
+                let map = Map {
+                    address,
+                    length,
+                    rights: rights(prot),
+                    sharing: if flags.shared { Sharing::Shared } else { Sharing::Private },
+                    place: match (flags.fixed, flags.no_replace) {
+                        (_, true) => Place::FixedNoReplace,
+                        (true, false) => Place::Fixed,
+                        (false, false) => Place::Hint,
+                    },
+                    grows_down: flags.grows_down,
+                    no_reserve: flags.no_reserve,
+                };
+                let wanted = mm.mmap(objects, address, length, prot, flags);
+                agree("mmap", &space.map(ms, map).map_err(number), &wanted)
+            }
+            What::Unmap { address, length } => {
+                let found = space.unmap(ms, address, length).map_err(number);
+                agree("munmap", &found, &mm.munmap(address, length))
+            }
+            What::Protect { address, length, prot } => {
+                let found = space.protect(ms, address, length, rights(prot)).map_err(number);
+                agree("mprotect", &found, &mm.mprotect(address, length, prot))
+            }
+            What::DontNeed { address, length } => {
+                let found = space.advise(ms, address, length, Advice::DontNeed).map_err(number);
+                agree("madvise", &found, &mm.dont_need(address, length))
+            }
+            What::Break { to } => {
+                let to = (heap::<F>() << F::PAGE_SHIFT).wrapping_add_signed(to);
+                agree("brk", &space.brk(ms, to), &mm.brk(to))
+            }
+            What::Fault { address, access } => {
+                let found = space.fault(ms, address, library(access)).map_err(signal);
+                let wanted = mm.fault(objects, address >> F::PAGE_SHIFT, access).map_err(Some);
+                agree("fault", &found, &wanted)
+            }
+            What::Write { address, length, seed } => {
+                let bytes: Vec<u8> = (0..length).map(|i| seed.wrapping_add(i as u8)).collect();
+                let wanted = mm.write(objects, address, &bytes);
+                agree("bytes written", &space.write(ms, address, &bytes), &wanted)
+            }
+            What::Read { address, length } => {
+                let mut found = vec![0; length];
+                let read = space.read(ms, address, &mut found);
+                agree("bytes read", &&found[..read], &&mm.read(objects, address, length)[..])
+            }
+            What::Fork | What::Exit => Ok(()),
+        }
+    }
+
+    fn look_at_totals(&mut self, who: usize) -> Result<(), String> {
+        let Process { space, mm, .. } = &self.processes[who];
+        let usage = space.usage(&mut self.ms);
+        agree("pages mapped", &usage.mapped, &mm.mapped())?;
+        agree("pages resident", &usage.resident, &mm.resident())
+    }
+
+    fn look_at_areas(&mut self, who: usize) -> Result<(), String> {
+        let Process { space, mm, .. } = &self.processes[who];
+        let mut found = Vec::new();
+        space.for_each_region(&mut self.ms, |region| found.push(region));
+        let wanted: Vec<Region> = mm
+            .areas()
+            .iter()
+            .map(|area| Region {
+                start: area.start << F::PAGE_SHIFT,
+                end: area.end << F::PAGE_SHIFT,
+                rights: rights(area.prot),
+                sharing: if area.object.is_some() { Sharing::Shared } else { Sharing::Private },
+                grows_down: area.grows_down,
+            })
+            .collect();
+        agree("areas", &found, &wanted)
+    }
+
+    /// Every space: areas, contents of all pages that have any, entries; and the library's own
+    /// opinion of its consistency.
+    fn look_everywhere(&mut self) -> Result<(), String> {
+        for who in 0..self.processes.len() {
+            self.look_at_totals(who)?;
+            self.look_at_areas(who)?;
+            self.look_at_entries(who)?;
+            self.look_at_contents(who)?;
+        }
+        self.vm.check(&mut self.ms).map_err(|what| format!("inconsistent: {what:?}"))
+    }
+
+    /// Each resident page has an entry, which allows no more than its area.
+    fn look_at_entries(&mut self, who: usize) -> Result<(), String> {
+        let Process { space, mm, .. } = &self.processes[who];
+        let guard = self.vm.walk(&mut self.ms);
+        for page in mm.resident_pages() {
+            let Some(entry) = space.translate(&guard, page << F::PAGE_SHIFT) else {
+                return Err(format!("page {page:#x} is resident and has no entry"));
+            };
+            let prot = mm.prot(page).ok_or("a resident page without an area")?;
+            if !granted::<F>(prot).contains(entry.rights) {
+                return Err(format!("page {page:#x} allows {:?}, its area {prot}", entry.rights));
+            }
+        }
+        // Beside every bound of an area: nothing is mapped where no area is.
+        for page in mm.areas().iter().flat_map(|area| [area.start.saturating_sub(1), area.end]) {
+            let entry = space.translate(&guard, page << F::PAGE_SHIFT);
+            if mm.prot(page).is_none() && entry.is_some() {
+                return Err(format!("page {page:#x} is not mapped and has an entry"));
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at_contents(&mut self, who: usize) -> Result<(), String> {
+        let Process { space, mm, .. } = &mut self.processes[who];
+        let pages: Vec<u64> = mm.resident_pages().collect();
+        let mut found = vec![0; F::PAGE_SIZE as usize];
+        for page in pages {
+            let address = page << F::PAGE_SHIFT;
+            let read = space.read(&mut self.ms, address, &mut found);
+            let wanted = mm.read(&mut self.objects, address, found.len());
+            if found[..read] != wanted[..] {
+                return Err(format!("the contents of page {page:#x} differ in space {who}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn agree<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, wanted: &T) -> Result<(), String> {
+    if found == wanted {
+        return Ok(());
+    }
+    Err(format!("{what}: the library says {found:x?}, Linux {wanted:x?}"))
+}
+
+fn rights(prot: u8) -> Rights {
+    let mut rights = Rights::empty();
+    rights.set(Rights::READ, prot & READ != 0);
+    rights.set(Rights::WRITE, prot & WRITE != 0);
+    rights.set(Rights::EXECUTE, prot & super::linux::EXECUTE != 0);
+    rights
+}
+
+/// The rights that the format cannot but give when it gives these.
+fn granted<F: Format>(prot: u8) -> Rights {
+    let rights = rights(prot) | Rights::USER;
+    let leaf = Leaf { frame: Frame(0), rights, accessed: true, dirty: false };
+    match F::decode(0, F::leaf(0, leaf)) {
+        vmspace::format::Entry::Leaf(leaf) => leaf.rights,
+        _ => Rights::empty(),
+    }
+}
+
+fn library(access: Access) -> vmspace::Access {
+    match access {
+        Access::Read => vmspace::Access::Read,
+        Access::Write => vmspace::Access::Write,
+        Access::Execute => vmspace::Access::Execute,
+    }
+}
+
+/// What a fault's refusal is to a program; none when it is no SIGSEGV.
+fn signal(error: FaultError) -> Option<Segv> {
+    match error {
+        FaultError::NotMapped | FaultError::NotUser => Some(Segv::Maperr),
+        FaultError::Denied => Some(Segv::Accerr),
+        _ => None,
+    }
+}

@@ -1,0 +1,70 @@
+//! A shootdown left out: the page is reached through what a TLB still has.
+
+use super::hoard::Hoard;
+use super::{BASE, PAGE, SpaceOf, byte_at, frame_at, with_space};
+use crate::machine::Machine;
+use vmspace::format::Rights;
+use vmspace::{Advice, MaySleep};
+
+/// User code on CPU 1 stores 7 at [`BASE`]: its TLB has the page, writable.
+fn warm(space: &SpaceOf<'_>, ms: &mut MaySleep) {
+    Machine::store(space, ms, 1, BASE, 7);
+}
+
+/// User code on CPU 1 stores 9 at [`BASE`] if its TLB still lets it.
+fn stale_store(space: &SpaceOf<'_>) {
+    space.vm().platform().store_cached(1, space.id(), BASE, 9);
+}
+
+#[test]
+fn unmap_without_shootdown_lets_a_stale_store_reach_a_reused_frame() {
+    with_space(|space, ms| {
+        warm(space, ms);
+        let other = Hoard::new(space.vm(), ms);
+        let frame = frame_at(space, ms, BASE);
+        space.unmap(ms, BASE, PAGE).unwrap();
+        let at = other.take(ms, frame).expect("the frame is free");
+        stale_store(space);
+        assert_eq!(other.byte_at(ms, at), 0, "a page that another space has just been given");
+    });
+}
+
+#[test]
+fn protect_without_shootdown_lets_a_store_reach_a_read_only_page() {
+    with_space(|space, ms| {
+        warm(space, ms);
+        space.protect(ms, BASE, PAGE, Rights::READ).unwrap();
+        stale_store(space);
+        assert_eq!(byte_at(space, ms, BASE), 7, "a page that has been made read-only");
+    });
+}
+
+#[test]
+fn fork_without_shootdown_lets_the_parent_write_into_the_child() {
+    with_space(|space, ms| {
+        warm(space, ms);
+        let child = space.fork(ms).unwrap();
+        stale_store(space);
+        assert_eq!(byte_at(&child, ms, BASE), 7, "the child's page");
+    });
+}
+
+#[test]
+fn a_copy_without_shootdown_leaves_another_thread_on_the_old_page() {
+    with_space(|space, ms| {
+        warm(space, ms);
+        let _child = space.fork(ms).unwrap();
+        assert_eq!(Machine::load(space, ms, 1, BASE), 7);
+        Machine::store(space, ms, 0, BASE, 8);
+        assert_eq!(Machine::load(space, ms, 1, BASE), 8, "what the other thread has stored");
+    });
+}
+
+#[test]
+fn dont_need_without_shootdown_leaves_the_old_contents() {
+    with_space(|space, ms| {
+        warm(space, ms);
+        space.advise(ms, BASE, PAGE, Advice::DontNeed).unwrap();
+        assert_eq!(Machine::load(space, ms, 1, BASE), 0, "a page that was given up");
+    });
+}

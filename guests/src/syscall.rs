@@ -1,0 +1,180 @@
+//! The system calls: one function in assembly, and a typed wrapper for each call that programs use.
+
+use core::arch::asm;
+use core::fmt;
+use core::sync::atomic::AtomicU32;
+
+/// An error number that a call returned.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Errno(pub i32);
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "error {}", self.0)
+    }
+}
+
+impl fmt::Debug for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[allow(missing_docs)]
+impl Errno {
+    pub const EBADF: Errno = Errno(9);
+    pub const ECHILD: Errno = Errno(10);
+    pub const EAGAIN: Errno = Errno(11);
+    pub const ENOMEM: Errno = Errno(12);
+    pub const EFAULT: Errno = Errno(14);
+    pub const EEXIST: Errno = Errno(17);
+    pub const EINVAL: Errno = Errno(22);
+}
+
+/// The numbers of riscv64 Linux.
+#[allow(missing_docs)]
+pub mod nr {
+    pub const WRITE: usize = 64;
+    pub const EXIT: usize = 93;
+    pub const EXIT_GROUP: usize = 94;
+    pub const FUTEX: usize = 98;
+    pub const CLOCK_GETTIME: usize = 113;
+    pub const KILL: usize = 129;
+    pub const GETPID: usize = 172;
+    pub const MUNMAP: usize = 215;
+    pub const CLONE: usize = 220;
+    pub const MMAP: usize = 222;
+    pub const MPROTECT: usize = 226;
+    pub const MADVISE: usize = 233;
+    pub const RISCV_FLUSH_ICACHE: usize = 259;
+    pub const WAIT4: usize = 260;
+}
+
+#[allow(missing_docs)]
+pub mod prot {
+    pub const NONE: usize = 0;
+    pub const READ: usize = 1;
+    pub const WRITE: usize = 2;
+    pub const EXEC: usize = 4;
+    pub const RW: usize = READ | WRITE;
+}
+
+#[allow(missing_docs)]
+pub mod flag {
+    pub const SHARED: usize = 0x01;
+    pub const PRIVATE: usize = 0x02;
+    pub const FIXED: usize = 0x10;
+    pub const ANONYMOUS: usize = 0x20;
+    pub const FIXED_NOREPLACE: usize = 0x10_0000;
+}
+
+/// `MADV_DONTNEED`.
+pub const DONTNEED: usize = 4;
+
+/// Any call with any arguments; the bare result.
+///
+/// # Safety
+/// The call may change any memory and any mapping: the caller knows that nothing it holds is hurt.
+pub unsafe fn raw(nr: usize, a: [usize; 6]) -> isize {
+    let result;
+    // SAFETY: an ecall changes a0 and memory, and otherwise what the caller answers for.
+    unsafe {
+        asm!("ecall",
+            inlateout("a0") a[0] => result, in("a1") a[1], in("a2") a[2],
+            in("a3") a[3], in("a4") a[4], in("a5") a[5], in("a7") nr,
+            options(nostack));
+    }
+    result
+}
+
+/// A result of [`raw`] as Rust has it: -4095 to -1 are errors.
+pub fn result(value: isize) -> Result<usize, Errno> {
+    if (-4095..0).contains(&value) { Err(Errno(-value as i32)) } else { Ok(value as usize) }
+}
+
+/// A call that changes no memory that Rust knows of: of the memory calls, those on a [`Map`](crate::Map).
+fn call(nr: usize, a: [usize; 6]) -> Result<usize, Errno> {
+    // SAFETY: private to this file; each use below is a call as described.
+    result(unsafe { raw(nr, a) })
+}
+
+/// Writes bytes to a file; how many were written.
+pub fn write(fd: usize, bytes: &[u8]) -> Result<usize, Errno> {
+    call(nr::WRITE, [fd, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0])
+}
+
+/// Ends this thread.
+pub fn exit(status: i32) -> ! {
+    let _ = call(nr::EXIT, [status as usize, 0, 0, 0, 0, 0]);
+    unreachable!("exit returned")
+}
+
+/// Ends this process.
+pub fn exit_group(status: i32) -> ! {
+    loop {
+        let _ = call(nr::EXIT_GROUP, [status as usize, 0, 0, 0, 0, 0]);
+    }
+}
+
+/// Sleeps while the word holds `value`; may wake early. Shared, not private: also between processes.
+pub fn futex_wait(word: &AtomicU32, value: u32) {
+    let _ = call(nr::FUTEX, [word.as_ptr() as usize, 0, value as usize, 0, 0, 0]);
+}
+
+/// Wakes up to `count` sleepers on the word.
+pub fn futex_wake(word: &AtomicU32, count: usize) {
+    let _ = call(nr::FUTEX, [word.as_ptr() as usize, 1, count, 0, 0, 0]);
+}
+
+/// The monotonic clock: seconds and nanoseconds.
+pub fn clock_gettime(time: &mut [u64; 2]) -> Result<(), Errno> {
+    call(nr::CLOCK_GETTIME, [1, time.as_mut_ptr() as usize, 0, 0, 0, 0]).map(drop)
+}
+
+/// This process's number.
+pub fn getpid() -> usize {
+    call(nr::GETPID, [0; 6]).unwrap_or(0)
+}
+
+/// Sends this process a signal.
+pub fn kill_self(signal: usize) {
+    let _ = call(nr::KILL, [getpid(), signal, 0, 0, 0, 0]);
+}
+
+/// Maps anonymous memory; where it is.
+pub fn mmap(at: usize, len: usize, prot: usize, flags: usize) -> Result<usize, Errno> {
+    call(nr::MMAP, [at, len, prot, flags | flag::ANONYMOUS, usize::MAX, 0])
+}
+
+/// Unmaps.
+pub fn munmap(at: usize, len: usize) -> Result<(), Errno> {
+    call(nr::MUNMAP, [at, len, 0, 0, 0, 0]).map(drop)
+}
+
+/// Changes rights.
+pub fn mprotect(at: usize, len: usize, prot: usize) -> Result<(), Errno> {
+    call(nr::MPROTECT, [at, len, prot, 0, 0, 0]).map(drop)
+}
+
+/// Gives advice.
+pub fn madvise(at: usize, len: usize, advice: usize) -> Result<(), Errno> {
+    call(nr::MADVISE, [at, len, advice, 0, 0, 0]).map(drop)
+}
+
+/// Forks: the child's number in the parent, 0 in the child.
+pub fn fork() -> Result<usize, Errno> {
+    const SIGCHLD: usize = 17;
+    call(nr::CLONE, [SIGCHLD, 0, 0, 0, 0, 0])
+}
+
+/// Waits for the end of a child (-1: of any): its number and status.
+pub fn wait4(pid: isize) -> Result<(usize, i32), Errno> {
+    let mut status = 0i32;
+    let pid = call(nr::WAIT4, [pid as usize, &raw mut status as usize, 0, 0, 0, 0])?;
+    Ok((pid, status))
+}
+
+/// Makes code that was written visible to every thread of the process.
+pub fn flush_icache(start: usize, end: usize) -> Result<(), Errno> {
+    call(nr::RISCV_FLUSH_ICACHE, [start, end, 0, 0, 0, 0]).map(drop)
+}
