@@ -117,7 +117,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -178,10 +178,8 @@ fn name(signal: u8) -> &'static str {
 /// The report for people.
 pub fn text(program: &str, format: &str, ending: &Ending, report: &Report) -> String {
     let seconds = report.time.as_secs_f64();
-    let mut page = Page(format!(
-        "vmspace: {program} {} after {seconds:.3} s\n",
-        ending_in_words(ending)
-    ));
+    let mut page =
+        Page(format!("vmspace: {program} {} after {seconds:.3} s\n", ending_in_words(ending)));
     let rate = report.instructions as f64 / seconds.max(1e-9) / 1e6;
     page.heading("machine");
     page.line("instructions", report.instructions, &format!("{rate:.1} million a second"));
@@ -213,11 +211,8 @@ fn faults(page: &mut Page, report: &Report) {
     page.some("spurious", memory.faults_spurious, "somebody else had been faster");
     page.some("refused", memory.faults_refused, "not mapped, or not allowed");
     page.some("out of memory", report.out_of_memory, "each killed its process");
-    let alive = format!(
-        "{} made, {} freed",
-        grouped(memory.tables_made),
-        grouped(memory.tables_freed)
-    );
+    let alive =
+        format!("{} made, {} freed", grouped(memory.tables_made), grouped(memory.tables_freed));
     page.line("tables alive", memory.tables_alive, &alive);
 }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use vmspace::Vm;
 use vmspace::format::{Format, Geometry};
 use vmspace_linux::{Ending, Options, Program, Report};
-use vmspace_machine::{Config, MachinePlatform, TlbKind};
+use vmspace_machine::{Config, MachineError, MachinePlatform, TlbKind};
 
 use crate::args::{ReportKind, RunOptions, Tlb, Trace};
 use crate::failure::Failure;
@@ -97,8 +97,7 @@ fn machine<F: Format>(given: &RunOptions) -> Result<Vm<MachinePlatform<F>>, Fail
         check: given.check,
         ..Config::default()
     };
-    let platform =
-        MachinePlatform::<F>::new(config).map_err(|error| Failure::new("machine", error))?;
+    let platform = MachinePlatform::<F>::new(config).map_err(refusal)?;
     let frames = platform.frames();
     Vm::new(platform, frames).map_err(|error| match error {
         vmspace::Error::TooSmall { least } => {
@@ -108,6 +107,29 @@ fn machine<F: Format>(given: &RunOptions) -> Result<Vm<MachinePlatform<F>>, Fail
         }
         other => Failure::new("machine", format_args!("{other} (give other --memory or --harts)")),
     })
+}
+
+/// The option to be changed, and how.
+fn refusal(error: MachineError) -> Failure {
+    let memory = |asked| format!("--memory {}", bytes(asked));
+    match error {
+        MachineError::Harts { asked, most } => Failure::new(
+            format_args!("--harts {asked}"),
+            format_args!("so many harts cannot be (give 1 to {most})"),
+        ),
+        MachineError::TooSmall { asked, least } => {
+            let least = bytes(least);
+            Failure::new(memory(asked), format_args!("too little memory (give at least {least})"))
+        }
+        MachineError::TooLarge { asked, host } => {
+            let host = bytes(host);
+            Failure::new(memory(asked), format_args!("the host has {host} of memory (give less)"))
+        }
+        MachineError::Refused { asked } => {
+            Failure::new(memory(asked), "the host refuses so much memory (give less)")
+        }
+        other => Failure::new("machine", format_args!("{other} (give other --memory or --harts)")),
+    }
 }
 
 /// Runs until the end, or until Ctrl-C.

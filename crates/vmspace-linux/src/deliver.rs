@@ -142,3 +142,16 @@ fn get(bytes: &[u8], at: usize) -> u64 {
     word.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(word)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_frame_is_laid_out_as_linuxs() {
+        // offsetof(struct rt_sigframe, uc.uc_sigmask), uc.uc_mcontext, and its size, on riscv64.
+        assert_eq!((MASK, REGISTERS, SIZE), (128 + 40, 128 + 176, 1088));
+        let code = trampoline();
+        assert_eq!(code, [0x93, 0x08, 0xb0, 0x08, 0x73, 0, 0, 0], "li a7, 139; ecall");
+    }
+}

@@ -71,7 +71,7 @@ impl Program {
         let header = read_header(&file, size)?;
         let (offset, table) = read_program_headers(&file, size, &header)?;
         if let Some(interpreter) = table.iter().find(|h| h.p_type == abi::PT_INTERP) {
-            return Err(ProgramError::Dynamic(interpreter_name(&file, size, &interpreter)));
+            return Err(ProgramError::Dynamic(interpreter_name(&file, size, interpreter)));
         }
         let base = if header.e_type == abi::ET_DYN { PIE_BASE } else { 0 };
         let loads: Vec<_> = table.iter().filter(|h| h.p_type == abi::PT_LOAD).collect();
@@ -163,8 +163,7 @@ fn read_header(file: &File, size: u64) -> Result<FileHeader<LittleEndian>, Progr
     }
     let tail = read_exact(file, size, abi::EI_NIDENT as u64, ELF64_EHDR_TAILSIZE as u64)?;
     let identity = (LittleEndian, Class::ELF64, start[abi::EI_OSABI], start[abi::EI_ABIVERSION]);
-    let header =
-        FileHeader::parse_tail(identity, &tail).map_err(|_| ProgramError::Truncated)?;
+    let header = FileHeader::parse_tail(identity, &tail).map_err(|_| ProgramError::Truncated)?;
     if header.e_machine != abi::EM_RISCV {
         return Err(ProgramError::Architecture(header.e_machine));
     }

@@ -46,10 +46,8 @@ impl Files {
     /// The standard three, as far as the host has them.
     pub fn standard(open: [bool; 3]) -> Files {
         let descriptor = |(number, open): (i32, bool)| {
-            let file = Description {
-                kind: FileKind::Host(number),
-                nonblocking: AtomicBool::new(false),
-            };
+            let file =
+                Description { kind: FileKind::Host(number), nonblocking: AtomicBool::new(false) };
             open.then(|| Descriptor { file: Arc::new(file), close_on_exec: false })
         };
         Files(Mutex::new((0..).zip(open).map(descriptor).collect()))

@@ -53,7 +53,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
     }
 
     fn futex_key(&mut self, word: u64) -> Result<(u64, u64), Errno> {
-        if word % 4 != 0 {
+        if !word.is_multiple_of(4) {
             return Err(Errno::EINVAL);
         }
         self.task.space.futex_key(self.ms, word).ok_or(Errno::EFAULT)
@@ -211,7 +211,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
 
     /// Wakes waiters of a word of the task's space, if there is such a word.
     pub fn wake_futex(&self, ms: &mut MaySleep, task: &Task<'vm, F>, word: u64, limit: i32) {
-        if word % 4 == 0
+        if word.is_multiple_of(4)
             && let Some(key) = task.space.futex_key(ms, word)
         {
             self.wake_key(key, limit, MATCH_ANY);
@@ -254,7 +254,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
     }
 
     fn leave_robust(&self, ms: &mut MaySleep, task: &Task<'vm, F>, word: u64) {
-        if word % 4 != 0 {
+        if !word.is_multiple_of(4) {
             return;
         }
         while let Some(old) = task.space.load_u32(ms, word) {

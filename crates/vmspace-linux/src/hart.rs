@@ -183,8 +183,7 @@ impl<'vm, F: Format> Worker<'_, 'vm, F> {
         let number = task.registers.x[17];
         let sysno = usize::try_from(number).ok().and_then(Sysno::new);
         let args = [10, 11, 12, 13, 14, 15].map(|n| task.registers.x[n]);
-        let outcome =
-            Call { kernel: self.kernel, task, ms: &mut self.ms, args }.make(sysno);
+        let outcome = Call { kernel: self.kernel, task, ms: &mut self.ms, args }.make(sysno);
         self.kernel.counts.call(sysno, outcome);
         trace::call(self.kernel, task, sysno, number, &args, outcome);
         match outcome {

@@ -30,7 +30,8 @@ pub(crate) fn errno(error: rustix::io::Errno) -> Errno {
 
 /// How much may be written at once without blocking when poll says that there is room.
 pub(crate) fn piece(number: i32) -> usize {
-    let kind = rustix::fs::fstat(borrow(number)).map(|s| rustix::fs::FileType::from_raw_mode(s.st_mode));
+    let kind =
+        rustix::fs::fstat(borrow(number)).map(|s| rustix::fs::FileType::from_raw_mode(s.st_mode));
     match kind {
         Ok(rustix::fs::FileType::RegularFile) => usize::MAX,
         _ => crate::pipe::ATOMIC,
@@ -61,7 +62,13 @@ fn stat_bytes(device: u64, inode: u64, mode: u32, special: u64, size: u64) -> Ve
 /// What the guest is told about a file of the host's.
 pub(crate) fn stat(number: i32) -> Result<Vec<u8>, Errno> {
     let stat = rustix::fs::fstat(borrow(number)).map_err(errno)?;
-    Ok(stat_bytes(stat.st_dev, stat.st_ino, stat.st_mode, stat.st_rdev, stat.st_size.cast_unsigned()))
+    Ok(stat_bytes(
+        stat.st_dev,
+        stat.st_ino,
+        stat.st_mode,
+        stat.st_rdev,
+        stat.st_size.cast_unsigned(),
+    ))
 }
 
 /// What it is told about a pipe of the machine.

@@ -54,15 +54,14 @@ use vmspace_machine::MachinePlatform;
 
 pub use crate::elf::Program;
 pub use crate::error::ProgramError;
-pub use crate::kernel::Ending;
-pub use crate::report::Report;
 use crate::files::Files;
+pub use crate::kernel::Ending;
 use crate::kernel::{Kernel, attention};
+pub use crate::report::Report;
 use crate::signal::{Action, SIGCHLD, SignalSet};
 use crate::task::{AlternateStack, INIT, INITIAL, Process, Restart, Task};
 
 pub(crate) use syscalls::Errno;
-
 
 /// What is traced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -186,11 +185,7 @@ fn start<'vm, F: Format>(
 }
 
 /// Waits for the end of the run, and brings it about when its time is over.
-fn wait<F: Format>(
-    kernel: &Kernel<'_, F>,
-    deadline: Option<Instant>,
-    interrupted: &AtomicBool,
-) {
+fn wait<F: Format>(kernel: &Kernel<'_, F>, deadline: Option<Instant>, interrupted: &AtomicBool) {
     while !kernel.is_over() {
         if interrupted.load(Ordering::Acquire) {
             kernel.end(&mut kernel.lock(), Ending::Interrupted);

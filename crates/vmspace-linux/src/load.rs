@@ -9,14 +9,14 @@ use std::ffi::OsString;
 use std::os::unix::fs::FileExt;
 
 use vmspace::format::{Format, Geometry, Rights};
-use vmspace::{MaySleep, Map, Place, Vm};
+use vmspace::{Map, MaySleep, Place, Vm};
 use vmspace_machine::MachinePlatform;
 use vmspace_machine::riscv::Registers;
 
-use crate::space::Space;
 use crate::deliver::{TRAMPOLINE, trampoline};
 use crate::elf::Program;
 use crate::error::ProgramError;
+use crate::space::Space;
 use crate::stack::{Block, STACK_LIMIT};
 
 /// The stack ends here.
@@ -44,8 +44,7 @@ pub(crate) fn load<'vm, F: Format>(
     space.set_break(end.next_multiple_of(F::PAGE_SIZE));
 
     let random = rustix_random();
-    let block =
-        Block::build(program, arguments, environment, random, F::PAGE_SIZE, STACK_TOP);
+    let block = Block::build(program, arguments, environment, random, F::PAGE_SIZE, STACK_TOP);
     space.set_stack_limit(STACK_LIMIT);
     let bottom = (block.address - STACK_START) & !(F::PAGE_SIZE - 1);
     let data = Rights::USER | Rights::READ | Rights::WRITE;
@@ -82,10 +81,7 @@ fn load_segment<F: Format>(
     let mut buffer = vec![0; segment.filled.min(CHUNK) as usize];
     while done < segment.filled {
         let part = &mut buffer[..(segment.filled - done).min(CHUNK) as usize];
-        program
-            .file
-            .read_exact_at(part, segment.offset + done)
-            .map_err(ProgramError::Read)?;
+        program.file.read_exact_at(part, segment.offset + done).map_err(ProgramError::Read)?;
         fill(space, ms, segment.address + done, part)?;
         done += part.len() as u64;
     }

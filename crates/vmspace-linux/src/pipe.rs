@@ -71,3 +71,22 @@ impl Pipe {
         length
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_writes_are_one_piece_and_long_ones_fill() {
+        let (mut pipe, reader, writer) = Pipe::new();
+        assert_eq!(pipe.put(&[1; CAPACITY - 10]), CAPACITY - 10);
+        assert_eq!(pipe.put(&[2; 11]), 0, "no room for all of a short write");
+        assert_eq!(pipe.put(&[2; ATOMIC + 1]), 10);
+        assert_eq!(pipe.room(), 0);
+        assert_eq!(pipe.take(CAPACITY * 2).len(), CAPACITY);
+        drop(writer);
+        assert!(pipe.has_readers() && !pipe.has_writers());
+        drop(reader);
+        assert!(!pipe.has_readers());
+    }
+}

@@ -136,8 +136,7 @@ impl Action {
     }
 
     pub fn ignores(&self, signal: Signal) -> bool {
-        self.handler == SIG_IGN
-            || self.handler == SIG_DFL && default_of(signal) == Default::Ignore
+        self.handler == SIG_IGN || self.handler == SIG_DFL && default_of(signal) == Default::Ignore
     }
 
     /// Whether children leave no zombies.
@@ -154,7 +153,11 @@ pub(crate) enum Attend {
     /// It waits (for SIGCONT).
     Park,
     /// It runs a handler.
-    Handle { info: Info, action: Action, mask: SignalSet },
+    Handle {
+        info: Info,
+        action: Action,
+        mask: SignalSet,
+    },
 }
 
 impl<'vm, F: Format> Kernel<'vm, F> {
@@ -318,8 +321,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
 }
 
 /// What a parent is told about a child, but for the particulars.
-pub(crate) const CHILD: Info =
-    Info { signal: SIGCHLD, code: 0, process: 0, status: 0, address: 0 };
+pub(crate) const CHILD: Info = Info { signal: SIGCHLD, code: 0, process: 0, status: 0, address: 0 };
 
 /// The next signal for the thread: its own, then its process's.
 fn take<F: Format>(thread: &mut Thread<'_, F>, process: &mut Process) -> Option<Info> {
@@ -346,4 +348,25 @@ fn handle<'vm, F: Format>(
     // More may be pending that the handler's mask lets through.
     task.attention.store(true, Ordering::Release);
     Attend::Handle { info, action, mask }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_hold_back_neither_kill_nor_stop() {
+        let mask = SignalSet(u64::MAX).as_mask();
+        assert!(!mask.contains(SIGKILL) && !mask.contains(SIGSTOP) && mask.contains(SIGSEGV));
+        assert_eq!(SignalSet(u64::MAX).without(mask).first(), Some(SIGKILL));
+        assert_eq!(SignalSet(0).first(), None);
+    }
+
+    #[test]
+    fn defaults_are_linuxs() {
+        let default = Action::default();
+        assert!(default.ignores(SIGCHLD) && !default.ignores(SIGSEGV) && !default.ignores(SIGCONT));
+        assert!(Action { handler: SIG_IGN, ..default }.ignores(SIGSEGV));
+        assert!(default.restarts() && !Action { handler: 0x1000, ..default }.restarts());
+    }
 }

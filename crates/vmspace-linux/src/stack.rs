@@ -11,7 +11,6 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-
 use crate::elf::Program;
 use crate::error::ProgramError;
 
@@ -25,7 +24,8 @@ const MOST_STRING: usize = 128 << 10;
 const MOST_ARGUMENTS: usize = STACK_LIMIT as usize / 4;
 
 /// The letters of `IMAFDC` as bits, which is how RISC-V fills AT_HWCAP.
-const HWCAP: u64 = letter(b'i') | letter(b'm') | letter(b'a') | letter(b'f') | letter(b'd') | letter(b'c');
+const HWCAP: u64 =
+    letter(b'i') | letter(b'm') | letter(b'a') | letter(b'f') | letter(b'd') | letter(b'c');
 
 const fn letter(letter: u8) -> u64 {
     1 << (letter - b'a')

@@ -13,9 +13,9 @@ use std::time::Instant;
 use vmspace::format::Format;
 use vmspace_machine::riscv::Registers;
 
-use crate::space::Space;
 use crate::files::Files;
 use crate::signal::{Action, Info, Signal, SignalSet};
+use crate::space::Space;
 
 /// A thread's number, and a process's: that of its first thread.
 pub(crate) type Id = i32;
@@ -83,7 +83,10 @@ pub(crate) enum Wait {
     Vfork(Id),
     Pipe(u64),
     /// The host's file becoming ready.
-    Host { number: i32, write: bool },
+    Host {
+        number: i32,
+        write: bool,
+    },
     /// Any of several files: pipes, and the host's with these events of `poll`.
     Poll([u16; 3]),
     /// A signal, taken by a handler.

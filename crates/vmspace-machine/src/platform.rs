@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use vmspace::format::{Format, Geometry};
 use vmspace::sync::AtomicU32;
-use vmspace::{Backend, Batch, CpuSet, Frame, Native, Platform, SpaceId, Vm};
+use vmspace::{Backend, Batch, CpuSet, Frame, MaySleep, Native, PagerError, Platform, SpaceId, Vm};
 
 thread_local! {
     static CPU: Cell<usize> = const { Cell::new(usize::MAX) };
@@ -214,6 +214,11 @@ unsafe impl<F: Format, B: Backend> Platform for MachinePlatform<F, B> {
     fn zero(&self, frame: Frame) {
         // SAFETY: the library passes a frame of this memory that nobody else can reach.
         unsafe { self.frame_ptr(frame).write_bytes(0, F::PAGE_SIZE as usize) }
+    }
+
+    /// The machine has no pagers yet: files come with the page cache.
+    fn page_in(&self, _: &mut MaySleep, _: u64, _: u64, _: Frame) -> Result<(), PagerError> {
+        Err(PagerError)
     }
 
     fn shootdown(&self, cpus: &CpuSet, space: SpaceId, batch: &Batch<'_>) {

@@ -6,7 +6,7 @@
 use std::sync::Mutex;
 use vmspace::format::{Geometry, Rights, X86_64};
 use vmspace::{
-    Access, Batch, CpuSet, Frame, Map, MaySleep, Native, Platform, Space, SpaceId, Vm,
+    Access, Batch, CpuSet, Frame, Map, MaySleep, Native, PagerError, Platform, Space, SpaceId, Vm,
     sync::AtomicU32,
 };
 
@@ -53,6 +53,9 @@ unsafe impl Platform for Port {
     fn zero(&self, frame: Frame) {
         // SAFETY: the library owns the frame alone.
         unsafe { self.frame_ptr(frame).write_bytes(0, PAGE) }
+    }
+    fn page_in(&self, _: &mut MaySleep, _: u64, _: u64, _: Frame) -> Result<(), PagerError> {
+        Err(PagerError)
     }
     fn shootdown(&self, _: &CpuSet, _: SpaceId, _: &Batch<'_>) {
         *self.tlb.lock().unwrap() = None;

@@ -7,7 +7,7 @@
 use crate::addr::Frame;
 use crate::context::MaySleep;
 use crate::flush::SpaceId;
-use crate::format::{Entry, Format, Geometry};
+use crate::format::{Entry, Geometry};
 use crate::frame::meta::Kind;
 use crate::platform::Platform;
 use crate::rmap::{self, Mapper};

@@ -22,7 +22,7 @@ use crate::frame::meta::Kind;
 use crate::lock;
 use crate::mutation::Mutation;
 use crate::object;
-use crate::platform::Platform;
+use crate::platform::{PagerError, Platform};
 use crate::region::Key;
 use crate::rmap::{self, Mapper};
 use crate::space::{Space, is_device, is_own};
@@ -277,9 +277,13 @@ impl<'vm, P: Platform> Space<'vm, P> {
                     Some(Ready { frame, fresh: true })
                 })
             }
-            Need::Object(object, index) if held => vm
-                .reclaiming(ms, |_| object::page(vm, object, index))
-                .map(|frame| Some(Ready { frame, fresh: false })),
+            Need::Object(object, index) if held => {
+                match vm.reclaiming(ms, |ms| object::page(vm, ms, object, index)) {
+                    Ok(Err(PagerError)) => return Err(FaultError::NoPage),
+                    Ok(Ok(frame)) => Ok(Some(Ready { frame, fresh: false })),
+                    Err(error) => Err(error),
+                }
+            }
             _ => Ok(None),
         };
         prepared.map_err(|_| FaultError::OutOfMemory)

@@ -40,7 +40,7 @@ pub use error::Error;
 pub use fault::{Access, FaultError};
 pub use flush::{Batch, CpuSet, Shot, SpaceId};
 pub use kernel_half::KernelSlotError;
-pub use platform::{MAX_CPUS, Platform};
+pub use platform::{MAX_CPUS, PagerError, Platform};
 pub use space::{Advice, Map, Place, Region, Sharing, Space, Transaction, Usage};
 pub use tree::walk::Translation;
 pub use vm::{Guard, Vm};

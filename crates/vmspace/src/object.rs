@@ -11,7 +11,8 @@
 
 use crate::addr::Frame;
 use crate::frame::meta::Kind;
-use crate::platform::Platform;
+use crate::context::MaySleep;
+use crate::platform::{PagerError, Platform};
 use crate::region::{Key, Piece};
 use crate::sync::{AtomicU64, Ordering};
 use crate::vm::{Guard, Vm};
@@ -20,7 +21,7 @@ use crate::vm::{Guard, Vm};
 const WEIGHT: u16 = 1 << 14;
 
 /// log2 of an object's bytes, and of a radix node's.
-const OBJECT_LOG2: u32 = 5;
+const OBJECT_LOG2: u32 = 6;
 const RADIX_LOG2: u32 = 9;
 /// log2 of a radix node's slots.
 const RADIX_BITS: u32 = 6;
@@ -29,13 +30,15 @@ const RADIX_BITS: u32 = 6;
 const COUNT: usize = 1;
 const HEIGHT: usize = 2;
 const ROOT: usize = 3;
+const PAGER: usize = 4;
 
 fn words<P: Platform>(vm: &Vm<P>, object: u64) -> &[AtomicU64] {
     vm.words_at(object, 1 << (OBJECT_LOG2 - 3))
 }
 
 /// An object for `pages` pages, with a count of one piece; its address, and the piece's weight.
-pub(crate) fn make<P: Platform>(vm: &Vm<P>, pages: u64) -> Option<(u64, u16)> {
+/// Its pages are filled by the platform's pager of that number, or with zeros for 0.
+pub(crate) fn make<P: Platform>(vm: &Vm<P>, pages: u64, pager: u64) -> Option<(u64, u16)> {
     let mut height = 1;
     while height * RADIX_BITS < 64 && pages > 1 << (height * RADIX_BITS) {
         height += 1;
@@ -50,6 +53,7 @@ pub(crate) fn make<P: Platform>(vm: &Vm<P>, pages: u64) -> Option<(u64, u16)> {
     words[COUNT].store(u64::from(WEIGHT), Ordering::Relaxed);
     words[HEIGHT].store(u64::from(height), Ordering::Relaxed);
     words[ROOT].store(root, Ordering::Relaxed);
+    words[PAGER].store(pager, Ordering::Relaxed);
     Some((object, WEIGHT))
 }
 
@@ -91,7 +95,7 @@ pub(crate) fn put<P: Platform>(vm: &Vm<P>, object: u64, weight: u16) {
 }
 
 /// The page at `index`, if it was ever touched. Its reference is the object's own.
-fn find<P: Platform>(vm: &Vm<P>, object: u64, index: u64) -> Result<Frame, u64> {
+fn find<P: Platform>(vm: &Vm<P>, object: u64, index: u64) -> Option<Frame> {
     let words = words(vm, object);
     let height = words[HEIGHT].load(Ordering::Relaxed) as u32;
     let mut node = words[ROOT].load(Ordering::Relaxed);
@@ -100,46 +104,73 @@ fn find<P: Platform>(vm: &Vm<P>, object: u64, index: u64) -> Result<Frame, u64> 
         // Acquire: pairs with the Release that filled the slot.
         node = slot.load(Ordering::Acquire);
         if node == 0 {
-            return Err(0);
+            return None;
         }
     }
-    Ok(Frame(node >> 1))
+    Some(Frame(node >> 1))
 }
 
 fn slot_of(index: u64, level: u32) -> usize {
     (index >> (level * RADIX_BITS)) as usize & ((1 << RADIX_BITS) - 1)
 }
 
-/// The page at `index`, fresh and zeroed if need be, with a reference for the caller. The caller
-/// has a reference to the object. None: no memory.
-pub(crate) fn page<P: Platform>(vm: &Vm<P>, object: u64, index: u64) -> Option<Frame> {
-    if let Ok(frame) = find(vm, object, index) {
-        // The object's reference stands while the object does: this one cannot be the first.
-        vm.meta_of(frame).count.fetch_add(1, Ordering::Relaxed);
-        return Some(frame);
-    }
+/// The page at `index`, filled if need be, with a reference for the caller. The caller has a
+/// reference to the object and holds no lock. None: no memory.
+pub(crate) fn page<P: Platform>(
+    vm: &Vm<P>,
+    ms: &mut MaySleep,
+    object: u64,
+    index: u64,
+) -> Option<Result<Frame, PagerError>> {
+    let frame = match find(vm, object, index) {
+        Some(frame) => frame,
+        None => match fill(vm, ms, object, index)? {
+            Ok(frame) => frame,
+            Err(error) => return Some(Err(error)),
+        },
+    };
+    // The object's reference stands while the object does: this one cannot be the first.
+    vm.meta_of(frame).count.fetch_add(1, Ordering::Relaxed);
+    Some(Ok(frame))
+}
+
+/// Fills a page that is not there, and puts it in its slot; whoever does so first wins.
+fn fill<P: Platform>(
+    vm: &Vm<P>,
+    ms: &mut MaySleep,
+    object: u64,
+    index: u64,
+) -> Option<Result<Frame, PagerError>> {
     let words = words(vm, object);
     let height = words[HEIGHT].load(Ordering::Relaxed) as u32;
     let mut node = words[ROOT].load(Ordering::Relaxed);
     for level in (1..height).rev() {
         let slot = &vm.words_at(node, 1 << RADIX_BITS)[slot_of(index, level)];
         node = match slot.load(Ordering::Acquire) {
-            0 => fill(slot, make_radix(vm)?, |mine| vm.give_block(mine, RADIX_LOG2)),
+            0 => put_first(slot, make_radix(vm)?, |mine| vm.give_block(mine, RADIX_LOG2)),
             child => child,
         };
     }
     let fresh = vm.take_frame(Kind::Page)?;
-    vm.platform().zero(fresh);
+    let filled = match words[PAGER].load(Ordering::Relaxed) {
+        0 => {
+            vm.platform().zero(fresh);
+            Ok(())
+        }
+        pager => vm.platform().page_in(ms, pager, index, fresh),
+    };
+    if let Err(error) = filled {
+        vm.give_frame(fresh);
+        return Some(Err(error));
+    }
     crate::rmap::init_page(vm.meta_of(fresh), None);
     let slot = &vm.words_at(node, 1 << RADIX_BITS)[slot_of(index, 0)];
-    let word = fill(slot, fresh.0 << 1 | 1, |_| vm.give_frame(fresh));
-    let frame = Frame(word >> 1);
-    vm.meta_of(frame).count.fetch_add(1, Ordering::Relaxed);
-    Some(frame)
+    let word = put_first(slot, fresh.0 << 1 | 1, |_| vm.give_frame(fresh));
+    Some(Ok(Frame(word >> 1)))
 }
 
 /// Fills an empty slot; what stands there afterwards. `lose` takes back what came too late.
-fn fill(slot: &AtomicU64, mine: u64, lose: impl FnOnce(u64)) -> u64 {
+fn put_first(slot: &AtomicU64, mine: u64, lose: impl FnOnce(u64)) -> u64 {
     // Release: the page or node is filled. Acquire: so is the other's.
     match slot.compare_exchange(0, mine, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => mine,

@@ -4,6 +4,7 @@
 //! defaults: every default that was tried is wrong with more than one CPU.
 
 use crate::addr::Frame;
+use crate::context::MaySleep;
 use crate::flush::{Batch, CpuSet, SpaceId};
 use crate::format::Format;
 use crate::backend::Backend;
@@ -11,6 +12,10 @@ use crate::sync::AtomicU32;
 
 /// The most CPUs that a platform may have.
 pub const MAX_CPUS: usize = 256;
+
+/// A pager could not provide a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PagerError;
 
 /// The machine below the library.
 ///
@@ -42,6 +47,21 @@ pub unsafe trait Platform: Sync {
     /// Fills a frame that nobody else can reach with zeros. Called in task context with no lock of
     /// this library held.
     fn zero(&self, frame: Frame);
+
+    /// Fills `frame` with page `index` of an object that was mapped with this `pager`
+    /// ([`Space::map_paged`](crate::Space::map_paged); never 0). It sees no region and no space;
+    /// no lock of this library is held, and it may sleep. Two faults may ask for the same page at
+    /// once; one answer is used. What it was asked for may be unmapped when it answers.
+    ///
+    /// # Errors
+    /// [`PagerError`]: whoever touched the page gets SIGBUS.
+    fn page_in(
+        &self,
+        ms: &mut MaySleep,
+        pager: u64,
+        index: u64,
+        frame: Frame,
+    ) -> Result<(), PagerError>;
 
     /// Makes every CPU in `cpus` drop what it caches of `space` for the pages of `batch` (for the
     /// whole space when [`Batch::pages`] is `None`), non-leaf entries too when

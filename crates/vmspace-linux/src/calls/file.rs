@@ -90,12 +90,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         }
     }
 
-    fn transfer_all(
-        &mut self,
-        file: &Description,
-        parts: &Parts,
-        write: bool,
-    ) -> Result<(), Stop> {
+    fn transfer_all(&mut self, file: &Description, parts: &Parts, write: bool) -> Result<(), Stop> {
         let total: u64 = parts.iter().map(|part| part.1).sum();
         loop {
             let mut skip = self.task.restart.progress;
@@ -276,15 +271,14 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
     /// Adds two descriptors or none.
     fn add_both(&mut self, first: Descriptor, second: Descriptor) -> Result<[u64; 2], Errno> {
         let (first_again, second_again) = (first.clone(), second.clone());
-        let result = self.task.files.add(first, 0).and_then(|one| {
-            match self.task.files.add(second, 0) {
+        let result =
+            self.task.files.add(first, 0).and_then(|one| match self.task.files.add(second, 0) {
                 Ok(two) => Ok([one, two]),
                 Err(errno) => {
                     self.kernel.close(self.task.files.remove(one)?);
                     Err(errno)
                 }
-            }
-        });
+            });
         self.kernel.close(first_again);
         self.kernel.close(second_again);
         result
@@ -403,7 +397,8 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         let mut state = kernel.lock();
         for n in 0..count {
             let [entry] = self.get_words(array.wrapping_add(8 * n))?;
-            let (number, events) = (entry as i32, PollFlags::from_bits_truncate((entry >> 32) as u16));
+            let (number, events) =
+                (entry as i32, PollFlags::from_bits_truncate((entry >> 32) as u16));
             let found = match self.task.files.get(u64::from(number.cast_unsigned())) {
                 _ if number < 0 => PollFlags::empty(),
                 Err(_) => PollFlags::NVAL,
@@ -413,7 +408,8 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
                         self::ready(*number, events)
                     }
                     FileKind::Pipe { id, write, .. } => {
-                        pipe_ready(state.pipes.get(id), *write) & (events | PollFlags::HUP | PollFlags::ERR)
+                        pipe_ready(state.pipes.get(id), *write)
+                            & (events | PollFlags::HUP | PollFlags::ERR)
                     }
                 },
             };

@@ -207,8 +207,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         let which = match id {
             -1 => Which::Any,
             0 => Which::Group(self.group()),
-            Id::MIN => return Err(Errno::ESRCH.into()),
-            ..-1 => Which::Group(-id),
+            ..-1 => Which::Group(id.checked_neg().ok_or(Errno::ESRCH)?),
             _ => Which::Process(id),
         };
         let wanted = Wanted {

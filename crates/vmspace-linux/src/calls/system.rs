@@ -52,11 +52,9 @@ impl<F: Format> Call<'_, '_, F> {
         let mut done = 0;
         while done < length {
             let want = chunk.len().min((length - done) as usize);
-            let got = rustix::rand::getrandom(
-                &mut chunk[..want],
-                rustix::rand::GetRandomFlags::empty(),
-            )
-            .map_err(crate::host::errno)?;
+            let got =
+                rustix::rand::getrandom(&mut chunk[..want], rustix::rand::GetRandomFlags::empty())
+                    .map_err(crate::host::errno)?;
             match self.put(address.wrapping_add(done), &chunk[..got]) {
                 Err(errno) if done == 0 => return Err(errno.into()),
                 Err(_) => break,

@@ -67,7 +67,9 @@ impl Bus for Machine {
     fn translate(&mut self, va: u64, access: Access) -> Result<*mut u8, Trap> {
         let entry = self.tlb[access as usize][(va >> 12) as usize % TLB];
         if entry.page == va & !0xfff {
-            return Ok(std::ptr::with_exposed_provenance_mut(entry.addend.wrapping_add(va as usize)));
+            return Ok(std::ptr::with_exposed_provenance_mut(
+                entry.addend.wrapping_add(va as usize),
+            ));
         }
         self.miss(va, access)
     }
@@ -159,6 +161,9 @@ fn main() {
     if !theirs.is_empty() {
         let qemu = median(theirs);
         let share = qemu.as_secs_f64() / time.as_secs_f64() * 100.0;
-        println!("qemu-riscv64  {qemu:>10.3?} {:>7.0} MIPS: the interpreter has {share:.0}%", mips(qemu));
+        println!(
+            "qemu-riscv64  {qemu:>10.3?} {:>7.0} MIPS: the interpreter has {share:.0}%",
+            mips(qemu)
+        );
     }
 }

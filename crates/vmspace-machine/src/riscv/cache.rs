@@ -83,7 +83,8 @@ impl Cache {
         let page = match current {
             Some(entry) if entry.epoch == self.epoch => entry.page,
             older => {
-                let host = bus.translate(base, Access::Execute).map_err(|trap| Trap { va: pc, ..trap })?;
+                let host =
+                    bus.translate(base, Access::Execute).map_err(|trap| Trap { va: pc, ..trap })?;
                 let words = copy(host);
                 match older {
                     Some(entry) if *entry.page.words() == words => entry.page,
@@ -114,7 +115,12 @@ impl Cache {
 
     /// The instruction at the end of the page at `base` that goes on in the next one; `ip` is its `Crossing`.
     #[inline(never)]
-    pub fn cross<B: Bus>(&mut self, bus: &mut B, base: u64, ip: *const Op) -> Result<*const Op, Trap> {
+    pub fn cross<B: Bus>(
+        &mut self,
+        bus: &mut B,
+        base: u64,
+        ip: *const Op,
+    ) -> Result<*const Op, Trap> {
         let host = bus.translate(base.wrapping_add(PAGE as u64), Access::Execute)?;
         // SAFETY: `translate` gives the start of a page, aligned and valid until the bus is polled.
         let second = unsafe { AtomicU16::from_ptr(host.cast()) }.load(Ordering::Relaxed);
@@ -127,7 +133,8 @@ fn copy(host: *mut u8) -> Words {
     let mut words = [0; PAGE / 8];
     for (position, word) in words.iter_mut().enumerate() {
         // SAFETY: `translate` gave the start of a page: aligned, and valid for all of it until the bus is polled.
-        *word = unsafe { AtomicU64::from_ptr(host.cast::<u64>().add(position)) }.load(Ordering::Relaxed);
+        *word = unsafe { AtomicU64::from_ptr(host.cast::<u64>().add(position)) }
+            .load(Ordering::Relaxed);
     }
     words
 }

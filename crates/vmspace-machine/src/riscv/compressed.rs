@@ -190,7 +190,9 @@ mod tests {
 
     #[test]
     fn reserved_encodings_are_refused() {
-        for half in [0x0000, 0x0004, 0x8000, 0x2001, 0x6001, 0x6101, 0x9c41, 0x9c61, 0x4002, 0x6002, 0x8002] {
+        for half in
+            [0x0000, 0x0004, 0x8000, 0x2001, 0x6001, 0x6101, 0x9c41, 0x9c61, 0x4002, 0x6002, 0x8002]
+        {
             assert_eq!(expand(half), None, "{half:#06x}");
         }
     }
@@ -212,7 +214,12 @@ mod tests {
             (0xc119, 0x0005_0363), // beqz a0, +6
             (0xbfc5, 0xff1f_f06f), // j -16
         ] {
-            assert_eq!(expand(half), Some(word), "{half:#06x}: {:#010x}", expand(half).unwrap_or(0));
+            assert_eq!(
+                expand(half),
+                Some(word),
+                "{half:#06x}: {:#010x}",
+                expand(half).unwrap_or(0)
+            );
         }
     }
 }

@@ -91,17 +91,17 @@ impl Word {
 
     /// rd = f(rs1, imm).
     const fn immediate(self, code: Code) -> Op {
-        Op::new(code, self.rd(), self.rs1(), 0, self.i())
+        Op::new(code, self.rd(), self.rs1(), self.i())
     }
 
     /// rd = f(rs1, imm) with a shift count of `bits` bits.
     const fn shift(self, code: Code, bits: u32) -> Op {
-        Op::new(code, self.rd(), self.rs1(), 0, self.i() & ((1 << bits) - 1))
+        Op::new(code, self.rd(), self.rs1(), self.i() & ((1 << bits) - 1))
     }
 
     /// rd = f(rs1, rs2).
     const fn register(self, code: Code) -> Op {
-        Op::new(code, self.rd(), self.rs1(), self.rs2(), 0)
+        Op::with_two(code, self.rd(), self.rs1(), self.rs2(), 0)
     }
 }
 
@@ -111,27 +111,27 @@ pub(super) fn decode(bits: u32) -> Op {
     let op = match bits & 0x7f {
         0x03 => load(word),
         0x07 => match word.funct3() {
-            2 => Some(Op::new(Code::Flw, word.fd(), word.rs1(), 0, word.i())),
-            3 => Some(Op::new(Code::Ld, word.fd(), word.rs1(), 0, word.i())),
+            2 => Some(Op::new(Code::Flw, word.fd(), word.rs1(), word.i())),
+            3 => Some(Op::new(Code::Ld, word.fd(), word.rs1(), word.i())),
             _ => None,
         },
         0x0f => match word.funct3() {
-            0 => Some(Op::new(Code::Fence, SINK, 0, 0, word.i())),
-            1 => Some(Op::new(Code::FenceI, SINK, 0, 0, 0)),
+            0 => Some(Op::new(Code::Fence, SINK, 0, word.i())),
+            1 => Some(Op::new(Code::FenceI, SINK, 0, 0)),
             _ => None,
         },
         0x13 => op_imm(word),
-        0x17 => Some(Op::new(Code::Auipc, word.rd(), 0, 0, word.u())),
+        0x17 => Some(Op::new(Code::Auipc, word.rd(), 0, word.u())),
         0x1b => op_imm_32(word),
         0x23 => store(word),
         0x27 => match word.funct3() {
-            2 => Some(Op::new(Code::Sw, SINK, word.rs1(), word.fs2(), word.s())),
-            3 => Some(Op::new(Code::Sd, SINK, word.rs1(), word.fs2(), word.s())),
+            2 => Some(Op::with_two(Code::Sw, SINK, word.rs1(), word.fs2(), word.s())),
+            3 => Some(Op::with_two(Code::Sd, SINK, word.rs1(), word.fs2(), word.s())),
             _ => None,
         },
         0x2f => amo(word),
         0x33 => op_register(word),
-        0x37 => Some(Op::new(Code::Li, word.rd(), 0, 0, word.u())),
+        0x37 => Some(Op::new(Code::Li, word.rd(), 0, word.u())),
         0x3b => op_register_32(word),
         0x43 => multiply_add(word, Code::FmaddS, Code::FmaddD),
         0x47 => multiply_add(word, Code::FmsubS, Code::FmsubD),
@@ -141,9 +141,9 @@ pub(super) fn decode(bits: u32) -> Op {
         0x63 => branch(word),
         0x67 if word.funct3() == 0 => {
             let code = if word.rd() == SINK { Code::Jr } else { Code::Jalr };
-            Some(Op::new(code, word.rd(), word.rs1(), 0, word.i() << 16))
+            Some(Op::new(code, word.rd(), word.rs1(), word.i() << 16))
         }
-        0x6f => Some(Op::new(Code::Jal, word.rd(), 0, 0, word.j())),
+        0x6f => Some(Op::new(Code::Jal, word.rd(), 0, word.j() << 5)),
         0x73 => system(word),
         _ => None,
     };
@@ -159,7 +159,7 @@ fn load(word: Word) -> Option<Op> {
 fn store(word: Word) -> Option<Op> {
     use Code::*;
     let code = *[Sb, Sh, Sw, Sd].get(word.funct3() as usize)?;
-    Some(Op::new(code, SINK, word.rs1(), word.rs2(), word.s()))
+    Some(Op::with_two(code, SINK, word.rs1(), word.rs2(), word.s()))
 }
 
 fn branch(word: Word) -> Option<Op> {
@@ -173,7 +173,7 @@ fn branch(word: Word) -> Option<Op> {
         7 => Bgeu,
         _ => return None,
     };
-    Some(Op::new(code, SINK, word.rs1(), word.rs2(), word.b()))
+    Some(Op::with_two(code, SINK, word.rs1(), word.rs2(), word.b()))
 }
 
 fn op_imm(word: Word) -> Option<Op> {
@@ -209,7 +209,7 @@ fn op_register(word: Word) -> Option<Op> {
     use Code::*;
     let code = match (word.funct7(), word.funct3()) {
         (0, 0) if word.rs1() == 0 => {
-            return Some(Op::new(Mv, word.rd(), word.rs2(), 0, 0));
+            return Some(Op::new(Mv, word.rd(), word.rs2(), 0));
         }
         (0, funct3) => [Add, Sll, Slt, Sltu, Xor, Srl, Or, And][funct3 as usize],
         (1, funct3) => [Mul, Mulh, Mulhsu, Mulhu, Div, Divu, Rem, Remu][funct3 as usize],
@@ -249,20 +249,23 @@ fn amo(word: Word) -> Option<Op> {
         0x00 | 0x01 | 0x03 | 0x04 | 0x08 | 0x0c | 0x10 | 0x14 | 0x18 | 0x1c => true,
         _ => false,
     };
-    defined.then(|| Op { imm: word.funct7() as i32, ..word.register(code) })
+    defined.then(|| {
+        let funct7 = word.funct7() as i32;
+        Op::with_two(code, word.rd(), word.rs1(), word.rs2(), funct7)
+    })
 }
 
 fn system(word: Word) -> Option<Op> {
     match word.funct3() {
         0 => match word.0 {
-            0x0000_0073 => Some(Op::new(Code::Ecall, SINK, 0, 0, 0)),
-            0x0010_0073 => Some(Op::new(Code::Ebreak, SINK, 0, 0, 0)),
+            0x0000_0073 => Some(Op::new(Code::Ecall, SINK, 0, 0)),
+            0x0010_0073 => Some(Op::new(Code::Ebreak, SINK, 0, 0)),
             _ => None,
         },
         4 => None,
         funct3 => {
             let imm = (word.0 >> 20 | funct3 << 12) as i32;
-            Some(Op::new(Code::Csr, word.rd(), word.rs1(), 0, imm))
+            Some(Op::new(Code::Csr, word.rd(), word.rs1(), imm))
         }
     }
 }
@@ -282,7 +285,7 @@ fn multiply_add(word: Word, single: Code, double: Code) -> Option<Op> {
         _ => return None,
     };
     let fs3 = i32::from(F0) + (word.0 >> 27) as i32;
-    Some(Op::new(code, word.fd(), word.fs1(), word.fs2(), rounding(word)? | fs3 << 8))
+    Some(Op::with_two(code, word.fd(), word.fs1(), word.fs2(), rounding(word)? | fs3 << 8))
 }
 
 /// Floating-point computations: funct7 names the operation, rs2 or funct3 the variant.
@@ -292,8 +295,8 @@ fn op_fp(word: Word) -> Option<Op> {
     let variant = |codes: &[Code], index: u32| codes.get(index as usize).copied();
     let rs2 = u32::from(word.rs2());
     let (fd, fs1, fs2) = (word.fd(), word.fs1(), word.fs2());
-    let binary = |code| Some(Op::new(code, fd, fs1, fs2, rounding(word)?));
-    let plain = |rd, code| Some(Op::new(code, rd, fs1, fs2, 0));
+    let binary = |code| Some(Op::with_two(code, fd, fs1, fs2, rounding(word)?));
+    let plain = |rd, code| Some(Op::with_two(code, rd, fs1, fs2, 0));
     match word.funct7() {
         0x00 | 0x01 => binary(pick(FaddS, FaddD)),
         0x04 | 0x05 => binary(pick(FsubS, FsubD)),
@@ -311,11 +314,11 @@ fn op_fp(word: Word) -> Option<Op> {
         0x51 => plain(word.rd(), variant(&[FleD, FltD, FeqD], word.funct3())?),
         0x60 | 0x61 => {
             let codes = pick_four(word.funct7() == 0x60, true);
-            Some(Op::new(variant(&codes, rs2)?, word.rd(), fs1, 0, rounding(word)?))
+            Some(Op::with_two(variant(&codes, rs2)?, word.rd(), fs1, 0, rounding(word)?))
         }
         0x68 | 0x69 => {
             let codes = pick_four(word.funct7() == 0x68, false);
-            Some(Op::new(variant(&codes, rs2)?, fd, word.rs1(), 0, rounding(word)?))
+            Some(Op::with_two(variant(&codes, rs2)?, fd, word.rs1(), 0, rounding(word)?))
         }
         0x70 | 0x71 if rs2 == 0 => match word.funct3() {
             0 => plain(word.rd(), pick(FmvXW, Mv)),
@@ -323,7 +326,7 @@ fn op_fp(word: Word) -> Option<Op> {
             _ => None,
         },
         0x78 | 0x79 if rs2 == 0 && word.funct3() == 0 => {
-            Some(Op::new(pick(FmvWX, Mv), fd, word.rs1(), 0, 0))
+            Some(Op::new(pick(FmvWX, Mv), fd, word.rs1(), 0))
         }
         _ => None,
     }

@@ -61,6 +61,8 @@ impl Hart {
             };
             let base = base_of(pc);
             let mut origin = ip.addr() as isize - spent;
+            // What the last operation gave, for the next one in the same arm.
+            let mut value;
             // SAFETY: `ip` points at an operation of the page, and the page is neither changed nor dropped while
             // control is in it, but by `cross`, which gives the new pointer.
             let mut op = unsafe { &*ip };
@@ -96,16 +98,16 @@ impl Hart {
                     }
                 };
             }
-            // Go to the operation that is `imm` away, in this page.
+            // Go to the operation that is `$distance` away, in this page.
             macro_rules! jump {
-                ($retired:expr) => {{
-                    let distance = op.imm as isize;
+                ($distance:expr, $retired:expr) => {{
+                    let distance = $distance as isize;
                     ip = ip.wrapping_byte_offset(distance);
                     origin += distance - $retired * STEP;
                     if bus.pending() || ip.addr() as isize - origin >= limit {
                         leave!(cache.pc_of(base, ip), 0);
                     }
-                    // SAFETY: `imm` was resolved to an operation of the same page.
+                    // SAFETY: distances were resolved to operations of the same page.
                     op = unsafe { &*ip };
                 }};
             }
@@ -120,68 +122,84 @@ impl Hart {
                     next!();
                 }};
             }
+            // The first operand: from the register file, or the value that was just computed or loaded.
+            macro_rules! operand {
+                (x) => {
+                    x[usize::from(op.rs1)]
+                };
+                (v) => {
+                    value
+                };
+            }
             // Execute the current operation, of a kind and code, and then `$next` unless control went elsewhere.
             macro_rules! body {
-                (alu $code:ident $next:block) => {{
-                    x[usize::from(op.rd)] = compute(Code::$code, x, *op, base);
+                (alu $code:ident $from:ident $next:block) => {{
+                    value = compute(Code::$code, operand!($from), x, *op, base);
+                    x[usize::from(op.rd)] = value;
                     next!();
                     $next
                 }};
-                (load $code:ident $next:block) => {{
-                    let va = x[usize::from(op.rs1)].wrapping_add(op.operand());
-                    x[usize::from(op.rd)] = attempt!(memory::load(Code::$code, bus, va));
+                (load $code:ident $from:ident $next:block) => {{
+                    let va = operand!($from).wrapping_add(op.operand());
+                    value = attempt!(memory::load(Code::$code, bus, va));
+                    x[usize::from(op.rd)] = value;
                     next!();
                     $next
                 }};
-                (store $code:ident $next:block) => {{
-                    let va = x[usize::from(op.rs1)].wrapping_add(op.operand());
-                    attempt!(memory::store(Code::$code, bus, va, x[usize::from(op.rs2)]));
+                (store $code:ident $from:ident $next:block) => {{
+                    let va = operand!($from).wrapping_add(op.offset() as i64 as u64);
+                    attempt!(memory::store(Code::$code, bus, va, x[usize::from(op.rs2())]));
                     next!();
                     $next
                 }};
-                (branch $code:ident $next:block) => {{
-                    if taken(Code::$code, x, *op) {
-                        jump!(1)
+                (branch $code:ident $from:ident $next:block) => {{
+                    if taken(Code::$code, operand!($from), x, *op) {
+                        jump!(op.offset(), 1)
                     } else {
                         next!();
                         $next
                     }
                 }};
-                (jump $code:ident $next:block) => {{
-                    let target = x[usize::from(op.rs1)].wrapping_add((op.imm >> 16) as i64 as u64);
+                (call $code:ident $from:ident $next:block) => {{
+                    x[usize::from(op.rd)] = base.wrapping_add(op.link());
+                    jump!(op.target(), 1)
+                }};
+                (jump $code:ident $from:ident $next:block) => {{
+                    let target = operand!($from).wrapping_add((op.imm >> 16) as i64 as u64);
                     x[usize::from(op.rd)] = base.wrapping_add(op.operand() & 0xffff);
                     leave!(target & !1, 1)
                 }};
-                (single $code:ident $next:block) => {
+                (single $code:ident $from:ident $next:block) => {
                     float!(float::host::single(Code::$code, x, *op, regs.fcsr))
                 };
-                (double $code:ident $next:block) => {
+                (double $code:ident $from:ident $next:block) => {
                     float!(float::host::double(Code::$code, x, *op, regs.fcsr))
                 };
-                (float $code:ident $next:block) => {
+                (float $code:ident $from:ident $next:block) => {
                     float!(float::host::other(Code::$code, x, *op, regs.fcsr))
                 };
-                (exact $code:ident $next:block) => {
+                (exact $code:ident $from:ident $next:block) => {
                     float!(None)
                 };
             }
             macro_rules! dispatch {
                 (
                     kinds { $([$kind:ident $($code:ident)*])* }
-                    pairs { $($pair:ident: $first:ident $a:ident, $second:ident $b:ident;)* }
+                    pairs { $($pair:ident: $k1:ident $a:ident $x1:ident, $k2:ident $b:ident $x2:ident;)* }
+                    triples { $($triple:ident:
+                        $l1:ident $c:ident $y1:ident, $l2:ident $d:ident $y2:ident, $l3:ident $e:ident $y3:ident;)* }
                 ) => {
                     match op.code {
-                        $($(Code::$code => body!($kind $code {}),)*)*
-                        $(Code::$pair => body!($first $a { body!($second $b {}) }),)*
-                    Code::Jal => {
-                        x[usize::from(op.rd)] = base.wrapping_add(op.link());
-                        jump!(1);
-                    }
+                        $($(Code::$code => body!($kind $code x {}),)*)*
+                        $(Code::$pair => body!($k1 $a $x1 { body!($k2 $b $x2 {}) }),)*
+                        $(Code::$triple => {
+                            body!($l1 $c $y1 { body!($l2 $d $y2 { body!($l3 $e $y3 {}) }) })
+                        })*
                     Code::JalFar => {
                         x[usize::from(op.rd)] = base.wrapping_add(op.link());
-                        leave!(base.wrapping_add(op.operand()), 1);
+                        leave!(base.wrapping_add(op.target() as i64 as u64), 1);
                     }
-                    Code::Goto => jump!(0),
+                    Code::Goto => jump!(op.imm, 0),
                     Code::Leave => leave!(base.wrapping_add(op.operand()), 0),
                     Code::Crossing => {
                         let inside = attempt!(cache.cross(bus, base, ip));

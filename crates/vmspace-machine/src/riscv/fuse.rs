@@ -1,29 +1,75 @@
-//! Pairs of operations that are executed by one arm of the dispatch.
+//! Pairs and triples of operations that are executed by one arm of the dispatch.
 //!
-//! Only the code of the first operation changes: the arm takes the operands of the second from where it stands, which
-//! is also where a jump to it finds it whole. Hence any neighbours may be fused, and pairs may overlap.
+//! Only the code of the first operation changes: the arm takes the operands of the others from where they stand, which
+//! is also where a jump to one finds it whole. Hence any neighbours may be fused, and they may overlap.
+//! An operation that takes the result of the one before it as its first operand can have it without a detour through
+//! the register file; commutative operations are turned so that it is the first.
 
 use super::code::{Code, operations};
 use super::op::Op;
 
 macro_rules! define {
-    ($kinds:ident $list:tt pairs { $($pair:ident: $first:ident $a:ident, $second:ident $b:ident;)* }) => {
-        /// The code that does `first` and then `second`.
-        fn pair(first: Code, second: Code) -> Option<Code> {
-            match (first, second) {
-                $((Code::$a, Code::$b) => Some(Code::$pair),)*
+    (
+        $kinds:ident $list:tt
+        pairs { $($pair:ident: $k1:ident $a:ident $x1:ident, $k2:ident $b:ident $x2:ident;)* }
+        triples { $($triple:ident:
+            $l1:ident $c:ident $y1:ident, $l2:ident $d:ident $y2:ident, $l3:ident $e:ident $y3:ident;)* }
+    ) => {
+        /// The code that does `first` and then `second`; `linked` if the second's first operand is from the first.
+        fn pair(first: Code, linked: bool, second: Code) -> Option<Code> {
+            match (first, linked, second) {
+                $((Code::$a, operand!($x2), Code::$b) => Some(Code::$pair),)*
                 _ => None,
             }
         }
+
+        /// The code that does three operations.
+        fn triple(first: Code, linked: bool, second: Code, relinked: bool, third: Code) -> Option<Code> {
+            match (first, linked, second, relinked, third) {
+                $((Code::$c, operand!($y2), Code::$d, operand!($y3), Code::$e) => {
+                    Some(Code::$triple)
+                })*
+                _ => None,
+            }
+        }
+    };
+}
+
+/// An operand from the register file is right either way.
+macro_rules! operand {
+    (v) => {
+        true
+    };
+    (x) => {
+        _
     };
 }
 operations!(define);
 
 /// Fuse what can be fused in `ops`, whose streams are complete.
 pub(super) fn fuse(ops: &mut [Op]) {
-    for at in 1..ops.len() {
-        if let Some(code) = pair(ops[at - 1].code, ops[at].code) {
-            ops[at - 1].code = code;
-        }
+    for at in 0..ops.len() {
+        let [first, rest @ ..] = &mut ops[at..] else { return };
+        let Some(second) = rest.first_mut() else { return };
+        turn(first, second);
+        let second = *second;
+        let third = rest.get_mut(1).map(|third| {
+            turn(&second, third);
+            *third
+        });
+        let linked = first.rd == second.rs1;
+        let fused = third
+            .and_then(|third| triple(first.code, linked, second.code, second.rd == third.rs1, third.code))
+            .or_else(|| pair(first.code, linked, second.code));
+        first.code = fused.unwrap_or(first.code);
+    }
+}
+
+/// Let `op` have the result of `before` as its first operand, if order does not matter to it.
+fn turn(before: &Op, op: &mut Op) {
+    use Code::*;
+    let commutes = matches!(op.code, Add | And | Or | Xor | Mul | Addw | Mulw | Beq | Bne);
+    if commutes && op.rs2() == before.rd && op.rs1 != before.rd {
+        *op = Op::with_two(op.code, op.rd, op.rs2(), op.rs1, op.offset());
     }
 }

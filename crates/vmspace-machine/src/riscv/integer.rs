@@ -11,11 +11,10 @@ const fn word(value: u64) -> u64 {
     value as i32 as i64 as u64
 }
 
-/// The result of an operation that only computes; `base` is the address of its page.
+/// The result of an operation that only computes; `a` is its first operand, `base` the address of its page.
 #[inline(always)]
-pub(super) fn compute(code: Code, x: &File, op: Op, base: u64) -> u64 {
-    let a = x[usize::from(op.rs1)];
-    let b = x[usize::from(op.rs2)];
+pub(super) fn compute(code: Code, a: u64, x: &File, op: Op, base: u64) -> u64 {
+    let b = x[usize::from(op.rs2())];
     let i = op.operand();
     match code {
         Code::Li => i,
@@ -78,11 +77,10 @@ const fn remainder(a: i64, b: i64) -> u64 {
     if b == 0 { a as u64 } else { a.wrapping_rem(b) as u64 }
 }
 
-/// Whether a conditional branch is taken.
+/// Whether a conditional branch with the first operand `a` is taken.
 #[inline(always)]
-pub(super) fn taken(code: Code, x: &File, op: Op) -> bool {
-    let a = x[usize::from(op.rs1)];
-    let b = x[usize::from(op.rs2)];
+pub(super) fn taken(code: Code, a: u64, x: &File, op: Op) -> bool {
+    let b = x[usize::from(op.rs2())];
     match code {
         Code::Beq => a == b,
         Code::Bne => a != b,

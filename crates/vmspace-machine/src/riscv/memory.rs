@@ -183,12 +183,12 @@ pub(super) fn amo<B: Bus>(
     size: u64,
 ) -> Result<(), Refusal> {
     let va = x[usize::from(op.rs1)];
-    let value = x[usize::from(op.rs2)];
+    let value = x[usize::from(op.rs2())];
     if va & (size - 1) != 0 {
         return Err(Refusal::Misaligned(va));
     }
-    let ordering = if op.imm & 3 == 0 { Ordering::Relaxed } else { Ordering::SeqCst };
-    x[usize::from(op.rd)] = match op.imm >> 2 {
+    let ordering = if op.offset() & 3 == 0 { Ordering::Relaxed } else { Ordering::SeqCst };
+    x[usize::from(op.rd)] = match op.offset() >> 2 {
         0x02 => load_reserved(bus, reservation, va, size, op)?,
         0x03 => {
             let held = reservation.take().filter(|held| held.va == va && held.size == size);
@@ -216,13 +216,13 @@ fn load_reserved<B: Bus>(
     op: Op,
 ) -> Result<u64, Trap> {
     *reservation = None;
-    if op.imm & 1 != 0 {
+    if op.offset() & 1 != 0 {
         // `rl` on a load: nothing before it may pass it, stores included, which no ordering of a load says.
         fence(Ordering::SeqCst);
     }
     let code = if size == 4 { Code::Lw } else { Code::Ld };
     let value = load(code, bus, va)?;
-    if op.imm & 3 != 0 {
+    if op.offset() & 3 != 0 {
         fence(Ordering::Acquire);
     }
     *reservation = Some(Reservation { va, value, size });

@@ -29,6 +29,8 @@ mod integer;
 mod memory;
 mod op;
 mod page;
+#[cfg(test)]
+mod tests;
 
 use cache::Cache;
 use memory::Reservation;

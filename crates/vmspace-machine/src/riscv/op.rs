@@ -14,54 +14,85 @@ pub(super) const SINK: u8 = 64;
 /// The register file of a running hart. Indices are bytes, so no access is out of bounds.
 pub(super) type File = [u64; 256];
 
-/// A decoded operation. What `imm` holds depends on the code; see [`Code`].
+/// A decoded operation. See [`Code`] for what `imm` holds; where there is a second source, it takes the lowest byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub(super) struct Op {
     pub code: Code,
     pub rd: u8,
     pub rs1: u8,
-    pub rs2: u8,
     pub imm: i32,
 }
 
 const _: () = assert!(size_of::<Op>() == 8);
 
 impl Op {
-    pub const fn new(code: Code, rd: u8, rs1: u8, rs2: u8, imm: i32) -> Self {
-        Op { code, rd, rs1, rs2, imm }
+    pub const fn new(code: Code, rd: u8, rs1: u8, imm: i32) -> Self {
+        Op { code, rd, rs1, imm }
+    }
+
+    /// An operation with two sources, and an immediate of at most 24 bits.
+    pub const fn with_two(code: Code, rd: u8, rs1: u8, rs2: u8, imm: i32) -> Self {
+        Op { code, rd, rs1, imm: imm << 8 | rs2 as i32 }
     }
 
     pub const fn illegal(bits: u32) -> Self {
-        Op::new(Code::Illegal, SINK, 0, 0, bits as i32)
+        Op::new(Code::Illegal, SINK, 0, bits as i32)
     }
 
-    /// The immediate as the 64-bit operand that it stands for.
+    /// The immediate, of an operation with at most one source, as the 64-bit operand that it stands for.
     #[inline(always)]
     pub fn operand(self) -> u64 {
         self.imm as i64 as u64
     }
 
-    /// The page offset that `Jal` and `JalFar` link to: they have no sources, so it takes their place.
+    /// The second source.
+    #[inline(always)]
+    pub fn rs2(self) -> u8 {
+        self.imm as u8
+    }
+
+    /// The immediate of an operation with two sources.
+    #[inline(always)]
+    pub fn offset(self) -> i32 {
+        self.imm >> 8
+    }
+
+    pub fn set_offset(&mut self, offset: i32) {
+        self.imm = offset << 8 | self.imm & 0xff;
+    }
+
+    /// The target of `Jal` and `JalFar`.
+    #[inline(always)]
+    pub fn target(self) -> i32 {
+        self.imm >> 5
+    }
+
+    pub fn set_target(&mut self, target: i32) {
+        self.imm = target << 5 | self.imm & 31;
+    }
+
+    /// The page offset that `Jal` and `JalFar` link to: 13 bits, in the place of the source and below the target.
     #[inline(always)]
     pub fn link(self) -> u64 {
-        u64::from(u16::from_le_bytes([self.rs1, self.rs2]))
+        u64::from(self.rs1) | (self.imm as u64 & 31) << 8
     }
 
     pub fn set_link(&mut self, offset: u16) {
-        [self.rs1, self.rs2] = offset.to_le_bytes();
+        self.rs1 = offset as u8;
+        self.imm = self.imm & !31 | i32::from(offset >> 8);
     }
 
     /// The rounding-mode field of a floating-point operation.
     #[inline(always)]
     pub fn rounding(self) -> u32 {
-        self.imm as u32 & 7
+        self.imm as u32 >> 8 & 7
     }
 
     /// The third source of a fused multiply-add.
     #[inline(always)]
     pub fn rs3(self) -> u8 {
-        (self.imm >> 8) as u8
+        (self.imm >> 16) as u8
     }
 
     /// Does control never reach the operation behind this one?

@@ -91,11 +91,11 @@ impl Page {
             let bits = u32::from(self.half(PAGE - 2)) | u32::from(second) << 16;
             let mut op = self.place(decode(bits), PAGE - 2, 4);
             if op.is_branch() {
-                self.ops[at + 3].imm = op.imm + (PAGE - 2) as i32;
-                op.imm = distance(at + 1, at + 3);
+                self.ops[at + 3].imm = op.offset() + (PAGE - 2) as i32;
+                op.set_offset(distance(at + 1, at + 3));
             } else if op.code == Code::Jal {
                 op.code = Code::JalFar;
-                op.imm += (PAGE - 2) as i32;
+                op.set_target(op.target() + (PAGE - 2) as i32);
             }
             self.ops[at].imm = second.into();
             self.ops[at + 1] = op;
@@ -126,7 +126,7 @@ impl Page {
         while offset < PAGE {
             let known = self.index[offset / 2];
             if known != NONE {
-                let goto = Op::new(Code::Goto, SINK, 0, 0, distance(self.ops.len(), known.into()));
+                let goto = Op::new(Code::Goto, SINK, 0, distance(self.ops.len(), known.into()));
                 return self.push(goto, offset);
             }
             // At most one operation and one `Leave` for each halfword, and a `Goto` for each stream: 16 bits suffice.
@@ -147,14 +147,14 @@ impl Page {
             }
             offset += usize::from(size);
         }
-        self.push(Op::new(Code::Leave, SINK, 0, 0, PAGE as i32), PAGE);
+        self.push(Op::new(Code::Leave, SINK, 0, PAGE as i32), PAGE);
     }
 
     fn push_crossing(&mut self) {
-        self.push(Op::new(Code::Crossing, SINK, 0, 0, -1), PAGE - 2);
+        self.push(Op::new(Code::Crossing, SINK, 0, -1), PAGE - 2);
         self.push(Op::illegal(0), PAGE - 2);
-        self.push(Op::new(Code::Leave, SINK, 0, 0, PAGE as i32 + 2), PAGE);
-        self.push(Op::new(Code::Leave, SINK, 0, 0, 0), PAGE);
+        self.push(Op::new(Code::Leave, SINK, 0, PAGE as i32 + 2), PAGE);
+        self.push(Op::new(Code::Leave, SINK, 0, 0), PAGE);
     }
 
     /// Put into `op` what depends on its place only.
@@ -171,20 +171,29 @@ impl Page {
 
     /// Give the branch or jump at `at`, if it is one, its target.
     fn resolve(&mut self, at: usize) {
-        let op = self.ops[at];
-        if !op.is_branch() && op.code != Code::Jal {
-            return;
-        }
-        let target = i32::from(self.offsets[at]) + op.imm;
-        if (0..PAGE as i32).contains(&target) {
-            self.ops[at].imm = distance(at, self.position(target as usize));
+        let mut op = self.ops[at];
+        let origin = i32::from(self.offsets[at]);
+        if op.is_branch() {
+            let target = origin + op.offset();
+            let to = match usize::try_from(target) {
+                Ok(inside @ 0..PAGE) => self.position(inside),
+                _ => {
+                    self.push(Op::new(Code::Leave, SINK, 0, target), PAGE);
+                    self.ops.len() - 1
+                }
+            };
+            op.set_offset(distance(at, to));
         } else if op.code == Code::Jal {
-            self.ops[at].code = Code::JalFar;
-            self.ops[at].imm = target;
-        } else {
-            self.ops[at].imm = distance(at, self.ops.len());
-            self.push(Op::new(Code::Leave, SINK, 0, 0, target), PAGE);
+            let target = origin + op.target();
+            match usize::try_from(target) {
+                Ok(inside @ 0..PAGE) => op.set_target(distance(at, self.position(inside))),
+                _ => {
+                    op.code = Code::JalFar;
+                    op.set_target(target);
+                }
+            }
         }
+        self.ops[at] = op;
     }
 }
 

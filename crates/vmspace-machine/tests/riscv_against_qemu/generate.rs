@@ -64,7 +64,8 @@ impl Random {
 
     /// A double around the bounds of the integer types, or with a fraction around one half.
     fn near_integer(&mut self) -> u64 {
-        let bound = self.choose(&[0.0, 1.0, 2f64.powi(31), 2f64.powi(32), 2f64.powi(63), 2f64.powi(64)]);
+        let bound =
+            self.choose(&[0.0, 1.0, 2f64.powi(31), 2f64.powi(32), 2f64.powi(63), 2f64.powi(64)]);
         let offset = self.choose(&[0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 1024.0]);
         let value = if self.below(2) == 0 { bound + offset } else { bound - offset };
         let value = if self.below(2) == 0 { value } else { -value };
@@ -266,7 +267,8 @@ fn set_fcsr(random: &mut Random) -> u32 {
 fn float(random: &mut Random, double: u32) -> u32 {
     let (fd, fs1, fs2) = (rs(random), rs(random), rs(random));
     let rm = rounding(random);
-    let op = |funct5: u32, rm: u32, fd: u32, fs2: u32| r(0x53, rm, funct5 << 2 | double, fd, fs1, fs2);
+    let op =
+        |funct5: u32, rm: u32, fd: u32, fs2: u32| r(0x53, rm, funct5 << 2 | double, fd, fs1, fs2);
     match random.below(20) {
         0..=2 => op(0x00, rm, fd, fs2),
         3 => op(0x01, rm, fd, fs2),

@@ -114,14 +114,19 @@ fn differ(guest: &Guest, ours: &[u8], theirs: &[u8]) -> bool {
         return true;
     };
     for (register, (our, their)) in ours.chunks(8).zip(theirs.chunks(8)).enumerate() {
-        let value = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |value, &b| value << 8 | u64::from(b));
+        let value =
+            |bytes: &[u8]| bytes.iter().rev().fold(0u64, |value, &b| value << 8 | u64::from(b));
         if our != their {
             let name = match register {
                 0..32 => format!("x{register}"),
                 32..64 => format!("f{}", register - 32),
                 _ => "fcsr".to_string(),
             };
-            eprintln!("record {number}: {name} is {:#018x}, qemu has {:#018x}", value(our), value(their));
+            eprintln!(
+                "record {number}: {name} is {:#018x}, qemu has {:#018x}",
+                value(our),
+                value(their)
+            );
         }
     }
     if let Some((start, end)) = guest.block_of(number) {

@@ -94,15 +94,33 @@ impl<P: Platform> Space<'_, P> {
     /// [`Error::Empty`], [`Error::Misaligned`], [`Error::BelowMinimum`], [`Error::BeyondUser`],
     /// [`Error::Exists`], [`Error::NoFreeRange`], [`Error::OutOfMemory`].
     pub fn map(&self, ms: &mut MaySleep, map: Map) -> Result<u64, Error> {
+        self.map_object(ms, map, 0)
+    }
+
+    /// Maps shared memory whose pages the platform's pager of this number fills
+    /// ([`Platform::page_in`]; 0: zeros), whatever `map` says of sharing.
+    ///
+    /// # Errors
+    /// As [`Space::map`].
+    pub fn map_paged(&self, ms: &mut MaySleep, map: Map, pager: u64) -> Result<u64, Error> {
+        self.map_object(ms, map.shared(), pager)
+    }
+
+    fn map_object(&self, ms: &mut MaySleep, map: Map, pager: u64) -> Result<u64, Error> {
         let length = self.checked_length(&map)?;
         let shift = P::Format::PAGE_SHIFT;
         if map.grows_down && map.sharing == Sharing::Shared {
             return Err(self.refuse_shared_stack(ms, &map));
         }
+        // Linux's heuristic: what could never be filled is refused (vm.overcommit_memory = 0).
+        let writable = map.rights.contains(Rights::WRITE) || map.sharing == Sharing::Shared;
+        if writable && !map.no_reserve && length > self.vm.total_frames() {
+            return Err(Error::OutOfMemory);
+        }
         let object = match map.sharing {
             Sharing::Private => None,
             Sharing::Shared => {
-                Some(self.vm.reclaiming(ms, |_| object::make(self.vm, length))?)
+                Some(self.vm.reclaiming(ms, |_| object::make(self.vm, length, pager))?)
             }
         };
         let placed = match map.place {
@@ -160,11 +178,6 @@ impl<P: Platform> Space<'_, P> {
             if map.address < LEAST_ADDRESS {
                 return Err(Error::BelowMinimum);
             }
-        }
-        // Linux's heuristic: what could never be filled is refused (vm.overcommit_memory = 0).
-        let writable = map.rights.contains(Rights::WRITE) || map.sharing == Sharing::Shared;
-        if writable && !map.no_reserve && length > self.vm.total_frames() {
-            return Err(Error::OutOfMemory);
         }
         Ok(length)
     }

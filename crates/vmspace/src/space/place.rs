@@ -4,8 +4,8 @@
 //! other CPU maps or unmaps at the same time; guard gaps below growing stacks count as used. The
 //! caller maps it under a cursor that sees it still free, or asks again.
 //!
-//! The search goes on where the last one ended: above `hint` no free range is longer than `hole`
-//! pages. Unmapping above the hint raises it. All three are hints for speed, and relaxed.
+//! The search goes on where the last one ended: above `hint` no range that is free or guard gap is
+//! longer than `hole` pages. Unmapping above the hint raises it. All three are hints for speed, and relaxed.
 
 use super::Space;
 use crate::addr::PageRange;
@@ -17,6 +17,7 @@ use crate::platform::Platform;
 use crate::region::Attributes;
 use crate::sync::Ordering;
 use crate::tree::walk;
+use crate::vm::Guard;
 
 /// Linux's gap between the top of the user's addresses and the mapping base, when the stack's
 /// limit is not larger.
@@ -86,7 +87,7 @@ impl<P: Platform> Space<'_, P> {
     }
 
     /// The highest free range of `length` pages that ends at or below `from`: its start, and the
-    /// longest free range passed over (or `hole`, if that is more).
+    /// longest range passed over that is free or guard gap (or `hole`, if that is more).
     fn search_down(
         &self,
         ms: &mut MaySleep,
@@ -96,34 +97,39 @@ impl<P: Platform> Space<'_, P> {
     ) -> Option<(u64, u64)> {
         let guard = self.vm.walk(ms);
         let least = super::map::LEAST_ADDRESS >> P::Format::PAGE_SHIFT;
-        // A stack just above the start may reach down with its guard gap.
-        let mut end = from.saturating_sub(self.gap_above(&guard, from));
-        let mut page = end;
+        // The free range being looked at ends at `top`, below a stack that begins at `stack`.
+        // Where it would be long enough but for the guard gap, the search goes on below the gap,
+        // as Linux's does, past mappings that may lie in it: below `high`.
+        let (mut page, mut top, mut high) = (from, from, from);
+        let mut stack = self.stack_above(&guard, from);
         while page > least {
             let run = walk::run(&guard, self.root(), page - 1);
             page = run.range.start;
             if run.key.is_mapped() {
-                hole = hole.max(end.saturating_sub(run.range.end));
-                end = page;
-                if run.key.attributes.contains(Attributes::GROWS_DOWN) {
-                    end = end.saturating_sub(STACK_GUARD);
-                }
-            } else if end.saturating_sub(page.max(least)) >= length {
-                return Some((end - length, hole));
+                hole = hole.max(top.saturating_sub(run.range.end));
+                top = page;
+                stack = run.key.attributes.contains(Attributes::GROWS_DOWN).then_some(page);
+                continue;
+            }
+            let room = |high: u64| top.min(high).saturating_sub(page.max(least));
+            if room(high) >= length
+                && let Some(stack) = stack
+            {
+                high = high.min(stack.saturating_sub(STACK_GUARD));
+            }
+            if room(high) >= length {
+                let end = top.min(high);
+                return Some((end - length, hole.max(top - end)));
             }
         }
         None
     }
 
-    fn gap_above(&self, guard: &crate::vm::Guard<'_, P>, from: u64) -> u64 {
-        let gap = STACK_GUARD;
-        let end = from.saturating_add(gap).min(P::Format::USER_PAGES);
-        match walk::next_mapping(guard, self.root(), from, end) {
-            Some(run) if run.key.attributes.contains(Attributes::GROWS_DOWN) => {
-                gap - (run.range.start - from)
-            }
-            _ => 0,
-        }
+    /// Where the next mapping from `from` on begins, if it is a stack whose guard gap matters.
+    fn stack_above(&self, guard: &Guard<'_, P>, from: u64) -> Option<u64> {
+        let end = from.saturating_add(STACK_GUARD).min(P::Format::USER_PAGES);
+        let run = walk::next_mapping(guard, self.root(), from, end)?;
+        run.key.attributes.contains(Attributes::GROWS_DOWN).then_some(run.range.start)
     }
 
     /// `range` has become free: searches begin no lower than the end of the free range around it.

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use vmspace::format::{Format, Geometry};
-use vmspace::{Backend, Batch, CpuSet, Frame, Native, Platform, SpaceId, Vm};
+use vmspace::{Backend, Batch, CpuSet, Frame, MaySleep, Native, PagerError, Platform, SpaceId, Vm};
 
 thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
@@ -29,8 +29,10 @@ pub struct Sent {
 
 /// Host memory as frames from 0 on.
 pub struct Host<F, B = Native> {
-    memory: *mut u8,
+    /// What was allocated: a page more than the frames take.
+    block: *mut u8,
     layout: Layout,
+    memory: *mut u8,
     cpus: usize,
     backend: B,
     pub sent: Mutex<Vec<Sent>>,
@@ -39,8 +41,12 @@ pub struct Host<F, B = Native> {
     pub zeroing: bool,
     /// Called when a frame is zeroed.
     pub on_zero: Option<Box<dyn Fn() + Sync + Send>>,
+    /// What fills a page: the byte that it is to be full of.
+    pub on_page_in: Option<PageIn>,
     format: PhantomData<F>,
 }
+
+type PageIn = Box<dyn Fn(&mut MaySleep, u64, u64) -> Result<u8, PagerError> + Sync + Send>;
 
 // SAFETY: the memory is owned, and reached as the library promises: by atomics where shared.
 unsafe impl<F, B: Sync> Sync for Host<F, B> {}
@@ -56,25 +62,29 @@ impl<F: Format> Host<F> {
 impl<F: Format, B: Backend> Host<F, B> {
     pub fn with_backend(frames: u64, cpus: usize, backend: B) -> Host<F, B> {
         let page = F::PAGE_SIZE as usize;
-        let layout = Layout::from_size_align(frames as usize * page, page).unwrap();
+        // Aligned by hand: zeroed memory of a larger alignment than usual is written to at once.
+        let layout = Layout::from_size_align((frames as usize + 1) * page, 16).unwrap();
         // SAFETY: the size is not zero in any test.
-        let memory = unsafe { alloc_zeroed(layout) };
-        assert!(!memory.is_null());
+        let block = unsafe { alloc_zeroed(layout) };
+        assert!(!block.is_null());
+        let memory = block.wrapping_add(block.align_offset(page));
         Host {
-            memory,
+            block,
             layout,
+            memory,
             cpus,
             backend,
             sent: Mutex::new(Vec::new()),
             shootdowns: AtomicU64::new(0),
             zeroing: true,
             on_zero: None,
+            on_page_in: None,
             format: PhantomData,
         }
     }
 
     pub fn frames(&self) -> u64 {
-        self.layout.size() as u64 >> F::PAGE_SHIFT
+        (self.layout.size() as u64 >> F::PAGE_SHIFT) - 1
     }
 
     pub fn manager(self) -> Vm<Host<F, B>> {
@@ -90,7 +100,7 @@ impl<F: Format, B: Backend> Host<F, B> {
 impl<F, B> Drop for Host<F, B> {
     fn drop(&mut self) {
         // SAFETY: allocated with this layout in `with_backend`.
-        unsafe { dealloc(self.memory, self.layout) }
+        unsafe { dealloc(self.block, self.layout) }
     }
 }
 
@@ -127,6 +137,20 @@ unsafe impl<F: Format, B: Backend> Platform for Host<F, B> {
         }
         // SAFETY: nobody else can reach the frame.
         unsafe { self.frame_ptr(frame).write_bytes(0, F::PAGE_SIZE as usize) }
+    }
+
+    fn page_in(
+        &self,
+        ms: &mut MaySleep,
+        pager: u64,
+        index: u64,
+        frame: Frame,
+    ) -> Result<(), PagerError> {
+        let Some(page_in) = &self.on_page_in else { return Err(PagerError) };
+        let byte = page_in(ms, pager, index)?;
+        // SAFETY: nobody else can reach the frame.
+        unsafe { self.frame_ptr(frame).write_bytes(byte, F::PAGE_SIZE as usize) }
+        Ok(())
     }
 
     fn shootdown(&self, cpus: &CpuSet, _: SpaceId, batch: &Batch<'_>) {

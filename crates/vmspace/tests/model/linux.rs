@@ -256,20 +256,29 @@ impl Mm {
             }
         }
         let length = length >> self.arch.page_shift;
-        let base = self.arch.map_base;
-        // The area just above the base may reach below it with its gap.
-        let mut high = base.min(self.find(base).map_or(u64::MAX, Mm::start_gap));
-        for area in self.areas.iter().rev().filter(|area| area.start < base) {
-            if high.saturating_sub(area.end) >= length {
-                break;
+        // `unmapped_area_topdown`: where a guard gap reaches into the highest gap, the search goes on
+        // below the guard gap, past areas that may lie in it.
+        let mut high = self.arch.map_base;
+        loop {
+            let end = self.highest_gap(high, length).ok_or(ENOMEM)?;
+            match self.find(end).map(Mm::start_gap) {
+                Some(gap) if gap < end => high = gap,
+                _ => return Ok((end - length) << self.arch.page_shift),
             }
-            high = Mm::start_gap(area);
+        }
+    }
+
+    /// The end of the highest gap of so many pages below `high`.
+    fn highest_gap(&self, high: u64, length: u64) -> Option<u64> {
+        let mut end = high;
+        for area in self.areas.iter().rev().filter(|area| area.start < high) {
+            if end.saturating_sub(area.end) >= length {
+                return Some(end);
+            }
+            end = area.start;
         }
         let lowest = MIN_ADDRESS >> self.arch.page_shift;
-        if high.saturating_sub(lowest) < length {
-            return Err(ENOMEM);
-        }
-        Ok((high - length) << self.arch.page_shift)
+        (end.saturating_sub(lowest) >= length).then_some(end)
     }
 
     /// `do_vmi_munmap`.
@@ -426,9 +435,7 @@ impl Mm {
         let mut found = Vec::with_capacity(length);
         for at in address..address + length as u64 {
             let (page, offset) = (at >> self.arch.page_shift, at % self.page_size());
-            if (at == address || offset == 0)
-                && self.fault(objects, page, Access::Read).is_err()
-            {
+            if (at == address || offset == 0) && self.fault(objects, page, Access::Read).is_err() {
                 break;
             }
             let bytes = self.bytes(objects, page);

@@ -35,15 +35,42 @@ impl Random {
 /// What is done, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub enum What {
-    Map { address: u64, length: u64, prot: u8, flags: Flags },
-    Unmap { address: u64, length: u64 },
-    Protect { address: u64, length: u64, prot: u8 },
-    DontNeed { address: u64, length: u64 },
+    Map {
+        address: u64,
+        length: u64,
+        prot: u8,
+        flags: Flags,
+    },
+    Unmap {
+        address: u64,
+        length: u64,
+    },
+    Protect {
+        address: u64,
+        length: u64,
+        prot: u8,
+    },
+    DontNeed {
+        address: u64,
+        length: u64,
+    },
     /// To so many bytes above (or below) the heap's start.
-    Break { to: i64 },
-    Fault { address: u64, access: Access },
-    Write { address: u64, length: usize, seed: u8 },
-    Read { address: u64, length: usize },
+    Break {
+        to: i64,
+    },
+    Fault {
+        address: u64,
+        access: Access,
+    },
+    Write {
+        address: u64,
+        length: usize,
+        seed: u8,
+    },
+    Read {
+        address: u64,
+        length: usize,
+    },
     /// The caller of fork goes on, and a copy of it too.
     Fork,
     Exit,
@@ -171,11 +198,7 @@ impl Maker {
             1 => self.random.below(600),
             _ => self.random.below(12),
         };
-        let page = if self.random.one_in(2) {
-            place.saturating_sub(near)
-        } else {
-            place + near
-        };
+        let page = if self.random.one_in(2) { place.saturating_sub(near) } else { place + near };
         page.min(self.arch.user_pages + 2)
     }
 
@@ -203,7 +226,8 @@ impl Maker {
         } else {
             pages
         };
-        let spill = if self.random.one_in(4) { self.random.below(1 << self.arch.page_shift) } else { 0 };
+        let spill =
+            if self.random.one_in(4) { self.random.below(1 << self.arch.page_shift) } else { 0 };
         (page << self.arch.page_shift, (pages << self.arch.page_shift) - spill)
     }
 

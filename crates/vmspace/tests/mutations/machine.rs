@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use vmspace::format::{Format, Geometry, Sv48};
 use vmspace::sync::AtomicU32;
 use vmspace::{
-    Access, Backend, Batch, CpuSet, Frame, MaySleep, Native, Platform, Space, SpaceId, Translation,
-    Vm,
+    Access, Backend, Batch, CpuSet, Frame, MaySleep, Native, PagerError, Platform, Space, SpaceId,
+    Translation, Vm,
 };
 
 const CPUS: usize = 3;
@@ -162,6 +162,10 @@ unsafe impl<B: Backend> Platform for Machine<B> {
 
     fn zero(&self, frame: Frame) {
         self.host.zero(frame);
+    }
+
+    fn page_in(&self, _: &mut MaySleep, _: u64, _: u64, _: Frame) -> Result<(), PagerError> {
+        Err(PagerError)
     }
 
     fn shootdown(&self, cpus: &CpuSet, space: SpaceId, batch: &Batch<'_>) {

@@ -129,9 +129,7 @@ pub(super) fn multiply_add<F: Format>(env: &mut Env, a: u64, b: u64, c: u64) -> 
             _ => with_sign::<F>(sign, F::INFINITY),
         },
         (_, _, Value::Infinite(_)) => c,
-        (Value::Zero(_), ..) | (_, Value::Zero(_), _) => {
-            add::<F>(env, with_sign::<F>(sign, 0), c)
-        }
+        (Value::Zero(_), ..) | (_, Value::Zero(_), _) => add::<F>(env, with_sign::<F>(sign, 0), c),
         (Value::Finite(a), Value::Finite(b), addend) => {
             let product = u128::from(a.significand) * u128::from(b.significand);
             let exponent = a.exponent + b.exponent + 1;

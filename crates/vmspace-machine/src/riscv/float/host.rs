@@ -32,7 +32,7 @@ fn certain<F: Format>(bits: u64) -> bool {
 /// Arithmetic in binary64.
 #[inline(always)]
 pub(in crate::riscv) fn double(code: Code, x: &File, op: Op, fcsr: u32) -> Option<u64> {
-    let [a, b, c] = [op.rs1, op.rs2, op.rs3()].map(|r| f64::from_bits(x[usize::from(r)]));
+    let [a, b, c] = [op.rs1, op.rs2(), op.rs3()].map(|r| f64::from_bits(x[usize::from(r)]));
     if !permitted(op, fcsr) {
         return None;
     }
@@ -54,8 +54,8 @@ pub(in crate::riscv) fn double(code: Code, x: &File, op: Op, fcsr: u32) -> Optio
 /// Arithmetic in binary32.
 #[inline(always)]
 pub(in crate::riscv) fn single(code: Code, x: &File, op: Op, fcsr: u32) -> Option<u64> {
-    let [a, b, c] = [op.rs1, op.rs2, op.rs3()]
-        .map(|r| f32::from_bits(Single::unbox(x[usize::from(r)]) as u32));
+    let [a, b, c] =
+        [op.rs1, op.rs2(), op.rs3()].map(|r| f32::from_bits(Single::unbox(x[usize::from(r)]) as u32));
     if !permitted(op, fcsr) {
         return None;
     }
@@ -80,7 +80,7 @@ pub(in crate::riscv) fn single(code: Code, x: &File, op: Op, fcsr: u32) -> Optio
 #[inline(always)]
 pub(in crate::riscv) fn other(code: Code, x: &File, op: Op, fcsr: u32) -> Option<u64> {
     let a = x[usize::from(op.rs1)];
-    let b = x[usize::from(op.rs2)];
+    let b = x[usize::from(op.rs2())];
     let env = &mut Env { rounding: Rounding::NearestEven, flags: 0 };
     let truncates = op.rounding() == 1 && fcsr & NX != 0;
     let result = match code {

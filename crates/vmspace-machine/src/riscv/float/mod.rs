@@ -9,8 +9,6 @@ mod convert;
 mod format;
 pub(super) mod host;
 mod round;
-#[cfg(test)]
-mod tests;
 
 use super::op::{Code, File, Op};
 use arithmetic::*;
@@ -31,7 +29,7 @@ pub(super) fn execute(x: &mut File, fcsr: &mut u32, op: Op) -> Option<()> {
 /// The value of the destination register.
 fn compute(env: &mut Env, x: &File, op: Op) -> u64 {
     let a = x[usize::from(op.rs1)];
-    let b = x[usize::from(op.rs2)];
+    let b = x[usize::from(op.rs2())];
     let c = x[usize::from(op.rs3())];
     // The result of `$f` in one of the formats: boxed if it is of that format itself.
     macro_rules! boxed {

@@ -1,0 +1,102 @@
+//! The pager contract: asked for a page of an object, with no lock held; what it was asked for may
+//! be gone when it answers.
+
+mod host;
+
+use host::Host;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use vmspace::format::{Rights, Sv48};
+use vmspace::{Access, FaultError, Map, MaySleep, PagerError, Space};
+
+const PAGER: u64 = 7;
+const LENGTH: u64 = 16 << 12;
+
+fn token() -> MaySleep {
+    // SAFETY: a test's own thread, which holds nothing.
+    unsafe { MaySleep::assume() }
+}
+
+/// A host whose pager fills a page with its index, tells that it was called, and waits.
+fn host_with_waiting_pager(called: Sender<u64>, go_on: Receiver<()>) -> Host<Sv48> {
+    let mut host = Host::new(1024, 2);
+    let ends = Mutex::new((called, go_on));
+    host.on_page_in = Some(Box::new(move |_, pager, index| {
+        let (called, go_on) = &*ends.lock().unwrap();
+        assert_eq!(pager, PAGER);
+        called.send(index).unwrap();
+        go_on.recv().map_err(|_| PagerError)?;
+        Ok(index as u8)
+    }));
+    host
+}
+
+#[test]
+fn a_pager_asked_under_a_lock_would_stop_the_whole_leaf() {
+    let (called, calls) = channel();
+    let (go_on, wait) = channel();
+    let vm = host_with_waiting_pager(called, wait).manager();
+    let space = Space::new(&vm, &mut token()).unwrap();
+    let at = space.map_paged(&mut token(), Map::anonymous(LENGTH, Rights::READ), PAGER).unwrap();
+    let beside =
+        space.map(&mut token(), Map::anonymous(4096, Rights::READ | Rights::WRITE)).unwrap();
+    std::thread::scope(|scope| {
+        let fault = scope.spawn(|| {
+            host::be_cpu(1);
+            space.fault(&mut token(), at + 4096 * 3, Access::Read)
+        });
+        assert_eq!(calls.recv(), Ok(3));
+        // The pager is running: everything else in the same leaf goes on.
+        space.fault(&mut token(), beside, Access::Write).unwrap();
+        space.protect(&mut token(), beside, 4096, Rights::READ).unwrap();
+        space.unmap(&mut token(), beside, 4096).unwrap();
+        go_on.send(()).unwrap();
+        assert_eq!(fault.join().unwrap(), Ok(()));
+    });
+    let mut byte = [0];
+    assert_eq!(space.read(&mut token(), at + 4096 * 3 + 17, &mut byte), 1);
+    assert_eq!(byte, [3]);
+}
+
+#[test]
+fn a_page_that_comes_after_its_region_is_gone_is_not_mapped() {
+    let (called, calls) = channel();
+    let (go_on, wait) = channel();
+    let vm = host_with_waiting_pager(called, wait).manager();
+    let free = vm.free_frames();
+    let space = Space::new(&vm, &mut token()).unwrap();
+    let at = space.map_paged(&mut token(), Map::anonymous(LENGTH, Rights::READ), PAGER).unwrap();
+    std::thread::scope(|scope| {
+        let fault = scope.spawn(|| {
+            host::be_cpu(1);
+            space.fault(&mut token(), at, Access::Read)
+        });
+        assert_eq!(calls.recv(), Ok(0));
+        space.unmap(&mut token(), at, LENGTH).unwrap();
+        go_on.send(()).unwrap();
+        assert_eq!(fault.join().unwrap(), Err(FaultError::NotMapped));
+    });
+    space.exit(&mut token());
+    vm.synchronize(&mut token());
+    assert_eq!((vm.free_frames(), vm.slab_in_use()), (free, 0));
+}
+
+#[test]
+fn a_pager_that_fails_is_a_bus_error_and_leaks_nothing() {
+    let failing = AtomicBool::new(true);
+    let mut host = Host::<Sv48>::new(1024, 1);
+    host.on_page_in = Some(Box::new(move |_, _, _| {
+        if failing.swap(false, Ordering::Relaxed) { Err(PagerError) } else { Ok(9) }
+    }));
+    let vm = host.manager();
+    let free = vm.free_frames();
+    let space = Space::new(&vm, &mut token()).unwrap();
+    let at = space.map_paged(&mut token(), Map::anonymous(LENGTH, Rights::READ), 1).unwrap();
+    assert_eq!(space.fault(&mut token(), at, Access::Read), Err(FaultError::NoPage));
+    assert_eq!(space.fault(&mut token(), at, Access::Read), Ok(()));
+    vm.check(&mut token()).unwrap();
+    space.exit(&mut token());
+    vm.synchronize(&mut token());
+    assert_eq!((vm.free_frames(), vm.slab_in_use()), (free, 0));
+}
