@@ -117,7 +117,7 @@ impl<P: Platform> Vm<P> {
         if stray {
             return Err(Inconsistency::StrayMapper(frame));
         }
-        if mappers > meta.count.load(Ordering::Relaxed) {
+        if mappers > meta.count.count() {
             return Err(Inconsistency::TooFewReferences(frame));
         }
         Ok(())

@@ -130,7 +130,7 @@ pub(crate) fn page<P: Platform>(
         },
     };
     // The object's reference stands while the object does: this one cannot be the first.
-    vm.meta_of(frame).count.fetch_add(1, Ordering::Relaxed);
+    vm.meta_of(frame).count.get();
     Some(Ok(frame))
 }
 

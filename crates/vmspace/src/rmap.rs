@@ -47,32 +47,13 @@ pub(crate) fn init_page(meta: &Meta, mapper: Option<Mapper>) {
     meta.pins.store(0, Ordering::Relaxed);
     meta.lock.store(0, Ordering::Relaxed);
     meta.word.store(mapper.map_or(0, Mapper::encode), Ordering::Relaxed);
-    // Release: a page is whole before somebody can get a reference to it.
-    meta.count.store(1, Ordering::Release);
-}
-
-/// Takes a reference unless the page is free or being freed.
-pub(crate) fn try_get_page(meta: &Meta) -> bool {
-    let mut found = meta.count.load(Ordering::Relaxed);
-    while found != 0 {
-        match meta.count.compare_exchange_weak(
-            found,
-            found + 1,
-            Ordering::Acquire,
-            Ordering::Relaxed,
-        ) {
-            Ok(_) => return true,
-            Err(now) => found = now,
-        }
-    }
-    false
+    meta.count.begin();
 }
 
 /// Drops a reference; the last one frees the page.
 pub(crate) fn put_page<P: Platform>(vm: &Vm<P>, frame: Frame) {
     let meta = vm.meta_of(frame);
-    // Release: our use comes before the free. Acquire: so does everybody else's.
-    if meta.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+    if meta.count.put() {
         debug_assert!(meta.kind() == Kind::Page && meta.word.load(Ordering::Relaxed) == 0);
         vm.give_frame(frame);
     }

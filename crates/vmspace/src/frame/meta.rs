@@ -7,6 +7,8 @@
 //! A frame is free, a table (its metadata are then a *node*: see `tree::node`), a page of memory
 //! (referenced, mapped: see `rmap`), or belongs to the library (slab, space).
 
+use super::references::References;
+use crate::seq::Sequence;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// What a frame is used for.
@@ -33,14 +35,14 @@ pub struct Meta {
     state: AtomicU64,
     /// Page: references. Zero in every frame that is no page, and nothing else: who read an old
     /// entry may try to take a reference in any later life of its frame (R24).
-    pub(crate) count: AtomicU32,
+    pub(crate) count: References,
     /// Page: pins (long-term holders among the references). Table: non-empty entries, and child
     /// tables above them. Slab: objects in use.
     pub(crate) pins: AtomicU32,
     /// The lock: a table's node lock, a page's record lock.
     pub(crate) lock: AtomicU32,
     /// Table: the sequence of its slots and layout.
-    pub(crate) seq: AtomicU32,
+    pub(crate) seq: Sequence,
     /// Page: the reverse map. Table: the layout. Slab: the free list.
     pub(crate) word: AtomicU64,
     /// The next frame on whatever list holds this one (held locks, detached, retired, free).

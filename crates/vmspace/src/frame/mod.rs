@@ -2,4 +2,5 @@
 
 pub mod alloc;
 pub mod meta;
+pub mod references;
 pub mod slab;

@@ -125,7 +125,7 @@ impl<'a, P: Platform> Copy<'a, '_, '_, P> {
             return self.copy_pinned(piece.key, leaf, mapper, fresh);
         }
         rmap::add(vm, meta, mapper)?;
-        meta.count.fetch_add(1, Ordering::Relaxed);
+        meta.count.get();
         let mut inherited = Leaf { accessed: false, ..leaf };
         if piece.key.is_private() && leaf.rights.contains(Rights::WRITE) {
             self.cursor.change_entry(from, index, |now| now.rights.difference(Rights::WRITE));
@@ -160,8 +160,7 @@ impl<'a, P: Platform> Copy<'a, '_, '_, P> {
 pub(crate) fn is_own(meta: &Meta) -> bool {
     // Pairs with the fence of who takes a reference to copy the page (R24).
     fence(Ordering::SeqCst);
-    // Acquire: pairs with the release of whoever dropped the second last reference.
-    meta.count.load(Ordering::Acquire) == 1 + meta.pins.load(Ordering::Relaxed)
+    meta.count.count() == 1 + meta.pins.load(Ordering::Relaxed)
 }
 
 /// Whether there is anything behind the piece to bring in.

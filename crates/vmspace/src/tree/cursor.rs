@@ -20,6 +20,7 @@ use super::release::Released;
 use crate::addr::{Frame, PageRange};
 use crate::backend::Backend;
 use crate::context::MaySleep;
+use crate::entry;
 use crate::flush::SpaceId;
 use crate::format::{Entry, Format, Geometry, Leaf, Rights, Soft};
 use crate::lock;
@@ -332,22 +333,9 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         index: usize,
         rights: impl Fn(Leaf) -> Rights,
     ) {
-        let mut word = node.load(index);
-        while let Entry::Leaf(leaf) = P::Format::decode(node.level, word) {
-            let wanted = rights(leaf);
-            if wanted == leaf.rights {
-                return;
-            }
-            let new = P::Format::with_rights(node.level, word, wanted);
-            match exchange(self.vm, node, index, word, new) {
-                Ok(()) => {
-                    if !wanted.contains(leaf.rights) {
-                        self.gather.shoot(node.slot_range(index).start, leaf.frame);
-                    }
-                    return;
-                }
-                Err(found) => word = found,
-            }
+        let gone = entry::change_rights::<P::Format, _>(self.vm.backend(), node.slot(index), rights);
+        if let Some(leaf) = gone {
+            self.gather.shoot(node.slot_range(index).start, leaf.frame);
         }
     }
 
@@ -437,7 +425,7 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
     }
 }
 
-/// A compare-exchange through the backend (or, planted by the test-only build, a store).
+/// Changes an entry from `old` to `new`; the word found instead, when it is not `old`.
 pub(crate) fn exchange<P: Platform>(
     vm: &Vm<P>,
     node: Node<'_, P>,
@@ -445,9 +433,5 @@ pub(crate) fn exchange<P: Platform>(
     old: u64,
     new: u64,
 ) -> Result<(), u64> {
-    if mutation::active(Mutation::StoreForCompareExchange) {
-        vm.backend().swap(node.slot(index), new);
-        return Ok(());
-    }
-    vm.backend().compare_exchange(node.slot(index), old, new)
+    entry::exchange(vm.backend(), node.slot(index), old, new)
 }

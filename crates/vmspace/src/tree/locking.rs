@@ -15,7 +15,7 @@
 //! Who found the covering node's lock taken, and works inside one of its slots, pushes that slot's
 //! layout down into a table of its own and goes on there: contention deepens the tree where it is.
 
-use super::node::{Node, Snapshot};
+use super::node::Node;
 use crate::addr::{Frame, PageRange};
 use crate::context::MaySleep;
 use crate::format::{Format, Geometry};
@@ -23,6 +23,7 @@ use crate::frame::meta::Meta;
 use crate::lock::{self, Attempt};
 use crate::object::Dropped;
 use crate::platform::Platform;
+use crate::seq::Snapshot;
 use crate::region::Key;
 use crate::sync::Ordering;
 use crate::vm::Vm;
@@ -121,7 +122,7 @@ pub(crate) fn lock_seen<'a, P: Platform>(
     {
         return None;
     }
-    if !seen.snapshot.holds(node.meta) || node.load(node.index(page)) != seen.word {
+    if !seen.snapshot.holds(&node.meta.seq) || node.load(node.index(page)) != seen.word {
         lock::release(vm.platform(), &node.meta.lock);
         return None;
     }

@@ -93,9 +93,7 @@ impl<'a, P: Platform> Node<'a, P> {
         let meta = vm.meta_of(frame);
         meta.pins.store(0, Ordering::Relaxed);
         meta.lock.store(0, Ordering::Relaxed);
-        // Even, and a value that no reader of an earlier life can have seen.
-        let seq = meta.seq.load(Ordering::Relaxed);
-        meta.seq.store((seq | 1).wrapping_add(1), Ordering::Relaxed);
+        meta.seq.renew();
         meta.word.store(super::layout::HOLE, Ordering::Relaxed);
         meta.owner.store(space.0, Ordering::Relaxed);
         meta.base.store(start << LEVEL_BITS | level as u64, Ordering::Relaxed);
@@ -253,21 +251,16 @@ impl<'a, P: Platform> Node<'a, P> {
         })
     }
 
-    /// The slots and layout are about to change: the sequence goes odd. The lock is held.
+    /// The slots and layout are about to change. The lock is held.
     #[inline]
     pub fn open(&self) {
-        let seq = self.meta.seq.load(Ordering::Relaxed);
-        self.meta.seq.store(seq | 1, Ordering::Relaxed);
-        // Pairs with the fence in `Snapshot::holds`: a reader who sees a later change sees odd.
-        fence(Ordering::Release);
+        self.meta.seq.open();
     }
 
-    /// They have changed: the sequence goes even.
+    /// They have changed.
     #[inline]
     pub fn shut(&self) {
-        let seq = self.meta.seq.load(Ordering::Relaxed);
-        // Release: pairs with the Acquire in `Snapshot::take`.
-        self.meta.seq.store((seq | 1).wrapping_add(1), Ordering::Release);
+        self.meta.seq.shut();
     }
 
     /// Attaches `child`, complete, in slot `index`, which is empty. The lock is held and the
@@ -284,33 +277,6 @@ impl<'a, P: Platform> Node<'a, P> {
         self.vm.backend().swap(self.slot(index), 0);
         self.count_child(-1);
         self.lost(1);
-    }
-}
-
-/// A reading of a node's sequence: what is read between taking it and seeing it hold is one state.
-#[derive(Clone, Copy)]
-pub(crate) struct Snapshot(u32);
-
-impl Snapshot {
-    /// Begins a reading; none while the node is being changed.
-    #[inline(always)]
-    pub fn take(meta: &Meta) -> Option<Snapshot> {
-        // Acquire: pairs with `shut`.
-        let seq = meta.seq.load(Ordering::Acquire);
-        (seq & 1 == 0).then_some(Snapshot(seq))
-    }
-
-    /// Whether nothing has changed since.
-    #[inline(always)]
-    pub fn holds(self, meta: &Meta) -> bool {
-        // Pairs with the fence in `open`.
-        fence(Ordering::Acquire);
-        meta.seq.load(Ordering::Relaxed) == self.0
-    }
-
-    /// The sequence, to tell one reading from another.
-    pub fn value(self) -> u32 {
-        self.0
     }
 }
 

@@ -10,11 +10,12 @@
 //! states held together between the passes.
 
 use super::locking::Seen;
-use super::node::{Node, Snapshot};
+use super::node::Node;
 use crate::addr::{Frame, PageRange};
 use crate::format::{Entry, Format, Geometry, Rights};
 use crate::platform::Platform;
 use crate::region::Key;
+use crate::seq::Snapshot;
 use crate::vm::Guard;
 
 /// What an address translates to.
@@ -64,7 +65,7 @@ fn read<'g, P: Platform>(root: Node<'g, P>, page: u64) -> Option<(Run, Node<'g, 
         return None;
     }
     let range = within_bare_slots(node, whole, page);
-    snapshot.holds(node.meta).then_some((Run { range, key: piece.key }, node, snapshot))
+    snapshot.holds(&node.meta.seq).then_some((Run { range, key: piece.key }, node, snapshot))
 }
 
 /// The lowest node that covers `page`, the beginning of a reading of it, and its entry. Each step
@@ -72,7 +73,7 @@ fn read<'g, P: Platform>(root: Node<'g, P>, page: u64) -> Option<(Run, Node<'g, 
 #[inline]
 fn lowest<P: Platform>(root: Node<'_, P>, page: u64) -> Option<(Node<'_, P>, Snapshot, u64)> {
     let node = root.descend(page, 0);
-    let snapshot = Snapshot::take(node.meta)?;
+    let snapshot = Snapshot::take(&node.meta.seq)?;
     let word = node.load(node.index(page));
     // A child may have come since the step that ended here.
     P::Format::next_table(node.level, word).is_none().then_some((node, snapshot, word))
@@ -98,7 +99,7 @@ pub(crate) fn page<P: Platform>(guard: &Guard<'_, P>, root: Frame, page: u64) ->
         if let Some((node, snapshot, word)) = lowest(root, page) {
             let (piece, _) = node.piece(page);
             let generation = node.meta.generation();
-            if snapshot.holds(node.meta) {
+            if snapshot.holds(&node.meta.seq) {
                 let (key, frame, level) = (piece.key, node.frame, node.level);
                 return Seen { key, frame, level, generation, snapshot, word };
             }

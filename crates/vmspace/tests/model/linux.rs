@@ -5,6 +5,8 @@
 //! library. Left out, because the library's key for merging has no place for them: VM_ACCOUNT and
 //! `anon_vma`, for whose sake Linux sometimes leaves two areas apart that show the same line.
 
+#![allow(dead_code)] // each test crate uses its own part
+
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const EPERM: i32 = 1;

@@ -4,6 +4,8 @@
 //! cluster around the bounds of tables of every level, where ranges straddle two and three levels,
 //! and around the places that Linux treats specially.
 
+#![allow(dead_code)] // each test crate uses its own part
+
 use super::linux::{Access, Arch, EXECUTE, Flags, READ, WRITE};
 use vmspace::format::Geometry;
 

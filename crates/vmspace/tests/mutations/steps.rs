@@ -1,6 +1,10 @@
 //! The steps of an interleaving: a number that threads wait for and move on.
 
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+/// A step that has not been done by then will never be.
+const LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Default)]
 pub struct Steps(Arc<(Mutex<u32>, Condvar)>);
@@ -17,6 +21,8 @@ impl Steps {
     /// Waits until `step` has been done.
     pub fn after(&self, step: u32) {
         let (now, changed) = &*self.0;
-        drop(changed.wait_while(now.lock().unwrap(), |now| *now < step).unwrap());
+        let now = now.lock().unwrap();
+        let (_, waited) = changed.wait_timeout_while(now, LIMIT, |now| *now < step).unwrap();
+        assert!(!waited.timed_out(), "step {step} never came");
     }
 }

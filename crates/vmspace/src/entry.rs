@@ -1,0 +1,44 @@
+//! An entry: a word that hardware writes too.
+//!
+//! Guarantee: nothing that hardware sets in an entry (accessed, dirty) is lost by what the library
+//! does to it, and nothing that the library puts there is disturbed by hardware (R13, R22, R47).
+//!
+//! An entry has no store. What is computed from a present entry is put there by compare-exchange,
+//! and computed again when that fails; what does not depend on the old content is swapped in, and
+//! the dirty bit is the one of the word that came back.
+
+use crate::backend::{Backend, Slot};
+use crate::format::{Entry, Format, Leaf, Rights};
+use crate::mutation::{self, Mutation};
+use crate::sync::Ordering;
+
+/// A compare-exchange through the backend (or, planted by the test-only build, a store).
+pub fn exchange<B: Backend>(backend: &B, slot: Slot<'_>, old: u64, new: u64) -> Result<(), u64> {
+    if mutation::active(Mutation::StoreForCompareExchange) {
+        backend.swap(slot, new);
+        return Ok(());
+    }
+    backend.compare_exchange(slot, old, new)
+}
+
+/// Gives a leaf entry the rights that `rights` answers, keeping whatever hardware sets meanwhile.
+/// The leaf as it was, when a right has gone: its translations must go too.
+pub fn change_rights<F: Format, B: Backend>(
+    backend: &B,
+    slot: Slot<'_>,
+    rights: impl Fn(Leaf) -> Rights,
+) -> Option<Leaf> {
+    let mut word = slot.word.load(Ordering::Acquire);
+    while let Entry::Leaf(leaf) = F::decode(slot.level, word) {
+        let wanted = rights(leaf);
+        if wanted == leaf.rights {
+            return None;
+        }
+        let new = F::with_rights(slot.level, word, wanted);
+        match exchange(backend, slot, word, new) {
+            Ok(()) => return (!wanted.contains(leaf.rights)).then_some(leaf),
+            Err(found) => word = found,
+        }
+    }
+    None
+}
