@@ -8,6 +8,7 @@
 //! The hart is outside all the while but for running.
 
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use syscalls::riscv64::Sysno;
 use vmspace::format::Format;
@@ -18,7 +19,7 @@ use vmspace_machine::{HartContext, MachinePlatform};
 use crate::calls::{Call, Stop};
 use crate::kernel::{Ending, Kernel};
 use crate::signal::{Attend, Info, SIGBUS, SIGILL, SIGKILL, SIGSEGV, SIGTRAP};
-use crate::task::{Status, Task, Wake};
+use crate::task::{Restart, Status, Task, Wake};
 use crate::{Errno, trace};
 
 /// Instructions that a thread runs before others get their turn.
@@ -107,6 +108,9 @@ impl<'vm, F: Format> Worker<'_, 'vm, F> {
 
     /// Attends to what waits for the thread, then runs it up to its next exit.
     fn step(&mut self, task: &mut Task<'vm, F>) -> Next {
+        if task.restart.interrupted {
+            self.tell_remaining(task);
+        }
         if task.attention.load(Ordering::Acquire) {
             match self.kernel.attend(task) {
                 Attend::Go => {}
@@ -134,6 +138,18 @@ impl<'vm, F: Format> Worker<'_, 'vm, F> {
                 self.kernel.end(&mut self.kernel.lock(), Ending::Violation(violation));
                 Next::Go
             }
+        }
+    }
+
+    /// Says how much was left of an interrupted sleep.
+    fn tell_remaining(&mut self, task: &mut Task<'vm, F>) {
+        let Restart { deadline, remaining, .. } = std::mem::take(&mut task.restart);
+        let left = deadline.map_or(Duration::MAX, |d| d.saturating_duration_since(Instant::now()));
+        let mut time = [0; 16];
+        time[..8].copy_from_slice(&left.as_secs().to_le_bytes());
+        time[8..].copy_from_slice(&u64::from(left.subsec_nanos()).to_le_bytes());
+        if task.space.write(&mut self.ms, remaining, &time) != time.len() {
+            task.registers.x[10] = (-i64::from(Errno::EFAULT.into_raw())).cast_unsigned();
         }
     }
 

@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 
 use vmspace::format::Format;
 
+use crate::Errno;
 use crate::kernel::{Kernel, State};
 use crate::signal::Signal;
 use crate::task::{Id, Restart, Task, Wait, Wake};
@@ -24,7 +25,11 @@ impl<'vm, F: Format> Task<'vm, F> {
         if let Wake::Return(value) = wake {
             self.registers.x[10] = value.cast_unsigned();
             self.registers.pc = self.registers.pc.wrapping_add(4);
-            self.restart = Restart { remaining: self.restart.remaining, ..Restart::default() };
+            let interrupted = value == -i64::from(Errno::EINTR.into_raw());
+            self.restart = match interrupted && self.restart.remaining != 0 {
+                true => Restart { interrupted, ..self.restart },
+                false => Restart::default(),
+            };
         }
     }
 }
@@ -144,7 +149,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             Wait::Vfork(_) | Wait::Stopped if process.dying.is_none() && first != Some(9) => return,
             _ if process.dying.is_some() || first.is_none() => Wake::Again,
             _ if restartable && again => Wake::Again,
-            _ => Wake::Return(-i64::from(crate::Errno::EINTR.into_raw())),
+            _ => Wake::Return(-i64::from(Errno::EINTR.into_raw())),
         };
         self.wake(state, id, wake);
     }

@@ -55,6 +55,8 @@ pub(crate) struct Restart {
     pub deadline: Option<Instant>,
     /// Where an interrupted sleep says how much was left (0: nowhere).
     pub remaining: u64,
+    /// The sleep was interrupted: the rest is to be said.
+    pub interrupted: bool,
 }
 
 /// `sigaltstack`: a stack for handlers. Size 0 means none.

@@ -144,7 +144,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
         let hold = |_: &[AtomicU8], frame: Frame| {
             if let Some(meta) = vm.mapped_meta(frame) {
                 // The entry's reference stands under the lock: these cannot be the first.
-                meta.count.get();
+                meta.refs.get();
                 meta.pins.fetch_add(1, Ordering::Relaxed);
                 pinned = Some(Pinned { vm, frame });
             }
@@ -213,7 +213,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
                 return None;
             }
             let Some(meta) = self.vm.mapped_meta(found.frame) else { return Some(found.frame) };
-            if !meta.count.try_get() {
+            if !meta.refs.try_get() {
                 continue;
             }
             // Pairs with the fence of who decides by the count after clearing the entry.

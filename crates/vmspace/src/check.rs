@@ -117,7 +117,7 @@ impl<P: Platform> Vm<P> {
         if stray {
             return Err(Inconsistency::StrayMapper(frame));
         }
-        if mappers > meta.count.count() {
+        if mappers > meta.refs.count() {
             return Err(Inconsistency::TooFewReferences(frame));
         }
         Ok(())

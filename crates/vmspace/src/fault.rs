@@ -242,7 +242,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
     /// for its own, so that nobody writes it; who did so before has changed the entry, or still
     /// holds its table's lock.
     fn try_hold_source(&self, frame: Frame, page: u64, seen: &Seen) -> bool {
-        if !self.vm.meta_of(frame).count.try_get() {
+        if !self.vm.meta_of(frame).refs.try_get() {
             return false;
         }
         // Pairs with the fence in `is_own`: he sees our reference, or we see his lock.

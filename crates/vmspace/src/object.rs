@@ -130,7 +130,7 @@ pub(crate) fn page<P: Platform>(
         },
     };
     // The object's reference stands while the object does: this one cannot be the first.
-    vm.meta_of(frame).count.get();
+    vm.meta_of(frame).refs.get();
     Some(Ok(frame))
 }
 

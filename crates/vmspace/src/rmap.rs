@@ -47,13 +47,13 @@ pub(crate) fn init_page(meta: &Meta, mapper: Option<Mapper>) {
     meta.pins.store(0, Ordering::Relaxed);
     meta.lock.store(0, Ordering::Relaxed);
     meta.word.store(mapper.map_or(0, Mapper::encode), Ordering::Relaxed);
-    meta.count.begin();
+    meta.refs.begin();
 }
 
 /// Drops a reference; the last one frees the page.
 pub(crate) fn put_page<P: Platform>(vm: &Vm<P>, frame: Frame) {
     let meta = vm.meta_of(frame);
-    if meta.count.put() {
+    if meta.refs.put() {
         debug_assert!(meta.kind() == Kind::Page && meta.word.load(Ordering::Relaxed) == 0);
         vm.give_frame(frame);
     }

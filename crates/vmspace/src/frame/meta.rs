@@ -35,7 +35,7 @@ pub struct Meta {
     state: AtomicU64,
     /// Page: references. Zero in every frame that is no page, and nothing else: who read an old
     /// entry may try to take a reference in any later life of its frame (R24).
-    pub(crate) count: References,
+    pub(crate) refs: References,
     /// Page: pins (long-term holders among the references). Table: non-empty entries, and child
     /// tables above them. Slab: objects in use.
     pub(crate) pins: AtomicU32,

@@ -125,7 +125,7 @@ impl<'a, P: Platform> Copy<'a, '_, '_, P> {
             return self.copy_pinned(piece.key, leaf, mapper, fresh);
         }
         rmap::add(vm, meta, mapper)?;
-        meta.count.get();
+        meta.refs.get();
         let mut inherited = Leaf { accessed: false, ..leaf };
         if piece.key.is_private() && leaf.rights.contains(Rights::WRITE) {
             self.cursor.change_entry(from, index, |now| now.rights.difference(Rights::WRITE));
@@ -160,7 +160,7 @@ impl<'a, P: Platform> Copy<'a, '_, '_, P> {
 pub(crate) fn is_own(meta: &Meta) -> bool {
     // Pairs with the fence of who takes a reference to copy the page (R24).
     fence(Ordering::SeqCst);
-    meta.count.count() == 1 + meta.pins.load(Ordering::Relaxed)
+    meta.refs.count() == 1 + meta.pins.load(Ordering::Relaxed)
 }
 
 /// Whether there is anything behind the piece to bring in.

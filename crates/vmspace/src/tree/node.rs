@@ -17,7 +17,7 @@ use crate::flush::SpaceId;
 use crate::format::{Entry, Format, Geometry};
 use crate::frame::meta::{Kind, Meta};
 use crate::platform::Platform;
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering};
 use crate::vm::Vm;
 
 /// A table and what is known about it.
