@@ -48,7 +48,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use vmspace::format::{Format, Geometry};
+use vmspace::format::Format;
 use vmspace::{MaySleep, Vm};
 use vmspace_machine::MachinePlatform;
 
@@ -200,9 +200,4 @@ fn wait<F: Format>(kernel: &Kernel<'_, F>, deadline: Option<Instant>, interrupte
             std::thread::park();
         }
     }
-}
-
-/// The page size of a format, for [`check`].
-pub fn page_size<F: Format>() -> u64 {
-    F::PAGE_SIZE
 }

@@ -43,7 +43,7 @@ pub(crate) fn load<'vm, F: Format>(
     let end = program.segments.iter().map(|s| s.end()).max().unwrap_or(0);
     space.set_break(end.next_multiple_of(F::PAGE_SIZE));
 
-    let random = rustix_random();
+    let random = random_bytes();
     let block = Block::build(program, arguments, environment, random, F::PAGE_SIZE, STACK_TOP);
     space.set_stack_limit(STACK_LIMIT);
     let bottom = (block.address - STACK_START) & !(F::PAGE_SIZE - 1);
@@ -105,9 +105,8 @@ fn fill<F: Format>(
 }
 
 /// Sixteen random bytes for AT_RANDOM; zeros when the host has none to give.
-fn rustix_random() -> [u8; 16] {
+fn random_bytes() -> [u8; 16] {
     let mut random = [0; 16];
-    match rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK) {
-        Ok(_) | Err(_) => random,
-    }
+    let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK);
+    random
 }

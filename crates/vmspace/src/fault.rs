@@ -13,7 +13,7 @@
 //! A page that is copied cannot change meanwhile: the reference, held until the copy is installed,
 //! keeps its owners from taking it for their own, and the entry is compared again under the lock.
 
-use crate::addr::Frame;
+use crate::addr::{Frame, PageRange};
 use crate::context::MaySleep;
 use crate::counters::Event;
 use crate::error::Error;
@@ -29,7 +29,7 @@ use crate::space::{Space, is_device, is_own};
 use crate::sync::{Ordering, fence};
 use crate::tree::cursor::{self, Cursor};
 use crate::tree::gather::Gather;
-use crate::tree::locking::{self, Seen};
+use crate::tree::locking::{self, Held, Seen};
 use crate::tree::node::{Fresh, Node};
 use crate::tree::walk;
 use crate::vm::{Guard, Vm};
@@ -301,26 +301,31 @@ impl<'vm, P: Platform> Space<'vm, P> {
     ) -> Result<bool, FaultError> {
         let vm = self.vm;
         let settled = vm.reclaiming(ms, |ms| {
-            let mut gather = Gather::default();
-            let skip = Mutation::NoShootdownAtCopy;
-            let root = self.root_node();
-            let (mut cursor, same) = Cursor::lock_page(root, ms, &mut gather, page, seen, skip);
-            let node = cursor.top();
+            let (held, same) = locking::lock_page(self.root_node(), ms, page, seen);
+            let node = held.top;
             let entry = node.entry(node.index(page));
             let key = if same { seen.key } else { node.piece(page).0.key };
             // What is needed follows from the node alone, but for whose the page is.
-            let found = match expected {
-                Need::Zero | Need::Fresh | Need::Object(..) if same => expected,
-                _ => need(vm, key, page, entry, access),
+            let still = match expected {
+                Need::Zero | Need::Fresh | Need::Object(..) if same => true,
+                _ => need(vm, key, page, entry, access) == expected,
             };
-            let done = if found == expected {
-                let install = Install { cursor: &mut cursor, page, access, key, ready };
-                install.install(found, entry)
-            } else {
-                Some(false)
-            };
-            cursor.commit().release();
-            done
+            let install = || Install { node, page, access, key, ready };
+            match entry {
+                Entry::Empty if still => {
+                    let done = install().fill();
+                    held.release();
+                    done
+                }
+                Entry::Leaf(old) if still => {
+                    install().change(held, ms, expected, old);
+                    Some(true)
+                }
+                _ => {
+                    held.release();
+                    Some(false)
+                }
+            }
         });
         if !matches!(settled, Ok(true))
             && let Some(ready) = ready
@@ -361,104 +366,108 @@ impl Ready {
     }
 }
 
-/// The last step of a fault, under the lock.
-struct Install<'i, 'a, 'c, P: Platform> {
-    cursor: &'i mut Cursor<'a, 'c, P>,
+/// The last step of a fault, under the lock of the lowest node over the page.
+struct Install<'a, P: Platform> {
+    node: Node<'a, P>,
     page: u64,
     access: Access,
     key: Key,
     ready: Option<Ready>,
 }
 
-impl<'a, P: Platform> Install<'_, 'a, '_, P> {
-    /// None: no memory for tables or records, and nothing has changed.
-    #[inline]
-    fn install(self, need: Need, entry: Entry) -> Option<bool> {
-        let vm = self.cursor.vm;
-        let rights = self.key.attributes.rights().with_implied();
-        let write = self.access == Access::Write;
-        let leaf = |frame, rights| Leaf { frame, rights, accessed: true, dirty: write };
-        match (need, self.ready, entry) {
-            (Need::Nothing, ..) => {
-                vm.platform().flush_local(self.cursor.space, self.page);
-                Some(true)
-            }
-            (Need::Rights, _, Entry::Leaf(_)) => {
-                let node = self.cursor.top();
-                let shared = !self.key.is_private();
-                self.cursor.change_entry(node, node.index(self.page), |now| {
-                    let keep = shared || write || now.rights.contains(Rights::WRITE);
-                    if keep { rights } else { rights.difference(Rights::WRITE) }
-                });
-                vm.platform().flush_local(self.cursor.space, self.page);
-                Some(true)
-            }
-            (Need::Zero, ..) => {
-                self.fill(leaf(vm.zero_frame(), rights.difference(Rights::WRITE)))
-            }
-            (Need::Fresh, Some(ready), Entry::Empty) | (Need::Object(..), Some(ready), _) => {
-                self.fill(leaf(ready.frame, rights))
-            }
-            (Need::Fresh | Need::Copy(_), Some(ready), Entry::Leaf(old)) => {
-                let node = self.cursor.top();
-                let index = node.index(self.page);
-                rmap::init_page(vm.meta_of(ready.frame), Some(Mapper { table: node.frame, index }));
-                let word = P::Format::leaf(node.level, leaf(ready.frame, rights));
-                self.cursor.exchange_frame(node, index, old, word);
-                vm.totals(self.cursor.space).resident.fetch_add(1, Ordering::Relaxed);
-                Some(true)
-            }
-            _ => Some(false),
-        }
+impl<'a, P: Platform> Install<'a, P> {
+    fn leaf(&self, frame: Frame, rights: Rights) -> Leaf {
+        Leaf { frame, rights, accessed: true, dirty: self.access == Access::Write }
     }
 
-    /// Puts a leaf where there is nothing, with the tables that are missing.
-    fn fill(self, leaf: Leaf) -> Option<bool> {
-        let (vm, top) = (self.cursor.vm, self.cursor.top());
-        let word = P::Format::leaf(0, leaf);
-        if top.level == 0 {
-            let index = top.index(self.page);
-            if !self.record(Mapper { table: top.frame, index }) {
-                return None;
-            }
-            self.cursor.fill(top, index, word);
+    /// What the entry may allow.
+    fn rights(&self) -> Rights {
+        self.key.attributes.rights().with_implied()
+    }
+
+    /// Lets the leaf entry `old` name the page prepared, or gives it the region's rights if that is
+    /// the need; then releases the lock.
+    fn change(self, held: Held<'a, P>, ms: &mut MaySleep, need: Need, old: Leaf) {
+        let Install { node, page, .. } = self;
+        let (vm, index, rights) = (node.vm, node.index(page), self.rights());
+        let mut gather = Gather::default();
+        let range = PageRange::new(page, page + 1);
+        let mut cursor =
+            Cursor::of(held, ms, &mut gather, range, Mutation::NoShootdownAtCopy);
+        if let Some(ready) = self.ready {
+            rmap::init_page(vm.meta_of(ready.frame), Some(Mapper { table: node.frame, index }));
+            let word = P::Format::leaf(node.level, self.leaf(ready.frame, rights));
+            cursor.exchange_frame(node, index, old, word);
+            vm.totals(cursor.space).resident.fetch_add(1, Ordering::Relaxed);
         } else {
-            self.fill_chain(top, word)?;
+            if need == Need::Rights {
+                let writable = !self.key.is_private() || self.access == Access::Write;
+                cursor.change_entry(node, index, |now| {
+                    let keep = writable || now.rights.contains(Rights::WRITE);
+                    if keep { rights } else { rights.difference(Rights::WRITE) }
+                });
+            }
+            vm.platform().flush_local(cursor.space, page);
         }
-        if self.ready.is_some() {
-            vm.totals(self.cursor.space).resident.fetch_add(1, Ordering::Relaxed);
+        cursor.commit().release();
+    }
+
+    /// Lets the empty entry name the page prepared, or the zero page, with the tables that are
+    /// missing. None: no memory for tables or records, and nothing has changed.
+    #[inline]
+    fn fill(self) -> Option<bool> {
+        let (vm, node, ready) = (self.node.vm, self.node, self.ready);
+        let leaf = match ready {
+            Some(ready) => self.leaf(ready.frame, self.rights()),
+            None => self.leaf(vm.zero_frame(), self.rights().difference(Rights::WRITE)),
+        };
+        let word = P::Format::leaf(0, leaf);
+        if node.level == 0 {
+            let index = node.index(self.page);
+            record(node, index, ready)?;
+            node.fill(index, word);
+        } else {
+            fill_chain(node, self.page, ready, word)?;
+        }
+        if ready.is_some() {
+            vm.totals(node.space()).resident.fetch_add(1, Ordering::Relaxed);
         }
         Some(true)
     }
+}
 
-    /// The same below a node that is no leaf table: through new tables.
-    #[cold]
-    fn fill_chain(&self, top: Node<'a, P>, word: u64) -> Option<()> {
-        let chain = Chain::make(top, self.page)?;
-        let last = chain.last(top);
-        let index = last.index(self.page);
-        if !self.record(Mapper { table: last.frame, index }) {
-            chain.unmake();
-            return None;
-        }
-        // SAFETY: the chain's tables are private until it is attached.
-        unsafe { Fresh::new(last) }.set(index, word);
-        chain.attach(top, self.page);
-        Some(())
+/// Puts a leaf where there is nothing, below a node that is no leaf table: through new tables.
+#[cold]
+fn fill_chain<P: Platform>(
+    top: Node<'_, P>,
+    page: u64,
+    ready: Option<Ready>,
+    word: u64,
+) -> Option<()> {
+    let chain = Chain::make(top, page)?;
+    let last = chain.last(top);
+    let index = last.index(page);
+    if record(last, index, ready).is_none() {
+        chain.unmake();
+        return None;
     }
+    // SAFETY: the chain's tables are private until it is attached.
+    unsafe { Fresh::new(last) }.set(index, word);
+    chain.attach(top, page);
+    Some(())
+}
 
-    /// Records the mapper of the page prepared, if there is one. False: no memory.
-    fn record(&self, mapper: Mapper) -> bool {
-        let vm = self.cursor.vm;
-        match self.ready {
-            None => true,
-            Some(ready) if ready.fresh => {
-                rmap::init_page(vm.meta_of(ready.frame), Some(mapper));
-                true
-            }
-            Some(ready) => rmap::add(vm, vm.meta_of(ready.frame), mapper).is_some(),
-        }
+/// Records the mapper of the page prepared, if there is one. None: no memory.
+#[inline]
+fn record<P: Platform>(node: Node<'_, P>, index: usize, ready: Option<Ready>) -> Option<()> {
+    let Some(ready) = ready else { return Some(()) };
+    let (vm, mapper) = (node.vm, Mapper { table: node.frame, index });
+    let meta = vm.meta_of(ready.frame);
+    if !ready.fresh {
+        return rmap::add(vm, meta, mapper);
     }
+    rmap::init_page(meta, Some(mapper));
+    Some(())
 }
 
 /// The most levels below a root.

@@ -40,8 +40,10 @@ impl Readers {
     }
 }
 
-/// The epoch that all CPUs share.
+/// The epoch that all CPUs share: on a line of its own, since what lies beside it in the manager is
+/// read by every operation.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub struct Epoch {
     now: AtomicU64,
 }

@@ -12,8 +12,10 @@ use crate::platform::Platform;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::vm::Vm;
 
-/// The list's ends; its links are in the spaces' headers.
+/// The list's ends; its links are in the spaces' headers. On a line of its own, since what lies
+/// beside it in the manager is read by every operation.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub(crate) struct Registry {
     lock: AtomicU32,
     first: AtomicU64,

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::format::{Format, Geometry};
 use crate::frame::alloc::Frames;
 use crate::frame::meta::{Kind, Meta};
-use crate::frame::slab::{FrameSource, Slab};
+use crate::frame::slab::{self, FrameSource, Slab};
 use crate::mutation::{self, Mutation};
 use crate::platform::{MAX_CPUS, Platform};
 use crate::rcu::{Epoch, Ticket};
@@ -319,29 +319,33 @@ impl<P: Platform> Vm<P> {
 
     /// Memory of `1 << log2` bytes (at least 32) for the library's own structures, or none.
     pub(crate) fn take_block(&self, log2: u32) -> Option<u64> {
-        let shift = P::Format::PAGE_SHIFT;
-        if log2 < shift {
-            if mutation::allocation_fails() {
-                return None;
-            }
-            return self.slab.allocate(self, 1 << log2);
+        if log2 <= slab::LARGEST {
+            return if mutation::allocation_fails() {
+                None
+            } else {
+                self.slab.allocate(self, 1 << log2)
+            };
         }
-        let frame = self.take(log2 - shift)?;
+        let frame = self.take(Self::block_order(log2))?;
         self.meta_of(frame).become_kind(Kind::Own);
-        Some(frame.0 << shift)
+        Some(frame.0 << P::Format::PAGE_SHIFT)
     }
 
     /// Gives back memory that nobody can reach.
     pub(crate) fn give_block(&self, address: u64, log2: u32) {
-        let shift = P::Format::PAGE_SHIFT;
-        if log2 < shift {
+        if log2 <= slab::LARGEST {
             // SAFETY: the caller had it from `take_block`, and nobody can reach it any more.
             unsafe { self.slab.free(self, address) };
         } else {
-            let frame = Frame(address >> shift);
+            let frame = Frame(address >> P::Format::PAGE_SHIFT);
             self.meta_of(frame).become_kind(Kind::Free);
-            self.give(frame, log2 - shift);
+            self.give(frame, Self::block_order(log2));
         }
+    }
+
+    /// The order of the frames that a block too large for the slab takes.
+    fn block_order(log2: u32) -> u32 {
+        log2.saturating_sub(P::Format::PAGE_SHIFT)
     }
 }
 

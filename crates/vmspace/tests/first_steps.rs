@@ -87,6 +87,27 @@ fn shared_memory_is_one_for_parent_and_child() {
     in_every_format(shared, shared, shared);
 }
 
+fn striped<F: Format>(_: &Vm<Host<F>>, space: &Space<'_, Host<F>>, ms: &mut MaySleep) {
+    let (pages, at) = (500, 1 << 40);
+    space.map(ms, Map::anonymous(pages * page::<F>(), RW).at(at)).unwrap();
+    for n in (1..pages).step_by(2) {
+        space.protect(ms, at + n * page::<F>(), page::<F>(), Rights::READ).unwrap();
+    }
+    for n in 0..pages {
+        let region = space.next_region(ms, at + n * page::<F>()).unwrap();
+        assert_eq!(region.end - region.start, page::<F>());
+        assert_eq!(region.rights, if n % 2 == 0 { RW } else { Rights::READ });
+    }
+    space.protect(ms, at, pages * page::<F>(), Rights::READ).unwrap();
+    let region = space.next_region(ms, 0).unwrap();
+    assert_eq!((region.start, region.end), (at, at + pages * page::<F>()));
+}
+
+#[test]
+fn a_layout_that_outgrows_the_slab_is_still_a_layout() {
+    in_every_format(striped, striped, striped);
+}
+
 #[test]
 fn placement_is_top_down_and_reuses_the_highest_hole() {
     with_space::<Sv48>(|_, space, ms| {

@@ -92,7 +92,7 @@ fn spawn(memory: &Arc<Memory>, run: fn(&Memory)) -> thread::JoinHandle<()> {
 
 #[test]
 fn a_table_is_freed_under_a_reader() {
-    explore(4, |memory| {
+    explore(6, |memory| {
         let reader = spawn(memory, |memory| memory.walk(1));
         memory.retire();
         reader.join().unwrap();
@@ -102,7 +102,7 @@ fn a_table_is_freed_under_a_reader() {
 #[test]
 fn a_table_is_freed_under_a_reader_who_entered_as_the_epoch_moved() {
     // The epoch has moved before: the reader may count itself in under a parity that is over.
-    explore(4, |memory| {
+    explore(6, |memory| {
         let reader = spawn(memory, |memory| memory.walk(1));
         memory.scan();
         memory.retire();
@@ -112,7 +112,7 @@ fn a_table_is_freed_under_a_reader_who_entered_as_the_epoch_moved() {
 
 #[test]
 fn a_table_is_freed_under_a_reader_whose_section_follows_another() {
-    explore(3, |memory| {
+    explore(5, |memory| {
         let reader = spawn(memory, |memory| {
             memory.walk(1);
             memory.walk(1);
@@ -124,7 +124,7 @@ fn a_table_is_freed_under_a_reader_whose_section_follows_another() {
 
 #[test]
 fn a_table_is_freed_under_a_reader_who_has_moved_to_another_cpu() {
-    explore(3, |memory| {
+    explore(5, |memory| {
         let reader = spawn(memory, |memory| {
             let ticket = memory.epoch.enter(&memory.readers[0]);
             memory.look();
@@ -141,9 +141,11 @@ fn a_table_is_freed_under_a_reader_who_has_moved_to_another_cpu() {
 #[test]
 fn a_table_is_freed_by_epochs_that_another_cpu_moved() {
     // One retires, another moves the epoch on with what it knows: the stamp has to be late enough.
-    explore(2, |memory| {
+    explore(3, |memory| {
         let reader = spawn(memory, |memory| memory.walk(1));
-        let scanner = spawn(memory, |memory| (0..SCANS).for_each(|_| drop(memory.scan())));
+        let scanner = spawn(memory, |memory| {
+            (0..SCANS).for_each(|_| _ = memory.scan());
+        });
         let stamp = memory.unlink();
         memory.scan();
         memory.free_if_past(stamp);

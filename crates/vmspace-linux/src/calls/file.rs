@@ -5,21 +5,20 @@
 //! means that there is room. A write that moved a part and then waits keeps how far it came
 //! ([`Restart::progress`](crate::task::Restart)), so it returns only when all is written.
 
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use vmspace::format::Format;
 
+use super::poll::ready;
 use super::{Call, Outcome, Stop};
 use crate::Errno;
 use crate::files::{Description, Descriptor, FileKind};
 use crate::host::{borrow, errno};
-use crate::pipe::{ATOMIC, MOST_PIPES, Pipe};
+use crate::pipe::{MOST_PIPES, Pipe};
 use crate::signal::{Info, SIGPIPE};
-use crate::task::{Wait, Wake};
+use crate::task::Wait;
 
 /// Bytes moved at a time.
 const CHUNK: usize = 64 << 10;
@@ -378,75 +377,6 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         self.put(address, &result?)?;
         Ok(0)
     }
-
-    /// `ppoll` over the standard three and pipes. The mask is not changed while it waits.
-    pub(super) fn ppoll(&mut self) -> Outcome {
-        let [array, count, timeout, ..] = self.args;
-        if count > crate::files::MOST_FILES as u64 {
-            return Err(Errno::EINVAL.into());
-        }
-        let deadline = match self.task.restart.deadline {
-            Some(deadline) => Some(deadline),
-            None => self.deadline(timeout, None)?,
-        };
-        self.task.restart.deadline = deadline;
-        let mut ready = 0;
-        let mut host = [0; 3];
-        // Others may not come between the look and the wait.
-        let kernel = self.kernel;
-        let mut state = kernel.lock();
-        for n in 0..count {
-            let [entry] = self.get_words(array.wrapping_add(8 * n))?;
-            let (number, events) =
-                (entry as i32, PollFlags::from_bits_truncate((entry >> 32) as u16));
-            let found = match self.task.files.get(u64::from(number.cast_unsigned())) {
-                _ if number < 0 => PollFlags::empty(),
-                Err(_) => PollFlags::NVAL,
-                Ok(descriptor) => match &descriptor.file.kind {
-                    FileKind::Host(number) => {
-                        host[*number as usize] |= events.bits();
-                        self::ready(*number, events)
-                    }
-                    FileKind::Pipe { id, write, .. } => {
-                        pipe_ready(state.pipes.get(id), *write)
-                            & (events | PollFlags::HUP | PollFlags::ERR)
-                    }
-                },
-            };
-            ready += u64::from(!found.is_empty());
-            self.put(array.wrapping_add(8 * n + 6), &found.bits().to_le_bytes())?;
-        }
-        if ready > 0 || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Ok(ready);
-        }
-        let timer = deadline.map(|deadline| (deadline, Wake::Again));
-        kernel.sleep(&mut state, self.task.id, Wait::Poll(host), timer);
-        Err(Stop::Parked)
-    }
-}
-
-/// What a host's file is ready for now.
-fn ready(number: i32, events: PollFlags) -> PollFlags {
-    let file: BorrowedFd<'_> = borrow(number);
-    let mut files = [PollFd::from_borrowed_fd(file, events)];
-    match poll(&mut files, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
-        Ok(_) => files[0].revents(),
-        Err(_) => PollFlags::ERR,
-    }
-}
-
-/// What a pipe's end is ready for.
-fn pipe_ready(pipe: Option<&Pipe>, write: bool) -> PollFlags {
-    let Some(pipe) = pipe else { return PollFlags::NVAL };
-    let mut flags = PollFlags::empty();
-    if write {
-        flags.set(PollFlags::OUT, pipe.room() >= ATOMIC);
-        flags.set(PollFlags::ERR, !pipe.has_readers());
-    } else {
-        flags.set(PollFlags::IN, pipe.len() > 0);
-        flags.set(PollFlags::HUP, !pipe.has_writers());
-    }
-    flags
 }
 
 /// F_GETFL.

@@ -11,6 +11,7 @@ mod file;
 mod identity;
 mod life;
 mod memory;
+mod poll;
 mod signal;
 mod system;
 mod time;

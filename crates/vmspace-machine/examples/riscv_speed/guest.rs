@@ -1,6 +1,7 @@
 //! The workload: a sieve, a checksum, matrices of integers and of doubles, a sort, a hash table.
 //!
-//! Prints nothing; its exit status is a digest of all results, so that two machines can be compared.
+//! Prints nothing; its exit status is a digest of all results, so that two machines can be
+//! compared.
 
 #![no_std]
 #![no_main]

@@ -1,7 +1,8 @@
 //! How fast the interpreter is, beside qemu-riscv64 on the same program.
 //!
-//! The program is `guest.rs`, compiled by `rustc` for riscv64gc-unknown-none-elf. The bus checks a direct-mapped TLB
-//! on every access, as a machine with page tables does, so that the number means something.
+//! The program is `guest.rs`, compiled by `rustc` for riscv64gc-unknown-none-elf. The bus checks a
+//! direct-mapped TLB on every access, as a machine with page tables does, so that the number means
+//! something.
 
 use std::path::Path;
 use std::process::Command;

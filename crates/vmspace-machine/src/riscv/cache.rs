@@ -1,10 +1,12 @@
 //! The pages that a hart has decoded, by virtual page.
 //!
-//! Guarantee: an operation that [`Cache::find`] returns was decoded from bytes that the page's execute translation
-//! named at some instant since the last [`Cache::observe`] that saw a new epoch, or the last [`Cache::forget`].
+//! Guarantee: an operation that [`Cache::find`] returns was decoded from bytes that the page's
+//! execute translation named at some instant since the last [`Cache::observe`] that saw a new
+//! epoch, or the last [`Cache::forget`].
 //!
-//! Mechanism: a direct-mapped table. Forgetting advances an epoch; an entry of an older epoch is translated again and
-//! its copy compared with memory, which costs a fraction of decoding, and is decoded again only if it differs.
+//! Mechanism: a direct-mapped table. Forgetting advances an epoch; an entry of an older epoch is
+//! translated again and its copy compared with memory, which costs a fraction of decoding, and is
+//! decoded again only if it differs.
 
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
@@ -113,7 +115,8 @@ impl Cache {
         self.page(base).map_or(0, |page| page.bits_of(ip))
     }
 
-    /// The instruction at the end of the page at `base` that goes on in the next one; `ip` is its `Crossing`.
+    /// The instruction at the end of the page at `base` that goes on in the next one; `ip` is its
+    /// `Crossing`.
     #[inline(never)]
     pub fn cross<B: Bus>(
         &mut self,
@@ -132,7 +135,8 @@ impl Cache {
 fn copy(host: *mut u8) -> Words {
     let mut words = [0; PAGE / 8];
     for (position, word) in words.iter_mut().enumerate() {
-        // SAFETY: `translate` gave the start of a page: aligned, and valid for all of it until the bus is polled.
+        // SAFETY: `translate` gave the start of a page: aligned, and valid for all of it until the
+        // bus is polled.
         *word = unsafe { AtomicU64::from_ptr(host.cast::<u64>().add(position)) }
             .load(Ordering::Relaxed);
     }

@@ -1,10 +1,11 @@
-//! The codes of operations, listed once: [`operations`] hands the lists to whoever needs an arm for each code.
+//! The codes of operations, listed once: [`operations`] hands the lists to whoever needs an arm for
+//! each code.
 
 /// Invoke `$callback` with all computing operations by kind, and with the fused pairs.
 ///
-/// A kind says how the loop executes an operation: `alu` computes a register, `load`, `store` and `branch` speak for
-/// themselves, `single`, `double` and `float` try the host's arithmetic first, `exact` does not. The pairs are those
-/// that compilers emit most, as counted in running programs.
+/// A kind says how the loop executes an operation: `alu` computes a register, `load`, `store` and
+/// `branch` speak for themselves, `single`, `double` and `float` try the host's arithmetic first,
+/// `exact` does not. The pairs are those that compilers emit most, as counted in running programs.
 macro_rules! operations {
     ($callback:ident) => {
         $callback! {
@@ -20,11 +21,11 @@ macro_rules! operations {
                 [jump Jalr Jr]
                 [single FaddS FsubS FmulS FdivS FsqrtS FmaddS FmsubS FnmsubS FnmaddS FcvtSD]
                 [double FaddD FsubD FmulD FdivD FsqrtD FmaddD FmsubD FnmsubD FnmaddD]
-                [float FeqS FltS FleS FeqD FltD FleD FcvtDW FcvtDL FcvtWD FcvtDS]
+                [float FeqS FltS FleS FeqD FltD FleD FcvtDW FcvtDWu FcvtDL FcvtDLu FcvtWD FcvtDS]
                 [exact FsgnjS FsgnjnS FsgnjxS FminS FmaxS FclassS FmvXW FmvWX]
                 [exact FsgnjD FsgnjnD FsgnjxD FminD FmaxD FclassD]
                 [exact FcvtWS FcvtWuS FcvtLS FcvtLuS FcvtSW FcvtSWu FcvtSL FcvtSLu]
-                [exact FcvtWuD FcvtLD FcvtLuD FcvtDWu FcvtDLu]
+                [exact FcvtWuD FcvtLD FcvtLuD]
             }
             pairs {
                 AuipcToAddi: alu Auipc x, alu Addi v;
@@ -282,10 +283,11 @@ macro_rules! define {
     ) => {
         /// What an operation does. `imm` is the sign-extended immediate, unless said otherwise.
         ///
-        /// `Li` is rd = imm, `Auipc` rd = page + imm. A double is loaded and stored by `Ld` and `Sd`; a single is
-        /// boxed by `Flw` and stored by `Sw`. In a branch, `imm` is the distance to the target in bytes of decoded
-        /// operations. `Jalr` and `Jr` (which links nothing) hold the displacement above bit 16, and the page offset
-        /// to link to below it. Floating-point operations hold the rounding mode, and rs3 above bit 8.
+        /// `Li` is rd = imm, `Auipc` rd = page + imm. A double is loaded and stored by `Ld` and
+        /// `Sd`; a single is boxed by `Flw` and stored by `Sw`. In a branch, `imm` is the distance
+        /// to the target in bytes of decoded operations. `Jalr` and `Jr` (which links nothing) hold
+        /// the displacement above bit 16, and the page offset to link to below it. Floating-point
+        /// operations hold the rounding mode, and rs3 above bit 8.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u16)]
         pub(super) enum Code {
@@ -296,7 +298,8 @@ macro_rules! define {
             Goto,
             /// Our own jump out of the page, to a target relative to it; retires nothing.
             Leave,
-            /// Half an instruction, whose other half is in the next page: `imm` is that half, or negative.
+            /// Half an instruction, whose other half is in the next page: `imm` is that half, or
+            /// negative.
             Crossing,
             /// `imm` is funct7.
             AmoW,

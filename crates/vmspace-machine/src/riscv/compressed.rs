@@ -1,7 +1,7 @@
 //! Compressed instructions, each expanded to the 32-bit instruction that it stands for.
 //!
-//! Guarantee: [`expand`] returns `None` exactly for the reserved and illegal encodings of RV64DC (all-zero included);
-//! hints expand to instructions without effect.
+//! Guarantee: [`expand`] returns `None` exactly for the reserved and illegal encodings of RV64DC
+//! (all-zero included); hints expand to instructions without effect.
 
 /// Bits `low..=high` of `half`, moved to position `to`.
 const fn field(half: u16, high: u32, low: u32, to: u32) -> u32 {

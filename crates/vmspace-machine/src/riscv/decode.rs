@@ -1,8 +1,8 @@
 //! 32-bit instructions to operations.
 //!
-//! Guarantee: every encoding that RV64GC user mode does not define becomes [`Code::Illegal`]; nothing panics.
-//! Displacements of branches and jumps stay in bytes of guest code here; [`super::page`] resolves them, because
-//! only it knows where the targets are.
+//! Guarantee: every encoding that RV64GC user mode does not define becomes [`Code::Illegal`];
+//! nothing panics. Displacements of branches and jumps stay in bytes of guest code here;
+//! [`super::page`] resolves them, because only it knows where the targets are.
 
 use super::compressed::expand;
 use super::op::{Code, F0, Op, SINK};

@@ -1,10 +1,12 @@
 //! The loop: one `match` over the decoded operations.
 //!
-//! Guarantee: an operation either takes effect whole and is counted, or ends the run with `pc` at it.
+//! Guarantee: an operation either takes effect whole and is counted, or ends the run with `pc` at
+//! it.
 //!
-//! Mechanism: the outer loop enters a page at `pc`; the inner one walks its operations by a bare pointer, which
-//! [`super::page`] promises never runs off them. `ip - origin` is eight times the number of retired instructions of
-//! the run: every jump moves `origin` along with `ip`, less the one operation that it is itself.
+//! Mechanism: the outer loop enters a page at `pc`; the inner one walks its operations by a bare
+//! pointer, which [`super::page`] promises never runs off them. `ip - origin` is eight times the
+//! number of retired instructions of the run: every jump moves `origin` along with `ip`, less the
+//! one operation that it is itself.
 
 use super::cache::base_of;
 use super::code::{Code, operations};
@@ -63,14 +65,15 @@ impl Hart {
             let mut origin = ip.addr() as isize - spent;
             // What the last operation gave, for the next one in the same arm.
             let mut value;
-            // SAFETY: `ip` points at an operation of the page, and the page is neither changed nor dropped while
-            // control is in it, but by `cross`, which gives the new pointer.
+            // SAFETY: `ip` points at an operation of the page, and the page is neither changed nor
+            // dropped while control is in it, but by `cross`, which gives the new pointer.
             let mut op = unsafe { &*ip };
 
             macro_rules! next {
                 () => {{
                     ip = ip.wrapping_add(1);
-                    // SAFETY: only operations that fall through come here, and a stream does not end with one.
+                    // SAFETY: only operations that fall through come here, and a stream does not
+                    // end with one.
                     op = unsafe { &*ip };
                 }};
             }
@@ -122,7 +125,8 @@ impl Hart {
                     next!();
                 }};
             }
-            // The first operand: from the register file, or the value that was just computed or loaded.
+            // The first operand: from the register file, or the value that was just computed or
+            // loaded.
             macro_rules! operand {
                 (x) => {
                     x[usize::from(op.rs1)]
@@ -131,7 +135,8 @@ impl Hart {
                     value
                 };
             }
-            // Execute the current operation, of a kind and code, and then `$next` unless control went elsewhere.
+            // Execute the current operation, of a kind and code, and then `$next` unless control
+            // went elsewhere.
             macro_rules! body {
                 (alu $code:ident $from:ident $next:block) => {{
                     value = compute(Code::$code, operand!($from), x, *op, base);

@@ -1,9 +1,10 @@
 //! Pairs and triples of operations that are executed by one arm of the dispatch.
 //!
-//! Only the code of the first operation changes: the arm takes the operands of the others from where they stand, which
-//! is also where a jump to one finds it whole. Hence any neighbours may be fused, and they may overlap.
-//! An operation that takes the result of the one before it as its first operand can have it without a detour through
-//! the register file; commutative operations are turned so that it is the first.
+//! Only the code of the first operation changes: the arm takes the operands of the others from
+//! where they stand, which is also where a jump to one finds it whole. Hence any neighbours may be
+//! fused, and they may overlap. An operation that takes the result of the one before it as its
+//! first operand can have it without a detour through the register file; commutative operations are
+//! turned so that it is the first.
 
 use super::code::{Code, operations};
 use super::op::Op;
@@ -15,7 +16,8 @@ macro_rules! define {
         triples { $($triple:ident:
             $l1:ident $c:ident $y1:ident, $l2:ident $d:ident $y2:ident, $l3:ident $e:ident $y3:ident;)* }
     ) => {
-        /// The code that does `first` and then `second`; `linked` if the second's first operand is from the first.
+        /// The code that does `first` and then `second`; `linked` if the second's first operand is
+        /// from the first.
         fn pair(first: Code, linked: bool, second: Code) -> Option<Code> {
             match (first, linked, second) {
                 $((Code::$a, operand!($x2), Code::$b) => Some(Code::$pair),)*
@@ -59,7 +61,9 @@ pub(super) fn fuse(ops: &mut [Op]) {
         });
         let linked = first.rd == second.rs1;
         let fused = third
-            .and_then(|third| triple(first.code, linked, second.code, second.rd == third.rs1, third.code))
+            .and_then(|third| {
+                triple(first.code, linked, second.code, second.rd == third.rs1, third.code)
+            })
             .or_else(|| pair(first.code, linked, second.code));
         first.code = fused.unwrap_or(first.code);
     }

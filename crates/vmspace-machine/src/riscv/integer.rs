@@ -1,7 +1,7 @@
 //! Integer computations: the base set and M.
 //!
-//! [`compute`] is one table of all of them. It is inlined with a constant code in each arm of the dispatch, where
-//! nothing but the one line remains.
+//! [`compute`] is one table of all of them. It is inlined with a constant code in each arm of the
+//! dispatch, where nothing but the one line remains.
 
 use super::op::{Code, File, Op};
 
@@ -11,7 +11,8 @@ const fn word(value: u64) -> u64 {
     value as i32 as i64 as u64
 }
 
-/// The result of an operation that only computes; `a` is its first operand, `base` the address of its page.
+/// The result of an operation that only computes; `a` is its first operand, `base` the address of
+/// its page.
 #[inline(always)]
 pub(super) fn compute(code: Code, a: u64, x: &File, op: Op, base: u64) -> u64 {
     let b = x[usize::from(op.rs2())];

@@ -1,12 +1,14 @@
 //! Loads, stores and atomic operations on guest memory.
 //!
-//! Guarantee: an aligned access is one host atomic access; any other is done byte by byte, and a store that crosses
-//! into another page has translated both before it writes. An access that faults has had no effect.
+//! Guarantee: an aligned access is one host atomic access; any other is done byte by byte, and a
+//! store that crosses into another page has translated both before it writes. An access that faults
+//! has had no effect.
 //!
-//! Mechanism: guest memory is shared with other harts and with the kernel's side, so it is never touched but through
-//! relaxed host atomics. Atomic operations are host atomic operations. RISC-V's `aq` and `rl` are sequentially
-//! consistent among themselves, so either bit makes the host operation `SeqCst`. A store-conditional is a
-//! compare-exchange against the value that the load-reserved saw.
+//! Mechanism: guest memory is shared with other harts and with the kernel's side, so it is never
+//! touched but through relaxed host atomics. Atomic operations are host atomic operations. RISC-V's
+//! `aq` and `rl` are sequentially consistent among themselves, so either bit makes the host
+//! operation `SeqCst`. A store-conditional is a compare-exchange against the value that the
+//! load-reserved saw.
 
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
@@ -61,8 +63,8 @@ fn load_raw<B: Bus>(bus: &mut B, va: u64, size: u64) -> Result<u64, Trap> {
         return load_bytes(bus, va, size);
     }
     let host = bus.translate(va, Access::Read)?;
-    // SAFETY: `translate` gives memory that is valid from `va` to the end of its page and only accessed atomically;
-    // `va` is aligned, so the access is aligned and inside.
+    // SAFETY: `translate` gives memory that is valid from `va` to the end of its page and only
+    // accessed atomically; `va` is aligned, so the access is aligned and inside.
     Ok(unsafe {
         match size {
             1 => AtomicU8::from_ptr(host).load(Ordering::Relaxed).into(),
@@ -196,7 +198,8 @@ pub(super) fn amo<B: Bus>(
         }
         kind => {
             let host = bus.translate(va, Access::Write)?;
-            // SAFETY: `va` is aligned to `size`, and `translate` allowed writing from there to the page's end.
+            // SAFETY: `va` is aligned to `size`, and `translate` allowed writing from there to the
+            // page's end.
             unsafe {
                 match size {
                     4 => modify_word(host, kind, value, ordering),
@@ -217,7 +220,8 @@ fn load_reserved<B: Bus>(
 ) -> Result<u64, Trap> {
     *reservation = None;
     if op.offset() & 1 != 0 {
-        // `rl` on a load: nothing before it may pass it, stores included, which no ordering of a load says.
+        // `rl` on a load: nothing before it may pass it, stores included, which no ordering of a
+        // load says.
         fence(Ordering::SeqCst);
     }
     let code = if size == 4 { Code::Lw } else { Code::Ld };
@@ -241,7 +245,8 @@ fn store_conditional<B: Bus>(
     };
     let host = bus.translate(va, Access::Write)?;
     let failed = Ordering::Relaxed;
-    // SAFETY: the load-reserved had an address aligned to `size`, and `translate` allowed writing there.
+    // SAFETY: the load-reserved had an address aligned to `size`, and `translate` allowed writing
+    // there.
     Ok(unsafe {
         match size {
             4 => AtomicU32::from_ptr(host.cast())

@@ -1,21 +1,24 @@
 //! A hart: an interpreter of RV64GC user mode over somebody else's memory.
 //!
-//! Guarantee: exactly RISC-V's behaviour for anything that a guest can do, wild jumps, overlapping instructions and
-//! code that rewrites itself included. A run ends with the registers as they were before the instruction that it
-//! names, which had no effect: every fault can be repaired and the run resumed.
+//! Guarantee: exactly RISC-V's behaviour for anything that a guest can do, wild jumps, overlapping
+//! instructions and code that rewrites itself included. A run ends with the registers as they were
+//! before the instruction that it names, which had no effect: every fault can be repaired and the
+//! run resumed.
 //!
-//! Mechanism: [`page`] decodes code once into rows of eight-byte operations ([`op`]), [`fuse`] marks pairs that are
-//! executed together, [`cache`] remembers pages and compares them with memory again when a translation may have been
-//! dropped, [`execute`] is the loop. Retired instructions are counted by the distance that the loop has walked.
-//! `quota` and [`Bus::pending`] are looked at when a branch is taken or a page left, so a run overshoots its quota by
-//! at most one stretch without taken branches; that is bounded by a page, and the same in every replay.
-//! [`memory`] has loads, stores, and atomics, which are host atomics.
+//! Mechanism: [`page`] decodes code once into rows of eight-byte operations ([`op`]), [`fuse`]
+//! marks pairs that are executed together, [`cache`] remembers pages and compares them with memory
+//! again when a translation may have been dropped, [`execute`] is the loop. Retired instructions
+//! are counted by the distance that the loop has walked. `quota` and [`Bus::pending`] are looked at
+//! when a branch is taken or a page left, so a run overshoots its quota by at most one stretch
+//! without taken branches; that is bounded by a page, and the same in every replay. [`memory`] has
+//! loads, stores, and atomics, which are host atomics.
 //!
-//! Floating point is exact, flags and all five rounding modes: [`float`] unpacks to sign, exponent and an integer
-//! significand, computes exactly in 128 bits or with a sticky bit far below the rounding point, and rounds once in one
-//! place, which finds tininess after rounding. The host's own operation is used in its stead only when it must agree:
-//! rounding to nearest even, the inexact flag set already, and a result so far inside the normal range that neither
-//! underflow, overflow nor a NaN is possible; then IEEE 754 leaves the host no choice.
+//! Floating point is exact, flags and all five rounding modes: [`float`] unpacks to sign, exponent
+//! and an integer significand, computes exactly in 128 bits or with a sticky bit far below the
+//! rounding point, and rounds once in one place, which finds tininess after rounding. The host's
+//! own operation is used in its stead only when it must agree: rounding to nearest even, the
+//! inexact flag set already, and a result so far inside the normal range that neither underflow,
+//! overflow nor a NaN is possible; then IEEE 754 leaves the host no choice.
 
 mod cache;
 mod code;
@@ -58,10 +61,11 @@ pub struct Trap {
 
 /// What the hart sees as memory, and as the rest of the machine.
 pub trait Bus {
-    /// A host pointer for an access to `va`, valid from `va` to the end of its 4 KiB until the next [`Bus::poll`].
+    /// A host pointer for an access to `va`, valid from `va` to the end of its 4 KiB until the next
+    /// [`Bus::poll`].
     ///
-    /// The memory is accessed by host atomics only; the pointer is as aligned as `va`. Implementations are trusted:
-    /// the hart reads and writes through what they return.
+    /// The memory is accessed by host atomics only; the pointer is as aligned as `va`.
+    /// Implementations are trusted: the hart reads and writes through what they return.
     fn translate(&mut self, va: u64, access: Access) -> Result<*mut u8, Trap>;
 
     /// Is there something that [`Bus::poll`] should serve? Asked at taken branches.
@@ -152,8 +156,8 @@ impl Hart {
 
     /// Execute from `regs.pc` until something other than computing has to be done.
     ///
-    /// At least one instruction is attempted, whatever the quota. The reservation survives `Quota` and `Pending`,
-    /// and is lost in every other exit.
+    /// At least one instruction is attempted, whatever the quota. The reservation survives `Quota`
+    /// and `Pending`, and is lost in every other exit.
     pub fn run<B: Bus>(&mut self, bus: &mut B, quota: u64) -> Exit {
         self.cache.observe(bus.code_epoch());
         self.load_registers();
@@ -170,7 +174,8 @@ impl Hart {
         self.retired
     }
 
-    /// Compare all decoded code with memory before it is executed again: for `fence.i` and switches of space.
+    /// Compare all decoded code with memory before it is executed again: for `fence.i` and switches
+    /// of space.
     pub fn forget_code(&mut self) {
         self.cache.forget();
     }

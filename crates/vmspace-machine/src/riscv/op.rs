@@ -1,8 +1,9 @@
-//! One decoded operation: eight bytes that the dispatch loop can execute without looking at the encoding again.
+//! One decoded operation: eight bytes that the dispatch loop can execute without looking at the
+//! encoding again.
 //!
 //! Registers are indices into a file of 256 words, so that an index byte never needs a bound check:
-//! integer registers at 0–31, floating-point registers at 32–63, and [`SINK`], where results for x0 go.
-//! x0 itself is never written, so reading index 0 gives zero without a test.
+//! integer registers at 0–31, floating-point registers at 32–63, and [`SINK`], where results for x0
+//! go. x0 itself is never written, so reading index 0 gives zero without a test.
 
 pub(super) use super::code::Code;
 
@@ -14,7 +15,8 @@ pub(super) const SINK: u8 = 64;
 /// The register file of a running hart. Indices are bytes, so no access is out of bounds.
 pub(super) type File = [u64; 256];
 
-/// A decoded operation. See [`Code`] for what `imm` holds; where there is a second source, it takes the lowest byte.
+/// A decoded operation. See [`Code`] for what `imm` holds; where there is a second source, it takes
+/// the lowest byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub(super) struct Op {
@@ -40,7 +42,8 @@ impl Op {
         Op::new(Code::Illegal, SINK, 0, bits as i32)
     }
 
-    /// The immediate, of an operation with at most one source, as the 64-bit operand that it stands for.
+    /// The immediate, of an operation with at most one source, as the 64-bit operand that it stands
+    /// for.
     #[inline(always)]
     pub fn operand(self) -> u64 {
         self.imm as i64 as u64
@@ -72,7 +75,8 @@ impl Op {
         self.imm = target << 5 | self.imm & 31;
     }
 
-    /// The page offset that `Jal` and `JalFar` link to: 13 bits, in the place of the source and below the target.
+    /// The page offset that `Jal` and `JalFar` link to: 13 bits, in the place of the source and
+    /// below the target.
     #[inline(always)]
     pub fn link(self) -> u64 {
         u64::from(self.rs1) | (self.imm as u64 & 31) << 8

@@ -1,19 +1,21 @@
 //! Decoded pages of code.
 //!
-//! Guarantee: control that is inside [`Page::ops`] stays inside until it executes an operation that leaves the page
-//! (a far jump, `Jalr`, `Leave`) or ends the run. The dispatch loop walks `ops` with a bare pointer and relies on it.
+//! Guarantee: control that is inside [`Page::ops`] stays inside until it executes an operation that
+//! leaves the page (a far jump, `Jalr`, `Leave`) or ends the run. The dispatch loop walks `ops`
+//! with a bare pointer and relies on it.
 //!
-//! Mechanism: `ops` is a row of *streams*. A stream holds consecutive instructions in program order, and its last
-//! operation never falls through: an unconditional jump, an illegal instruction, `Leave` at the end of the page,
-//! or `Goto` where an older stream already holds what follows. `index` finds the operation of an instruction that
-//! starts at a given offset; `offsets` is its inverse. Streams are decoded when control first reaches them, together
-//! with all that their branches reach inside the page, so a branch holds the distance to its target's operation.
-//! Branches out of the page go to a `Leave` of their own. An instruction whose second half lies in the next page is
-//! a `Crossing`: four operations of which the first asks for that half when it is executed, the second is the
-//! instruction itself, and the others are the two ways on.
+//! Mechanism: `ops` is a row of *streams*. A stream holds consecutive instructions in program
+//! order, and its last operation never falls through: an unconditional jump, an illegal
+//! instruction, `Leave` at the end of the page, or `Goto` where an older stream already holds what
+//! follows. `index` finds the operation of an instruction that starts at a given offset; `offsets`
+//! is its inverse. Streams are decoded when control first reaches them, together with all that
+//! their branches reach inside the page, so a branch holds the distance to its target's operation.
+//! Branches out of the page go to a `Leave` of their own. An instruction whose second half lies in
+//! the next page is a `Crossing`: four operations of which the first asks for that half when it is
+//! executed, the second is the instruction itself, and the others are the two ways on.
 //!
-//! Instructions are read from a copy of the page, taken when the page was last translated: what RISC-V allows until
-//! the next `fence.i`. The copy is also what a reused page is compared with.
+//! Instructions are read from a copy of the page, taken when the page was last translated: what
+//! RISC-V allows until the next `fence.i`. The copy is also what a reused page is compared with.
 
 use super::decode::{decode, decode_half, length};
 use super::fuse;
@@ -121,7 +123,8 @@ impl Page {
         self.offsets.push(offset as u16);
     }
 
-    /// Decode from `offset` to the next operation that does not fall through. Branches stay unresolved.
+    /// Decode from `offset` to the next operation that does not fall through. Branches stay
+    /// unresolved.
     fn decode_stream(&mut self, mut offset: usize) {
         while offset < PAGE {
             let known = self.index[offset / 2];
@@ -129,7 +132,8 @@ impl Page {
                 let goto = Op::new(Code::Goto, SINK, 0, distance(self.ops.len(), known.into()));
                 return self.push(goto, offset);
             }
-            // At most one operation and one `Leave` for each halfword, and a `Goto` for each stream: 16 bits suffice.
+            // At most one operation and one `Leave` for each halfword, and a `Goto` for each
+            // stream: 16 bits suffice.
             self.index[offset / 2] = self.ops.len() as u16;
             let half = self.half(offset);
             let size = length(half);

@@ -1,4 +1,5 @@
-//! Corner cases that a comparison with another machine does not reach: faults, wild jumps, code that changes, exits.
+//! Corner cases that a comparison with another machine does not reach: faults, wild jumps, code
+//! that changes, exits.
 
 use super::*;
 

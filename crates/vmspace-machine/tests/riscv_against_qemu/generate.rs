@@ -72,7 +72,8 @@ impl Random {
         value.to_bits()
     }
 
-    /// A datum of a format: exponents mostly near each other or near the ends, fractions mostly with long runs.
+    /// A datum of a format: exponents mostly near each other or near the ends, fractions mostly
+    /// with long runs.
     fn float(&mut self, fraction: u32, exponent: u32) -> u64 {
         let special = (1u64 << exponent) - 1;
         let bias = special >> 1;
@@ -187,7 +188,8 @@ fn multiply(random: &mut Random) -> u32 {
     }
 }
 
-/// An AMO, or a load-reserved with a store-conditional that succeeds, or fails for one of several reasons.
+/// An AMO, or a load-reserved with a store-conditional that succeeds, or fails for one of several
+/// reasons.
 fn atomic(random: &mut Random) -> Vec<u32> {
     let (width, size) = random.choose(&[(2, 4), (3, 8)]);
     let offset = random.below(64 / size as usize) as i32 * size;
@@ -212,7 +214,8 @@ fn atomic(random: &mut Random) -> Vec<u32> {
     words
 }
 
-/// A random compressed instruction that neither jumps nor accesses memory but by s0 or sp, which are set before.
+/// A random compressed instruction that neither jumps nor accesses memory but by s0 or sp, which
+/// are set before.
 fn compressed(random: &mut Random, code: &mut Vec<u8>) {
     loop {
         let half = random.bits(16) as u16;

@@ -1,4 +1,5 @@
-//! A guest program: blocks of random instructions, each run on several sets of registers, all of which it writes out.
+//! A guest program: blocks of random instructions, each run on several sets of registers, all of
+//! which it writes out.
 
 use crate::assemble::*;
 use crate::generate::{Group, Random};

@@ -1,6 +1,7 @@
 //! The interpreter against qemu-riscv64: random programs must write the same registers, bit by bit.
 //!
-//! `VMSPACE_QEMU_INSTRUCTIONS` is how many instructions each group executes, `VMSPACE_SEED` replays a run.
+//! `VMSPACE_QEMU_INSTRUCTIONS` is how many instructions each group executes, `VMSPACE_SEED` replays
+//! a run.
 
 mod assemble;
 mod generate;

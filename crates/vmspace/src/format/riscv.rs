@@ -31,6 +31,15 @@ const NONE: u64 = 1 << 5;
 const ACCESSED: u64 = 1 << 6;
 const DIRTY: u64 = 1 << 7;
 const PPN_SHIFT: u32 = 10;
+/// How far above their place in [`Rights`] the four rights stand in an entry.
+const RIGHTS_SHIFT: u32 = 1;
+
+const _: () = assert!(
+    (Rights::READ.bits() as u64) << RIGHTS_SHIFT == READ
+        && (Rights::WRITE.bits() as u64) << RIGHTS_SHIFT == WRITE
+        && (Rights::EXECUTE.bits() as u64) << RIGHTS_SHIFT == EXECUTE
+        && (Rights::USER.bits() as u64) << RIGHTS_SHIFT == USER
+);
 const PPN: u64 = ((1 << 44) - 1) << PPN_SHIFT;
 /// Faults when set, without the extensions Svnapot and Svpbmt.
 const RESERVED: u64 = !0 << 54;
@@ -79,11 +88,9 @@ impl Format for Sv48 {
 
     #[inline]
     fn leaf(level: usize, leaf: Leaf) -> u64 {
-        let has = |right, bits| if leaf.rights.contains(right) { bits } else { 0 };
-        let access = has(Rights::READ, READ)
-            | has(Rights::WRITE, READ | WRITE)
-            | has(Rights::EXECUTE, EXECUTE);
-        let kind = if access == 0 { NONE } else { VALID | access | has(Rights::USER, USER) };
+        let rights = u64::from(leaf.rights.with_implied().bits()) << RIGHTS_SHIFT;
+        let none = rights & (READ | WRITE | EXECUTE) == 0;
+        let kind = if none { NONE } else { VALID | rights & (READ | WRITE | EXECUTE | USER) };
         kind | if leaf.accessed { ACCESSED } else { 0 }
             | if leaf.dirty { DIRTY } else { 0 }
             | leaf.frame.0 << PPN_SHIFT & PPN & !Sv48::misaligned(level)
@@ -113,14 +120,9 @@ impl Format for Sv48 {
                 return Entry::Empty;
             }
         }
-        let right = |bit, right| if word & bit != 0 { right } else { Rights::empty() };
-        let rights = right(READ, Rights::READ)
-            | right(WRITE, Rights::WRITE)
-            | right(EXECUTE, Rights::EXECUTE)
-            | right(USER, Rights::USER);
         Entry::Leaf(Leaf {
             frame,
-            rights,
+            rights: Rights::from_bits_truncate((word >> RIGHTS_SHIFT) as u8),
             accessed: word & ACCESSED != 0,
             dirty: word & DIRTY != 0,
         })

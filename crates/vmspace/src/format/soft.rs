@@ -42,13 +42,14 @@ pub(super) const fn encode(soft: Soft) -> u64 {
 }
 
 /// What an absent word holds that is not a leaf without rights.
+#[inline(always)]
 pub(super) const fn decode(word: u64) -> Entry {
-    if word & SWAP != 0 {
+    if word & (SWAP | IN_TRANSIT) == 0 {
+        Entry::Empty
+    } else if word & SWAP != 0 {
         let device = (word >> DEVICE_SHIFT & DEVICE_MASK) as u8;
         Entry::Soft(Soft::Swap { device, slot: word >> SLOT_SHIFT & SLOT_MASK })
-    } else if word & IN_TRANSIT != 0 {
-        Entry::Soft(Soft::InTransit)
     } else {
-        Entry::Empty
+        Entry::Soft(Soft::InTransit)
     }
 }

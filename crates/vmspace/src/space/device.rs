@@ -59,7 +59,7 @@ fn fill<'a, P: Platform>(
             Some(child) => fill(cursor, child, range, origin, leaf)?,
             None if node.load(index) != 0 => {}
             None if whole => {
-                cursor.fill(node, index, P::Format::leaf(node.level, Leaf { frame, ..leaf }));
+                node.fill(index, P::Format::leaf(node.level, Leaf { frame, ..leaf }));
             }
             None => {
                 let child = locking::push_down(node, index)?;

@@ -107,7 +107,7 @@ impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
         let word = P::Format::leaf(0, leaf);
         match node.entry(index) {
             Entry::Leaf(old) => self.cursor.exchange_frame(node, index, old, word),
-            _ => self.cursor.fill(node, index, word),
+            _ => node.fill(index, word),
         }
         Ok(())
     }

@@ -14,7 +14,7 @@
 //! detached whole by `unmap` and keep their number of pieces under `protect`.
 
 use super::gather::Gather;
-use super::locking::{self, Cover, Held, Seen};
+use super::locking::{self, Cover, Held};
 use super::node::{Fresh, Node};
 use super::release::Released;
 use crate::addr::{Frame, PageRange};
@@ -59,29 +59,19 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         cover: Cover,
         skip: Mutation,
     ) -> Self {
-        Cursor::of(locking::lock(root, ms, range, cover), range, gather, skip)
+        let held = locking::lock(root, ms, range, cover);
+        Cursor::of(held, ms, gather, range, skip)
     }
 
-    /// Locks the lowest node over `page`; and whether it, and the page's entry, are still what was
-    /// seen of them without locks.
+    /// A cursor over `range`, whose nodes are locked already.
     #[inline]
-    pub fn lock_page(
-        root: Node<'a, P>,
-        ms: &'c mut MaySleep,
+    pub fn of(
+        held: Held<'a, P>,
+        _: &'c mut MaySleep,
         gather: &'c mut Gather,
-        page: u64,
-        seen: &Seen,
+        range: PageRange,
         skip: Mutation,
-    ) -> (Self, bool) {
-        let range = PageRange::new(page, page + 1);
-        match locking::lock_seen(root.vm, ms, page, seen) {
-            Some(held) => (Cursor::of(held, range, gather, skip), true),
-            None => (Cursor::lock(root, ms, gather, range, Cover::Lowest, skip), false),
-        }
-    }
-
-    #[inline]
-    fn of(held: Held<'a, P>, range: PageRange, gather: &'c mut Gather, skip: Mutation) -> Self {
+    ) -> Self {
         Cursor {
             vm: held.top.vm,
             space: held.top.space(),
@@ -337,13 +327,6 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         if let Some(leaf) = gone {
             self.gather.shoot(node.slot_range(index).start, leaf.frame);
         }
-    }
-
-    /// Puts a leaf entry into an empty slot of a node that is held. Record and reference of its
-    /// page are the caller's affair.
-    pub fn fill(&mut self, node: Node<'a, P>, index: usize, word: u64) {
-        self.vm.backend().swap(node.slot(index), word);
-        node.gained(index);
     }
 
     /// Replaces the leaf entry `old` by one that names another frame: absent in between, so that

@@ -51,6 +51,11 @@ impl Gather {
         debug_assert!(pushed.is_ok());
     }
 
+    /// Whether pages are to be dropped.
+    pub fn has_pages(&self) -> bool {
+        !self.pages.is_empty()
+    }
+
     /// Whether there is no room for another page: flush and drop first.
     pub fn is_full(&self) -> bool {
         self.pages.is_full()

@@ -39,57 +39,75 @@ struct Store<'a> {
     address: u64,
     log2: u32,
     len: usize,
-    words: &'a [AtomicU64],
+    header: &'a AtomicU64,
+    /// As many as there is room for.
+    pieces: &'a [[AtomicU64; PIECE_WORDS]],
 }
 
-impl Store<'_> {
+impl<'a> Store<'a> {
+    /// The store of `1 << log2` bytes that lies at `address`, which is where `base` points.
+    ///
+    /// # Safety
+    /// The block there is that long, for as long as the store is used, and reached as atomics alone.
+    #[inline]
+    unsafe fn of(address: u64, base: *const AtomicU64, log2: u32, len: usize) -> Store<'a> {
+        // SAFETY: by the contract both parts lie in the block.
+        let (header, pieces) = unsafe {
+            let pieces = base.add(HEADER_WORDS).cast();
+            (&*base.add(1), core::slice::from_raw_parts(pieces, capacity(log2)))
+        };
+        Store { address, log2, len: len.min(pieces.len()), header, pieces }
+    }
+
+    #[inline]
     fn get(&self, index: usize) -> Piece {
-        let at = HEADER_WORDS + index * PIECE_WORDS;
-        Piece::decode(core::array::from_fn(|w| self.words[at + w].load(Ordering::Relaxed)))
+        let words = &self.pieces[index];
+        Piece::decode(core::array::from_fn(|w| words[w].load(Ordering::Relaxed)))
     }
 
+    #[inline]
     fn start(&self, index: usize) -> u64 {
-        Piece::start_of(self.words[HEADER_WORDS + index * PIECE_WORDS].load(Ordering::Relaxed))
+        Piece::start_of(self.pieces[index][0].load(Ordering::Relaxed))
     }
 
+    #[inline]
     fn set(&self, index: usize, piece: Piece) {
-        let at = HEADER_WORDS + index * PIECE_WORDS;
-        for (w, word) in piece.encode().into_iter().enumerate() {
-            self.words[at + w].store(word, Ordering::Relaxed);
+        for (word, new) in self.pieces[index].iter().zip(piece.encode()) {
+            word.store(new, Ordering::Relaxed);
         }
     }
 
     fn set_len(&mut self, len: usize) {
         self.len = len;
-        self.words[1].store(u64::from(self.log2) << 32 | len as u64, Ordering::Relaxed);
+        self.header.store(u64::from(self.log2) << 32 | len as u64, Ordering::Relaxed);
     }
 
     /// Moves the pieces from `from` on to `to`.
+    #[inline]
     fn shift(&mut self, from: usize, to: usize) {
         if from == to {
             return;
         }
-        let words = |index: usize| HEADER_WORDS + index * PIECE_WORDS;
-        let (src, dst, n) = (words(from), words(to), words(self.len) - words(from));
         let copy = |i: usize| {
-            self.words[dst + i].store(self.words[src + i].load(Ordering::Relaxed), Ordering::Relaxed);
+            for (old, new) in self.pieces[from + i].iter().zip(&self.pieces[to + i]) {
+                new.store(old.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
         };
         if to > from {
-            (0..n).rev().for_each(copy);
+            (0..self.len - from).rev().for_each(copy);
         } else {
-            (0..n).for_each(copy);
+            (0..self.len - from).for_each(copy);
         }
         self.set_len(self.len + to - from);
     }
 
     /// The last piece that starts at or before `page`.
+    #[inline]
     fn find(&self, page: u64) -> usize {
-        let (mut low, mut high) = (0, self.len);
-        while high - low > 1 {
-            let middle = (low + high) / 2;
-            if self.start(middle) <= page { low = middle } else { high = middle }
-        }
-        low
+        let starts_by = |piece: &[AtomicU64; PIECE_WORDS]| {
+            Piece::start_of(piece[0].load(Ordering::Relaxed)) <= page
+        };
+        self.pieces[..self.len].partition_point(starts_by).saturating_sub(1)
     }
 }
 
@@ -132,12 +150,17 @@ impl<'a, P: Platform> Node<'a, P> {
         let base = self.vm.pointer_at(word);
         // SAFETY: the block at this address is as long as its header says, for as long as the lock
         // or guard that it was found under lasts; it is reached as atomics alone.
-        let (header, words) = unsafe {
+        unsafe {
             let header = (*base.add(1)).load(Ordering::Relaxed);
-            (header, core::slice::from_raw_parts(base, (1 << (header >> 32)) / size_of::<u64>()))
-        };
-        let log2 = (header >> 32) as u32;
-        Store { address: word, log2, len: (header as u32 as usize).min(capacity(log2)), words }
+            Store::of(word, base, (header >> 32) as u32, header as u32 as usize)
+        }
+    }
+
+    /// A store of `1 << log2` bytes without pieces. None: no memory.
+    fn make_store(&self, log2: u32) -> Option<Store<'a>> {
+        let address = self.vm.take_block(log2)?;
+        // SAFETY: the block was just taken: nobody else can reach it.
+        Some(unsafe { Store::of(address, self.vm.pointer_at(address), log2, 0) })
     }
 
     /// The piece that `page` lies in, and where it ends. A reader without locks must see the
@@ -201,9 +224,7 @@ impl<'a, P: Platform> Node<'a, P> {
 
     /// Gives `to`, which has no store, one of `1 << log2` bytes with this node's pieces.
     fn copy_store(&self, to: &Node<'a, P>, log2: u32) -> Option<Store<'a>> {
-        let address = self.vm.take_block(log2)?;
-        let words = self.vm.words_at(address, (1 << log2) / size_of::<u64>());
-        let mut store = Store { address, log2, len: 0, words };
+        let mut store = self.make_store(log2)?;
         let word = self.meta.word.load(Ordering::Relaxed);
         if word & 1 != 0 {
             store.set(0, Piece { start: self.range().start, key: inline_key(word), weight: 0 });
@@ -216,7 +237,7 @@ impl<'a, P: Platform> Node<'a, P> {
             store.set_len(old.len);
         }
         // Release: pairs with the Acquire in `piece`.
-        to.meta.word.store(address, Ordering::Release);
+        to.meta.word.store(store.address, Ordering::Release);
         Some(store)
     }
 
@@ -255,9 +276,7 @@ impl<'a, P: Platform> Node<'a, P> {
         while capacity(log2) < last - first + 1 {
             log2 += 1;
         }
-        let address = self.vm.take_block(log2)?;
-        let words = self.vm.words_at(address, (1 << log2) / size_of::<u64>());
-        let mut part = Store { address, log2, len: 0, words };
+        let mut part = self.make_store(log2)?;
         for index in first..=last {
             let piece = store.get(index);
             let start = piece.start.max(range.start);
@@ -265,7 +284,7 @@ impl<'a, P: Platform> Node<'a, P> {
             part.set(index - first, Piece { start, weight, ..piece });
         }
         part.set_len(last - first + 1);
-        child.meta.word.store(address, Ordering::Relaxed);
+        child.meta.word.store(part.address, Ordering::Relaxed);
         Some(())
     }
 
@@ -277,7 +296,7 @@ impl<'a, P: Platform> Node<'a, P> {
             return;
         }
         let range = self.slot_range(index);
-        let mut store = self.store(word);
+        let store = self.store(word);
         let (first, last) = (store.find(range.start), store.find(range.end - 1));
         for i in (first..=last).rev() {
             let piece = store.get(i);

@@ -17,6 +17,7 @@
 
 use super::node::Node;
 use crate::addr::{Frame, PageRange};
+use crate::backend::Backend;
 use crate::context::MaySleep;
 use crate::format::{Format, Geometry};
 use crate::frame::meta::Meta;
@@ -89,7 +90,7 @@ pub(crate) fn lock<'a, P: Platform>(
     }
     let mut held = Held { top, last: top.meta };
     top.meta.link.store(0, Ordering::Relaxed);
-    if top.meta.pins.load(Ordering::Relaxed) != 0 {
+    if top.child_count() != 0 {
         held.take_descendants(top, range);
     }
     held
@@ -106,14 +107,24 @@ pub(crate) struct Seen {
     pub word: u64,
 }
 
-/// Locks the node that was seen, if it and the page's entry are still what they were.
+/// Locks the lowest node over `page`; and whether it, and the page's entry, are still what was
+/// seen of them without locks.
 #[inline]
-pub(crate) fn lock_seen<'a, P: Platform>(
-    vm: &'a Vm<P>,
-    _: &mut MaySleep,
+pub(crate) fn lock_page<'a, P: Platform>(
+    root: Node<'a, P>,
+    ms: &mut MaySleep,
     page: u64,
     seen: &Seen,
-) -> Option<Held<'a, P>> {
+) -> (Held<'a, P>, bool) {
+    match lock_seen(root.vm, page, seen) {
+        Some(held) => (held, true),
+        None => (lock(root, ms, PageRange::new(page, page + 1), Cover::Lowest), false),
+    }
+}
+
+/// Locks the node that was seen, if it and the page's entry are still what they were.
+#[inline]
+fn lock_seen<'a, P: Platform>(vm: &'a Vm<P>, page: u64, seen: &Seen) -> Option<Held<'a, P>> {
     // Under the guard a table that has its generation still cannot be reused.
     let _guard = vm.enter();
     let node = Node::at(vm, seen.frame, seen.level);
@@ -193,6 +204,15 @@ impl<'a, P: Platform> Held<'a, P> {
         self.last = child.meta;
     }
 
+
+    /// Releases the locks when nothing is owed and no node was detached.
+    #[inline]
+    pub fn release(self) {
+        for node in self.nodes() {
+            node.vm.backend().close(node.frame);
+            lock::release(node.vm.platform(), &node.meta.lock);
+        }
+    }
 
     /// The nodes held, parents before children. A node's link is read before it is handed out.
     pub fn nodes(&self) -> impl Iterator<Item = Node<'a, P>> + use<'a, P> {

@@ -263,6 +263,14 @@ impl<'a, P: Platform> Node<'a, P> {
         self.meta.seq.shut();
     }
 
+    /// Puts a leaf into slot `index`, which is empty. The lock is held; record and reference of its
+    /// page are the caller's affair.
+    #[inline]
+    pub fn fill(&self, index: usize, word: u64) {
+        self.vm.backend().swap(self.slot(index), word);
+        self.gained(index);
+    }
+
     /// Attaches `child`, complete, in slot `index`, which is empty. The lock is held and the
     /// sequence is odd.
     pub fn attach(&self, index: usize, child: Node<'a, P>) {

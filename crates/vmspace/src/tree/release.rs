@@ -45,7 +45,13 @@ impl<'a, 'g, P: Platform> Released<'a, 'g, P> {
 
     /// Gives everything back. The caller holds no lock.
     #[inline]
-    pub fn release(mut self) {
+    pub fn release(self) {
+        if self.gather.has_pages() || self.tables != 0 || !self.dropped.is_empty() {
+            self.give_back();
+        }
+    }
+
+    fn give_back(mut self) {
         self.gather.drop_pages(self.vm);
         if self.tables != 0 {
             self.release_tables();

@@ -25,8 +25,9 @@ impl From<Number> for Term {
     }
 }
 
-/// The rounded sum of two terms. At most 107 of their upper bits are used, so a shift that loses bits makes a term
-/// so much smaller than the other that the sticky bit stays below the rounding point.
+/// The rounded sum of two terms. At most 107 of their upper bits are used, so a shift that loses
+/// bits makes a term so much smaller than the other that the sticky bit stays below the rounding
+/// point.
 fn sum<F: Format>(env: &mut Env, a: Term, b: Term) -> u64 {
     let (large, small) = if a.exponent >= b.exponent { (a, b) } else { (b, a) };
     let aligned = shift_jam(small.significand, large.exponent.abs_diff(small.exponent));

@@ -27,7 +27,8 @@ pub(super) fn widen(env: &mut Env, a: u64) -> u64 {
     format_to_format::<Single, Double>(env, a)
 }
 
-/// The integer nearest to `a` in `low..=high`; what lies outside, after rounding, is invalid and saturates.
+/// The integer nearest to `a` in `low..=high`; what lies outside, after rounding, is invalid and
+/// saturates.
 fn to_integer<F: Format>(env: &mut Env, a: u64, low: i128, high: i128) -> u64 {
     let (sign, rounded) = match unpack::<F>(a) {
         Value::Nan => (false, None),

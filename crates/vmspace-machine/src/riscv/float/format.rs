@@ -1,6 +1,7 @@
 //! The two formats, and what a datum of one is.
 
-/// The bit that makes a NaN quiet, relative to the fraction, and the canonical NaN that it gives, follow from the widths.
+/// The bit that makes a NaN quiet, relative to the fraction, and the canonical NaN that it gives,
+/// follow from the widths.
 pub(in crate::riscv) trait Format {
     /// Bits of the fraction.
     const FRACTION: u32;
@@ -59,7 +60,8 @@ impl Format for Double {
     }
 }
 
-/// A finite number that is not zero: `significand / 2^63 * 2^exponent`, with bit 63 of the significand set.
+/// A finite number that is not zero: `significand / 2^63 * 2^exponent`, with bit 63 of the
+/// significand set.
 #[derive(Clone, Copy)]
 pub(super) struct Number {
     pub sign: bool,

@@ -2,10 +2,11 @@
 //!
 //! Guarantee: `Some` is what the exact path would give, flags included; `None` says nothing.
 //!
-//! Mechanism: Rust's f32 and f64 operations round to nearest even, once, and leave no flags that could be read.
-//! With that mode in force and the inexact flag set already, all that could differ is another flag or a NaN's bits.
-//! A result with an exponent above the smallest normal one and below infinity's excludes both: it came from finite
-//! operands, and was neither tiny nor too large. Comparisons of numbers raise nothing in any mode.
+//! Mechanism: Rust's f32 and f64 operations round to nearest even, once, and leave no flags that
+//! could be read. With that mode in force and the inexact flag set already, all that could differ
+//! is another flag or a NaN's bits. A result with an exponent above the smallest normal one and
+//! below infinity's excludes both: it came from finite operands, and was neither tiny nor too
+//! large. Comparisons of numbers raise nothing in any mode.
 
 use super::compare::{equal, less, less_equal};
 use super::format::{Double, Format, Single, is_nan};
@@ -54,8 +55,8 @@ pub(in crate::riscv) fn double(code: Code, x: &File, op: Op, fcsr: u32) -> Optio
 /// Arithmetic in binary32.
 #[inline(always)]
 pub(in crate::riscv) fn single(code: Code, x: &File, op: Op, fcsr: u32) -> Option<u64> {
-    let [a, b, c] =
-        [op.rs1, op.rs2(), op.rs3()].map(|r| f32::from_bits(Single::unbox(x[usize::from(r)]) as u32));
+    let [a, b, c] = [op.rs1, op.rs2(), op.rs3()]
+        .map(|r| f32::from_bits(Single::unbox(x[usize::from(r)]) as u32));
     if !permitted(op, fcsr) {
         return None;
     }
@@ -91,7 +92,9 @@ pub(in crate::riscv) fn other(code: Code, x: &File, op: Op, fcsr: u32) -> Option
         Code::FltS => less::<Single>(env, Single::unbox(a), Single::unbox(b)),
         Code::FleS => less_equal::<Single>(env, Single::unbox(a), Single::unbox(b)),
         Code::FcvtDW if op.rounding() != 7 || fcsr >> 5 == 0 => f64::from(a as i32).to_bits(),
+        Code::FcvtDWu if op.rounding() != 7 || fcsr >> 5 == 0 => f64::from(a as u32).to_bits(),
         Code::FcvtDL if permitted(op, fcsr) => (a as i64 as f64).to_bits(),
+        Code::FcvtDLu if permitted(op, fcsr) => (a as f64).to_bits(),
         Code::FcvtWD if truncates && in_range(a, i32::MAX) => f64::from_bits(a) as i32 as u64,
         Code::FcvtDS if !is_nan::<Single>(Single::unbox(a)) && permitted(op, fcsr) => {
             f64::from(f32::from_bits(Single::unbox(a) as u32)).to_bits()

@@ -1,7 +1,7 @@
 //! F and D: every floating-point computation, exact in value and flags.
 //!
-//! [`execute`] does any of them by integers alone. [`host`] does the common ones by the host's arithmetic when that
-//! provably gives the same; the dispatch loop tries it first.
+//! [`execute`] does any of them by integers alone. [`host`] does the common ones by the host's
+//! arithmetic when that provably gives the same; the dispatch loop tries it first.
 
 mod arithmetic;
 mod compare;

@@ -23,7 +23,8 @@ pub(super) enum Rounding {
 }
 
 impl Rounding {
-    /// The mode that an instruction's field names, `fcsr` deciding when it is dynamic. `None` for reserved ones.
+    /// The mode that an instruction's field names, `fcsr` deciding when it is dynamic. `None` for
+    /// reserved ones.
     pub fn new(field: u32, fcsr: u32) -> Option<Self> {
         Some(match if field == 7 { fcsr >> 5 & 7 } else { field } {
             0 => Rounding::NearestEven,
@@ -64,7 +65,8 @@ impl Env {
         (kept + u128::from(up), rest != 0)
     }
 
-    /// The sign of an exact sum that is zero although its terms are not both zeros of the other sign.
+    /// The sign of an exact sum that is zero although its terms are not both zeros of the other
+    /// sign.
     pub fn sign_of_zero(&self) -> bool {
         self.rounding == Rounding::Down
     }
@@ -79,7 +81,8 @@ pub(super) const fn shift_jam(value: u128, count: u32) -> u128 {
     }
 }
 
-/// The datum nearest to `significand / 2^127 * 2^exponent`, which is not zero; the lowest bit may be sticky.
+/// The datum nearest to `significand / 2^127 * 2^exponent`, which is not zero; the lowest bit may
+/// be sticky.
 pub(super) fn round<F: Format>(env: &mut Env, sign: bool, exponent: i32, significand: u128) -> u64 {
     let extra = 127 - F::FRACTION;
     let shift = significand.leading_zeros();

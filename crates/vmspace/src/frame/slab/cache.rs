@@ -144,7 +144,10 @@ impl<'a, S: FrameSource> Cache<'a, S> {
     #[inline]
     fn link_ptr(&self, object: u64) -> *mut u64 {
         let offset = object as usize & ((1 << S::PAGE_SHIFT) - 1);
-        self.source.ptr(Frame(object >> S::PAGE_SHIFT)).wrapping_add(offset).cast()
+        let link = self.source.ptr(Frame(object >> S::PAGE_SHIFT)).wrapping_add(offset).cast();
+        #[cfg(vmspace_count_lines)]
+        crate::sync::counting::touch(link as usize, true);
+        link
     }
 
     #[inline]

@@ -29,6 +29,8 @@ use cache::{Cache, LINE, Line};
 const SMALLEST: u32 = 5;
 /// How many classes there are: 32, 64, 128, 256, 512, 1024 and 2048 bytes.
 pub const CLASSES: usize = 7;
+/// log2 of the largest class's size.
+pub const LARGEST: u32 = SMALLEST + CLASSES as u32 - 1;
 
 /// Where the slab gets its frames.
 ///

@@ -1,0 +1,56 @@
+//! The C guests, glibc and all: what they write is what they write under qemu-riscv64.
+
+use super::cases::Expected;
+use super::{Machine, Run, Setting, matrix};
+use crate::process::{self, exists, succeed};
+use crate::project::{command, root};
+use crate::steps::Steps;
+
+const COMPILER: &str = "riscv64-linux-gnu-gcc";
+const QEMU: &str = "qemu-riscv64";
+
+/// Each with its arguments and input.
+const PROGRAMS: [(&str, &str); 5] = [
+    ("hello", ""),
+    ("malloc_threads 4 500", ""),
+    ("fork_tree 2 3", ""),
+    ("float", ""),
+    ("stdio one two", "three words here\nand a second line\n"),
+];
+
+/// Builds them where that is possible, and runs them over every setting.
+pub fn run(steps: &mut Steps, machine: &Machine) {
+    for (tool, package) in [(COMPILER, "gcc-riscv64-linux-gnu"), (QEMU, "qemu-user")] {
+        if !exists(tool) {
+            return steps.skip("C guests", format!("there is no {tool} (Debian's {package})"));
+        }
+    }
+    if !steps.step("build the C guests", || succeed(command("make").args(["-C", "guests/c"]))) {
+        return;
+    }
+    for (line, input) in PROGRAMS {
+        let mut expected = Expected { status: 0, lines: Vec::new() };
+        let reference = steps.step(format!("{line} under qemu-riscv64"), || {
+            expected.lines = reference(line, input)?;
+            Ok(())
+        });
+        if reference {
+            let run = |setting: Setting| Run::c(line, setting).reading(input);
+            matrix(steps, machine, &format!("{line} (C)"), 2, run, &expected);
+        }
+    }
+}
+
+/// What the program writes under qemu, whose pages have 4096 bytes.
+fn reference(line: &str, input: &str) -> Result<Vec<String>, String> {
+    let mut words = line.split(' ');
+    let program = root().join("guests/build/c").join(words.next().unwrap_or_default());
+    let mut qemu = command(QEMU);
+    qemu.arg(program).args(words);
+    let outcome = process::run(&mut qemu, input, std::time::Duration::from_secs(60))?;
+    if outcome.status != 0 {
+        return Err(format!("exit status {}\n{}", outcome.status, outcome.stderr));
+    }
+    let lines = outcome.stdout.lines();
+    Ok(lines.map(|line| line.replace("page size 4096", "page size {page}")).collect())
+}

@@ -1,0 +1,113 @@
+//! The `vmspace` command with a guest to run.
+
+use super::Setting;
+use crate::process::{self, Outcome, tail};
+use crate::project::{self, GUEST_TARGET, cargo, command, shown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What a guest gets beyond its own time limit before it is killed from outside.
+const GRACE: u64 = 15;
+
+/// A guest, its arguments and input, and the machine's setting.
+pub struct Run {
+    program: PathBuf,
+    arguments: Vec<String>,
+    setting: Setting,
+    input: &'static str,
+}
+
+impl Run {
+    /// A Rust guest, given as one would type it.
+    pub fn rust(line: &str, setting: Setting) -> Run {
+        Run::new(&format!("guests/target/{GUEST_TARGET}/release"), line, setting)
+    }
+
+    /// A C guest.
+    pub fn c(line: &str, setting: Setting) -> Run {
+        Run::new("guests/build/c", line, setting)
+    }
+
+    fn new(folder: &str, line: &str, setting: Setting) -> Run {
+        let mut words = line.split(' ').map(str::to_owned);
+        let program = Path::new(folder).join(words.next().unwrap_or_default());
+        Run { program, arguments: words.collect(), setting, input: "" }
+    }
+
+    /// The same with something to read.
+    pub fn reading(self, input: &'static str) -> Run {
+        Run { input, ..self }
+    }
+
+    /// Whether the program has been built.
+    pub fn exists(&self) -> bool {
+        project::root().join(&self.program).is_file()
+    }
+}
+
+/// The `vmspace` command, built.
+pub struct Machine {
+    vmspace: PathBuf,
+}
+
+impl Machine {
+    /// Builds it, and the Rust guests.
+    pub fn build() -> Result<Machine, String> {
+        let vmspace = project::vmspace()?;
+        let build = format!("build --quiet --release --target {GUEST_TARGET}");
+        let mut guests = cargo(&build);
+        // Always where guests/README.md says that they lie.
+        guests.current_dir(project::root().join("guests")).env("CARGO_TARGET_DIR", "target");
+        process::succeed(&mut guests)?;
+        Ok(Machine { vmspace })
+    }
+
+    /// Runs a guest for at most so many seconds.
+    pub fn run(&self, run: &Run, seconds: u64) -> Result<Outcome, String> {
+        let mut command = command(&self.vmspace);
+        command.args(arguments(run)).arg("--timeout").arg(seconds.to_string());
+        command.args(program(run));
+        process::run(&mut command, run.input, Duration::from_secs(seconds + GRACE))
+    }
+
+    /// Says and runs `vmspace run -- GUEST` with the terminal as it is; the exit status.
+    pub fn show(&self, guest: &str) -> Result<u8, String> {
+        let program = format!("guests/target/{GUEST_TARGET}/release/{guest}");
+        eprintln!("$ {} run --harts 2 -- {program}", shown(&self.vmspace));
+        let mut command = command(&self.vmspace);
+        let status = command.args(["run", "--harts", "2", "--", &program]).status();
+        let status = status.map_err(|error| format!("{}: {error}", self.vmspace.display()))?;
+        Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+    }
+
+    /// The command that repeats a run, to be typed in the workspace's folder.
+    pub fn line(&self, run: &Run) -> String {
+        let words = [shown(&self.vmspace)].into_iter().chain(arguments(run)).chain(program(run));
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    /// A failure in full: what is wrong, how to see it again, what was written.
+    pub fn failure(&self, run: &Run, outcome: &Outcome, wrong: &str) -> String {
+        let line = self.line(run);
+        let input = if run.input.is_empty() { "" } else { " (with input)" };
+        let (seconds, stdout, stderr) =
+            (outcome.seconds, tail(&outcome.stdout), tail(&outcome.stderr));
+        format!(
+            "{wrong}, after {seconds:.1} s\n  repeat: {line}{input}\n  \
+             standard output:\n{stdout}\n  standard error:\n{stderr}"
+        )
+    }
+}
+
+fn arguments(run: &Run) -> Vec<String> {
+    let mut words = vec!["run".to_owned()];
+    words.extend(run.setting.options());
+    words.extend(["--report".to_owned(), "none".to_owned()]);
+    words
+}
+
+fn program(run: &Run) -> Vec<String> {
+    let mut words = vec!["--".to_owned(), run.program.display().to_string()];
+    words.extend(run.arguments.iter().cloned());
+    words
+}

@@ -1,0 +1,77 @@
+//! The guests over formats × TLB modes × check on and off: output and exit status.
+
+mod c;
+mod cases;
+mod machine;
+mod setting;
+
+pub use machine::{Machine, Run};
+pub use setting::Setting;
+
+use crate::process::two_at_a_time;
+use crate::steps::Steps;
+use cases::Expected;
+
+/// How long a guest may take before it has failed.
+const SECONDS: u64 = 120;
+
+/// Options of `guests`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Which programs
+    #[arg(value_enum, default_value = "all")]
+    pub sort: Sort,
+}
+
+/// The language that a guest is written in.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Sort {
+    /// The Rust programs, which need cargo alone
+    Rust,
+    /// The C programs, which need a cross compiler; qemu-riscv64 says what they should print
+    C,
+    /// Both
+    All,
+}
+
+/// Runs the guests, a step for each.
+pub fn run(steps: &mut Steps, arguments: &Arguments) {
+    let mut machine = None;
+    steps.step("build the vmspace command and the guests", || {
+        machine = Some(Machine::build()?);
+        Ok(())
+    });
+    let Some(machine) = machine else { return };
+    if arguments.sort != Sort::C {
+        for case in cases::RUST {
+            let run = |setting| Run::rust(case.line, setting);
+            matrix(steps, &machine, case.line, case.harts, run, &case.expected());
+        }
+    }
+    if arguments.sort != Sort::Rust {
+        c::run(steps, &machine);
+    }
+}
+
+/// A program over every setting.
+fn matrix(
+    steps: &mut Steps,
+    machine: &Machine,
+    name: &str,
+    harts: u64,
+    run: impl Fn(Setting) -> Run + Sync,
+    expected: &Expected,
+) {
+    let settings = Setting::all(harts);
+    steps.step(format!("guest {name}, {} settings", settings.len()), || {
+        let results = two_at_a_time(settings, |setting| {
+            let run = run(setting);
+            let outcome = machine.run(&run, SECONDS)?;
+            expected
+                .compare(&outcome, setting)
+                .map_err(|error| machine.failure(&run, &outcome, &error))
+        });
+        let failures: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+        if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
+    });
+}

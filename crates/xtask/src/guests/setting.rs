@@ -1,0 +1,57 @@
+//! Settings of the machine that a guest runs on.
+
+/// The formats, with the size of their pages.
+const FORMATS: [(&str, u64); 3] = [("sv48", 4096), ("x86-64", 4096), ("aarch64-64k", 65536)];
+
+const TLBS: [&str; 2] = ["normal", "sticky"];
+
+/// Format, TLB mode, check on or off, harts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Setting {
+    format: &'static str,
+    pub page_size: u64,
+    tlb: &'static str,
+    check: bool,
+    pub harts: u64,
+}
+
+impl Setting {
+    /// How many there are for a number of harts.
+    pub const COUNT: u64 = 2 * (FORMATS.len() * TLBS.len()) as u64;
+
+    /// The `n`-th, from 0; they repeat after [`Setting::COUNT`].
+    pub fn nth(n: u64, harts: u64) -> Setting {
+        let (n, check) = (n / 2, n % 2 == 1);
+        let (n, tlb) = (n / 2, TLBS[n as usize % 2]);
+        let (format, page_size) = FORMATS[n as usize % FORMATS.len()];
+        Setting { format, page_size, tlb, check, harts }
+    }
+
+    /// All of them.
+    pub fn all(harts: u64) -> Vec<Setting> {
+        (0..Setting::COUNT).map(|n| Setting::nth(n, harts)).collect()
+    }
+
+    /// As options of `vmspace run`.
+    pub fn options(&self) -> Vec<String> {
+        let check = if self.check { " --check" } else { "" };
+        let (format, tlb, harts) = (self.format, self.tlb, self.harts);
+        let line = format!("--format {format} --tlb {tlb}{check} --harts {harts}");
+        line.split(' ').map(str::to_owned).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Setting;
+
+    #[test]
+    fn all_settings_differ() {
+        let all = Setting::all(1);
+        assert_eq!(all.len(), 12);
+        for (n, setting) in all.iter().enumerate() {
+            assert!(!all[..n].contains(setting));
+        }
+        assert_eq!(Setting::nth(Setting::COUNT, 1), all[0]);
+    }
+}

@@ -1,0 +1,119 @@
+//! Mutations: each protection of the library is removed in turn, and its test must fail.
+//!
+//! The tests are `crates/vmspace/tests/mutations.rs`, built with `--cfg vmspace_mutations`. First all
+//! of them run with every protection in its place, and must pass; then each alone, in a process of
+//! its own, without the protection that it is about, and must fail, saying `caught: …`. A process
+//! that hangs or dies of something else has caught nothing.
+
+use crate::process::{self, tail};
+use crate::project::cargo_with;
+use crate::steps::Steps;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use vmspace::mutation::Mutation::{self, *};
+
+const CFG: &str = "vmspace_mutations";
+
+/// How long a test may take: it needs a small part of a second.
+const LIMIT: Duration = Duration::from_secs(20);
+
+const ALL: [Mutation; 10] = [
+    NoShootdownAtUnmap,
+    NoShootdownAtProtect,
+    NoShootdownAtFork,
+    NoShootdownAtCopy,
+    NoShootdownAtDontNeed,
+    UnlockBeforeAcknowledgement,
+    FreeBeforeFlush,
+    NoGracePeriod,
+    NoStaleCheck,
+    StoreForCompareExchange,
+];
+
+/// The test that must catch a mutation.
+fn catcher(mutation: Mutation) -> &'static str {
+    match mutation {
+        NoShootdownAtUnmap => {
+            "shootdowns::unmap_without_shootdown_lets_a_stale_store_reach_a_reused_frame"
+        }
+        NoShootdownAtProtect => {
+            "shootdowns::protect_without_shootdown_lets_a_store_reach_a_read_only_page"
+        }
+        NoShootdownAtFork => {
+            "shootdowns::fork_without_shootdown_lets_the_parent_write_into_the_child"
+        }
+        NoShootdownAtCopy => {
+            "shootdowns::a_copy_without_shootdown_leaves_another_thread_on_the_old_page"
+        }
+        NoShootdownAtDontNeed => "shootdowns::dont_need_without_shootdown_leaves_the_old_contents",
+        UnlockBeforeAcknowledgement => {
+            "orders::unlocking_before_the_acknowledgements_lets_a_call_return_too_early"
+        }
+        FreeBeforeFlush => {
+            "orders::freeing_before_the_flush_lets_a_stale_store_reach_a_reused_frame"
+        }
+        NoGracePeriod => "orders::tables_reused_without_a_grace_period_corrupt_a_walker",
+        NoStaleCheck => "orders::a_detached_table_whose_lock_is_taken_swallows_a_change",
+        StoreForCompareExchange => "hardware::a_store_over_the_hardware_dirty_bit_loses_it",
+    }
+}
+
+/// Plants them all, one after the other.
+pub fn run(steps: &mut Steps) {
+    let mut program = PathBuf::new();
+    let unharmed = steps.step("the tests pass with every protection in its place", || {
+        program = build()?;
+        unharmed(&program)
+    });
+    if !unharmed {
+        return;
+    }
+    let caught = ALL.into_iter().filter(|&mutation| plant(&program, mutation)).count();
+    println!("{caught} of {} caught", ALL.len());
+    steps.step("each mutation is caught", || match ALL.len() - caught {
+        0 => Ok(()),
+        survivors => Err(format!("{survivors} survived")),
+    });
+    steps.step("the machine's checker catches them in its own way", || {
+        process::succeed(&mut cargo_with(CFG, "test --package vmspace-machine --test mutations"))
+    });
+}
+
+/// Builds the tests; where their program is.
+fn build() -> Result<PathBuf, String> {
+    let line = "test --package vmspace --test mutations --no-run --message-format=json-render-diagnostics";
+    let messages = process::output(&mut cargo_with(CFG, line))?;
+    messages
+        .lines()
+        .filter_map(|line| line.split_once(r#""executable":""#))
+        .filter_map(|(_, rest)| rest.split_once('"'))
+        .map(|(path, _)| PathBuf::from(path))
+        .next_back()
+        .ok_or_else(|| "cargo did not say where it put the tests' program".to_owned())
+}
+
+fn unharmed(program: &Path) -> Result<(), String> {
+    let outcome = process::run(&mut Command::new(program), "", LIMIT)?;
+    print!("{}", outcome.stdout);
+    if outcome.status == 0 { Ok(()) } else { Err(tail(&outcome.stderr)) }
+}
+
+/// Runs the test of a mutation with the mutation planted. Whether it was caught.
+fn plant(program: &Path, mutation: Mutation) -> bool {
+    let test = catcher(mutation);
+    let mut command = Command::new(program);
+    command.args(["--exact", "--nocapture", test]);
+    command.env("VMSPACE_MUTATION", (mutation as u32).to_string());
+    let name = format!("{mutation:?}");
+    let (caught, text) = match process::run(&mut command, "", LIMIT) {
+        Ok(o) => (
+            o.stderr.contains("caught: "),
+            format!("{:.2} s{}", o.seconds, if o.late { ", killed" } else { "" }),
+        ),
+        Err(error) => (false, error),
+    };
+    let verdict = if caught { "caught by" } else { "SURVIVED " };
+    println!("{name:28} {verdict} {test} ({text})");
+    caught
+}

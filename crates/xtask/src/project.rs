@@ -1,0 +1,63 @@
+//! Where things are, and cargo called on them.
+//!
+//! Everything runs in the workspace's folder, so that commands printed can be repeated there. What
+//! is built goes to the target folder that this program was itself built in.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+/// The target of the guests, and what their folder of programs is called by.
+pub const GUEST_TARGET: &str = "riscv64gc-unknown-none-elf";
+
+/// The workspace's folder.
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// The folder that things are built in.
+pub fn target() -> &'static Path {
+    static TARGET: LazyLock<PathBuf> = LazyLock::new(|| {
+        // target/debug/xtask
+        let program = std::env::current_exe().unwrap_or_default();
+        program.ancestors().nth(2).unwrap_or(Path::new("target")).to_path_buf()
+    });
+    &TARGET
+}
+
+/// A path as it is printed: from the workspace's folder on, if it lies there.
+pub fn shown(path: &Path) -> String {
+    let root = root().canonicalize().unwrap_or_default();
+    path.strip_prefix(root).unwrap_or(path).display().to_string()
+}
+
+/// A command in the workspace's folder.
+pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(root());
+    command
+}
+
+/// A cargo command, given as one would type it.
+pub fn cargo(line: &str) -> Command {
+    // What `cargo run` tells this program about itself is nothing to the next cargo.
+    let mut command = command("cargo");
+    command.args(line.split_whitespace()).env_remove("CARGO_MANIFEST_DIR");
+    command.env("CARGO_TARGET_DIR", target());
+    command
+}
+
+/// A cargo command with another `--cfg`, and a target folder of its own for what that builds.
+pub fn cargo_with(cfg: &str, line: &str) -> Command {
+    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+    let mut command = cargo(line);
+    command.env("RUSTFLAGS", format!("{flags} --cfg {cfg}").trim());
+    command.env("CARGO_TARGET_DIR", target().join(cfg.trim_start_matches("vmspace_")));
+    command
+}
+
+/// Builds the `vmspace` command, optimised; where it is.
+pub fn vmspace() -> Result<PathBuf, String> {
+    crate::process::succeed(&mut cargo("build --quiet --release --package vmspace-cli"))?;
+    Ok(target().join("release/vmspace"))
+}
