@@ -17,6 +17,7 @@ const HELP: &str = "\
 Measures vmspace and rewrites docs/performance.md.
 
 Usage: cargo bench-all            measure everything
+       cargo bench-all -- times   the times alone, printed
        cargo bench-all -- list    the operations whose instructions are counted
        cargo bench-all -- count OPERATION N   run one, N times (what valgrind runs)";
 
@@ -36,6 +37,13 @@ fn main() -> ExitCode {
             }
             _ => usage("count wants an operation of `list` and a number"),
         },
+        ["times"] => {
+            for time in time::all() {
+                let ratio = time.ours / time.yardstick;
+                println!("{}: {:.1} ns, {ratio:.2} times the yardstick", time.what, time.ours);
+            }
+            ExitCode::SUCCESS
+        }
         ["--help" | "-h"] => {
             println!("{HELP}");
             ExitCode::SUCCESS

@@ -1,8 +1,11 @@
 //! A virtual-memory manager to lift into a kernel, a hypervisor or an emulator.
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 
-#[cfg(any(test, loom, vmspace_count_lines))]
+#[cfg(any(loom, vmspace_count_lines))]
 extern crate std;
+// The tests' host is written against the library's name.
+#[cfg(test)]
+extern crate self as vmspace;
 
 mod access;
 pub mod addr;
@@ -12,6 +15,8 @@ pub mod context;
 mod counters;
 pub mod entry;
 pub mod error;
+#[cfg(all(test, not(loom)))]
+mod exhaustion_tests;
 mod fault;
 pub mod flush;
 pub mod format;

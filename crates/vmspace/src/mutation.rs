@@ -49,7 +49,7 @@ pub fn plant(number: u32) {
     PLANTED.store(number, core::sync::atomic::Ordering::Relaxed);
 }
 
-/// Whether the next request for memory is to fail (unit tests make the k-th one fail).
+/// Whether the next request for memory is to fail (unit tests say which).
 #[cfg(not(test))]
 #[inline(always)]
 pub(crate) const fn allocation_fails() -> bool {
@@ -57,25 +57,47 @@ pub(crate) const fn allocation_fails() -> bool {
 }
 
 #[cfg(test)]
-std::thread_local! {
-    static FAIL_AT: core::cell::Cell<Option<u64>> = const { core::cell::Cell::new(None) };
-}
+pub(crate) use failing::{Failing, allocation_fails, fail_allocations};
 
-/// Whether the next request for memory is to fail.
+/// Requests for memory that fail: how unit tests see an operation through exhaustion.
 #[cfg(test)]
-pub(crate) fn allocation_fails() -> bool {
-    FAIL_AT.with(|at| match at.get() {
-        None => false,
-        Some(0) => true,
-        Some(n) => {
-            at.set(Some(n - 1));
-            false
-        }
-    })
-}
+mod failing {
+    use core::cell::Cell;
 
-/// Makes all requests of this thread fail after the next `n`; `None`: no more.
-#[cfg(test)]
-pub(crate) fn fail_allocations_after(n: Option<u64>) {
-    FAIL_AT.with(|at| at.set(n));
+    /// Which requests of a thread fail, counted from 0.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub(crate) enum Failing {
+        /// This one and all after it.
+        From(u64),
+        /// This one alone.
+        Only(u64),
+    }
+
+    std::thread_local! {
+        static FAILING: Cell<Option<Failing>> = const { Cell::new(None) };
+        static ASKED: Cell<u64> = const { Cell::new(0) };
+        static FAILED: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// Whether the next request for memory is to fail.
+    pub(crate) fn allocation_fails() -> bool {
+        let request = ASKED.replace(ASKED.get() + 1);
+        let fails = match FAILING.get() {
+            None => false,
+            Some(Failing::From(first)) => request >= first,
+            Some(Failing::Only(one)) => request == one,
+        };
+        FAILED.set(FAILED.get() + u64::from(fails));
+        fails
+    }
+
+    /// Runs `section` with some of this thread's requests failing; how many did.
+    pub(crate) fn fail_allocations<R>(which: Failing, section: impl FnOnce() -> R) -> (R, u64) {
+        ASKED.set(0);
+        FAILED.set(0);
+        FAILING.set(Some(which));
+        let result = section();
+        FAILING.set(None);
+        (result, FAILED.get())
+    }
 }

@@ -190,9 +190,11 @@ impl Hart {
             macro_rules! dispatch {
                 (
                     kinds { $([$kind:ident $($code:ident)*])* }
-                    pairs { $($pair:ident: $k1:ident $a:ident $x1:ident, $k2:ident $b:ident $x2:ident;)* }
+                    pairs { $($pair:ident:
+                        $k1:ident $a:ident $x1:ident, $k2:ident $b:ident $x2:ident;)* }
                     triples { $($triple:ident:
-                        $l1:ident $c:ident $y1:ident, $l2:ident $d:ident $y2:ident, $l3:ident $e:ident $y3:ident;)* }
+                        $l1:ident $c:ident $y1:ident, $l2:ident $d:ident $y2:ident,
+                        $l3:ident $e:ident $y3:ident;)* }
                 ) => {
                     match op.code {
                         $($(Code::$code => body!($kind $code x {}),)*)*
@@ -219,7 +221,8 @@ impl Hart {
                         next!();
                     }
                     Code::Csr => {
-                        let counted = retired.wrapping_add(((ip.addr() as isize - origin) / STEP) as u64);
+                        let now = (ip.addr() as isize - origin) / STEP;
+                        let counted = retired.wrapping_add(now as u64);
                         let time = || bus.time();
                         if csr::execute(x, &mut regs.fcsr, *op, time, counted).is_none() {
                             stop!(Refused(cache.bits_of(base, ip)));

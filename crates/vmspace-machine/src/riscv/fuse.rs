@@ -14,7 +14,8 @@ macro_rules! define {
         $kinds:ident $list:tt
         pairs { $($pair:ident: $k1:ident $a:ident $x1:ident, $k2:ident $b:ident $x2:ident;)* }
         triples { $($triple:ident:
-            $l1:ident $c:ident $y1:ident, $l2:ident $d:ident $y2:ident, $l3:ident $e:ident $y3:ident;)* }
+            $l1:ident $c:ident $y1:ident, $l2:ident $d:ident $y2:ident,
+            $l3:ident $e:ident $y3:ident;)* }
     ) => {
         /// The code that does `first` and then `second`; `linked` if the second's first operand is
         /// from the first.
@@ -26,8 +27,8 @@ macro_rules! define {
         }
 
         /// The code that does three operations.
-        fn triple(first: Code, linked: bool, second: Code, relinked: bool, third: Code) -> Option<Code> {
-            match (first, linked, second, relinked, third) {
+        fn triple([first, second, third]: [Code; 3], linked: [bool; 2]) -> Option<Code> {
+            match (first, linked[0], second, linked[1], third) {
                 $((Code::$c, operand!($y2), Code::$d, operand!($y3), Code::$e) => {
                     Some(Code::$triple)
                 })*
@@ -62,7 +63,8 @@ pub(super) fn fuse(ops: &mut [Op]) {
         let linked = first.rd == second.rs1;
         let fused = third
             .and_then(|third| {
-                triple(first.code, linked, second.code, second.rd == third.rs1, third.code)
+                let codes = [first.code, second.code, third.code];
+                triple(codes, [linked, second.rd == third.rs1])
             })
             .or_else(|| pair(first.code, linked, second.code));
         first.code = fused.unwrap_or(first.code);

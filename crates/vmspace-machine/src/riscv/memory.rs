@@ -18,7 +18,7 @@ use super::{Access, Bus, Trap};
 
 const _: () = assert!(cfg!(target_endian = "little"), "guest words are accessed as host words");
 
-/// What an atomic operation needs besides its operands.
+/// What a load-reserved saw, for the store-conditional that follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reservation {
     va: u64,

@@ -6,12 +6,12 @@
 //! run resumed.
 //!
 //! Mechanism: [`page`] decodes code once into rows of eight-byte operations ([`op`]), [`fuse`]
-//! marks pairs that are executed together, [`cache`] remembers pages and compares them with memory
-//! again when a translation may have been dropped, [`execute`] is the loop. Retired instructions
-//! are counted by the distance that the loop has walked. `quota` and [`Bus::pending`] are looked at
-//! when a branch is taken or a page left, so a run overshoots its quota by at most one stretch
-//! without taken branches; that is bounded by a page, and the same in every replay. [`memory`] has
-//! loads, stores, and atomics, which are host atomics.
+//! marks neighbours that are executed together, [`cache`] remembers pages and compares them with
+//! memory again when a translation may have been dropped, [`execute`] is the loop. Retired
+//! instructions are counted by the distance that the loop has walked. `quota` and [`Bus::pending`]
+//! are looked at when a branch is taken or a page left, so a run overshoots its quota by at most
+//! one stretch without taken branches; that is bounded by a page, and the same in every replay.
+//! [`memory`] has loads, stores, and atomics, which are host atomics.
 //!
 //! Floating point is exact, flags and all five rounding modes: [`float`] unpacks to sign, exponent
 //! and an integer significand, computes exactly in 128 bits or with a sticky bit far below the

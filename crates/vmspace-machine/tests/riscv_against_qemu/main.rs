@@ -148,7 +148,8 @@ fn variable(name: &str, default: u64) -> u64 {
 fn programs_write_what_they_write_under_qemu() {
     if Command::new("qemu-riscv64").arg("--version").stdout(Stdio::null()).status().is_err() {
         println!(
-            "skipped: qemu-riscv64 is not installed (apt-get install qemu-user): the interpreter was not compared"
+            "skipped: qemu-riscv64 is not installed (apt-get install qemu-user): \
+             the interpreter was not compared with it"
         );
         return;
     }

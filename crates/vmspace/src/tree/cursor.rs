@@ -91,11 +91,14 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
 
     /// Makes room for an edit of `range`: to one key, or (`None`) to other rights. Changes no
     /// content. None: no memory.
+    #[inline]
     pub fn prepare(&mut self, range: PageRange, key: Option<Key>) -> Option<()> {
         self.held.top.grow(range, key)?;
-        if self.held.top.level == 0 {
-            return Some(());
-        }
+        if self.held.top.level == 0 { Some(()) } else { self.prepare_below(range, key) }
+    }
+
+    /// The same for the descendants.
+    fn prepare_below(&mut self, range: PageRange, key: Option<Key>) -> Option<()> {
         for bound in [range.start, range.end] {
             let mut node = self.held.top;
             while let Some(child) = self.child_for_bound(node, bound)? {
@@ -150,10 +153,7 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
     /// What `page` of the range is, and where that ends (at the next slot with a child at the
     /// latest).
     pub fn piece(&self, page: u64) -> (Key, u64) {
-        let mut node = self.held.top;
-        while let Some(child) = node.child(node.index(page)) {
-            node = child;
-        }
+        let node = self.held.top.descend(page, 0);
         let (piece, end) = node.piece(page);
         if node.level == 0 {
             return (piece.key, end);
@@ -239,7 +239,7 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
     /// covers in part.)
     pub fn clear(&mut self, range: PageRange) {
         for node in self.held.nodes() {
-            if range.intersect(node.range()).is_empty() || lock::is_stale(&node.meta.lock) {
+            if lock::is_stale(&node.meta.lock) {
                 continue;
             }
             let slots = node.slots(range);
@@ -282,15 +282,11 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
     pub fn protect(&mut self, range: PageRange, rights: Rights) {
         self.window(|cursor| {
             for node in cursor.held.nodes() {
-                if !range.intersect(node.range()).is_empty() {
-                    node.change_rights(range, rights, &mut cursor.dropped);
-                }
+                node.change_rights(range, rights, &mut cursor.dropped);
             }
         });
         for node in self.held.nodes() {
-            if !range.intersect(node.range()).is_empty() {
-                self.protect_entries(node, range, rights);
-            }
+            self.protect_entries(node, range, rights);
         }
     }
 

@@ -124,7 +124,7 @@ struct Splice {
 }
 
 impl Splice {
-    #[inline]
+    #[inline(always)]
     fn find(store: &Store<'_>, part: PageRange, node_end: u64) -> Splice {
         let first = store.find(part.start);
         let low = first + usize::from(store.start(first) < part.start);
@@ -186,7 +186,7 @@ impl<'a, P: Platform> Node<'a, P> {
 
     /// Makes room for an edit of `range`: to one piece with this key, or (`None`) to other rights.
     /// Changes no content. The lock is held. None: no memory.
-    #[inline]
+    #[inline(always)]
     pub fn grow(&self, range: PageRange, key: Option<Key>) -> Option<()> {
         let word = self.meta.word.load(Ordering::Relaxed);
         if word & 1 == 0 {

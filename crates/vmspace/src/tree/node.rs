@@ -130,10 +130,13 @@ impl<'a, P: Platform> Node<'a, P> {
         PageRange::new(start, start + pages)
     }
 
-    /// The slots that hold a part of `range`, which the table's span must meet.
+    /// The slots that hold a part of `range`.
     #[inline]
     pub fn slots(&self, range: PageRange) -> core::ops::Range<usize> {
         let part = range.intersect(self.range());
+        if part.is_empty() {
+            return 0..0;
+        }
         let first = P::Format::index(self.level, part.start);
         first..P::Format::index(self.level, part.end - 1) + 1
     }

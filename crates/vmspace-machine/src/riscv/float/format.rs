@@ -1,14 +1,13 @@
 //! The two formats, and what a datum of one is.
 
-/// The bit that makes a NaN quiet, relative to the fraction, and the canonical NaN that it gives,
-/// follow from the widths.
+/// A binary interchange format of IEEE 754, given by its widths.
 pub(in crate::riscv) trait Format {
     /// Bits of the fraction.
     const FRACTION: u32;
     /// Bits of the exponent field.
     const EXPONENT: u32;
 
-    /// The datum in a register.
+    /// The datum in a register; what is not boxed as it should be counts as the canonical NaN.
     fn unbox(register: u64) -> u64;
     /// The register that holds a datum.
     fn boxed(bits: u64) -> u64;
@@ -18,6 +17,7 @@ pub(in crate::riscv) trait Format {
     const SPECIAL: u64 = (1 << Self::EXPONENT) - 1;
     const SIGN: u64 = 1 << (Self::FRACTION + Self::EXPONENT);
     const INFINITY: u64 = Self::SPECIAL << Self::FRACTION;
+    /// The bit that makes a NaN a quiet one.
     const QUIET: u64 = 1 << (Self::FRACTION - 1);
     /// The canonical NaN.
     const NAN: u64 = Self::INFINITY | Self::QUIET;

@@ -1,0 +1,524 @@
+//! The k-th request for memory fails, for every k, through every operation.
+//!
+//! Guarantee tested: an operation that says that memory ran out has not happened (listing, totals,
+//! entries and contents are what they were, but for what its documentation names), everything is
+//! consistent, the same operation succeeds when there is memory again, and after the end of all
+//! spaces nothing has leaked. An operation that succeeds although requests failed has done all of
+//! its work.
+//!
+//! Each scenario is set up from nothing for each k, in two ways: from the k-th request on all fail,
+//! as when memory is gone; and the k-th alone fails, as when somebody frees some in time.
+
+#[path = "../tests/host/mod.rs"]
+mod host;
+
+use crate::format::{Aarch64Granule64K, Format, Geometry, Rights, Sv48, X86_64};
+use crate::mutation::{Failing, fail_allocations};
+use crate::{Access, Advice, FaultError, Frame, Map, MaySleep, Pinned, Region, Space, Usage, Vm};
+use host::Host;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+const RW: Rights = Rights::READ.union(Rights::WRITE);
+
+/// What scenarios work in.
+struct World<'vm, F: Format> {
+    vm: &'vm Vm<Host<F>>,
+    ms: MaySleep,
+    spaces: Vec<Space<'vm, Host<F>>>,
+    pinned: Vec<Pinned<'vm, Host<F>>>,
+}
+
+/// What can be seen of a space without changing it.
+#[derive(Clone, PartialEq, Debug)]
+struct View {
+    regions: Vec<Region>,
+    usage: Usage,
+    /// For each page that is mapped to a frame: what the entry allows, and a digest of its bytes.
+    pages: BTreeMap<u64, (Rights, u64)>,
+}
+
+/// What may differ after an operation has failed.
+#[derive(Clone, Copy, PartialEq)]
+enum Keeps {
+    /// Nothing.
+    All,
+    /// Entries may deny writing until the next fault.
+    AllButWriting,
+    /// A stack may have grown: the page that it grew for is another step.
+    AllButGrowth,
+}
+
+/// Whether an operation may ask for memory at all.
+#[derive(Clone, Copy, PartialEq)]
+enum Memory {
+    Asks,
+    Never,
+}
+
+struct Scenario<F: Format> {
+    name: &'static str,
+    keeps: Keeps,
+    memory: Memory,
+    before: for<'vm> fn(&mut World<'vm, F>),
+    what: for<'vm> fn(&mut World<'vm, F>) -> bool,
+}
+
+/// Bytes of so many pages.
+fn pages<F: Format>(n: u64) -> u64 {
+    n << F::PAGE_SHIFT
+}
+
+/// The address of a page, counted from a bound of tables of two levels.
+fn at<F: Format>(page: i64) -> u64 {
+    F::table_pages(1).wrapping_add_signed(page) << F::PAGE_SHIFT
+}
+
+impl<'vm, F: Format> World<'vm, F> {
+    fn new(vm: &'vm Vm<Host<F>>) -> Self {
+        // SAFETY: a test's own thread, which holds nothing.
+        let ms = unsafe { MaySleep::assume() };
+        World { vm, ms, spaces: Vec::new(), pinned: Vec::new() }
+    }
+
+    /// One more space, like the others' parents.
+    fn space(&mut self) -> bool {
+        let space = Space::new(self.vm, &mut self.ms);
+        space.map(|space| self.spaces.push(space)).is_ok()
+    }
+
+    fn fork(&mut self) -> bool {
+        let child = self.spaces[0].fork(&mut self.ms);
+        child.map(|child| self.spaces.push(child)).is_ok()
+    }
+
+    fn map(&mut self, page: i64, n: u64) -> bool {
+        self.map_as(Map::anonymous(pages::<F>(n), RW).at(at::<F>(page)))
+    }
+
+    fn share(&mut self, page: i64, n: u64) -> bool {
+        self.map_as(Map::anonymous(pages::<F>(n), RW).at(at::<F>(page)).shared())
+    }
+
+    fn map_as(&mut self, map: Map) -> bool {
+        self.spaces[0].map(&mut self.ms, Map { no_reserve: true, ..map }).is_ok()
+    }
+
+    fn unmap(&mut self, page: i64, n: u64) -> bool {
+        self.spaces[0].unmap(&mut self.ms, at::<F>(page), pages::<F>(n)).is_ok()
+    }
+
+    fn protect(&mut self, page: i64, n: u64, rights: Rights) -> bool {
+        self.spaces[0].protect(&mut self.ms, at::<F>(page), pages::<F>(n), rights).is_ok()
+    }
+
+    fn fault(&mut self, page: i64, access: Access) -> bool {
+        self.fault_of(0, page, access)
+    }
+
+    fn fault_of(&mut self, space: usize, page: i64, access: Access) -> bool {
+        match self.spaces[space].fault(&mut self.ms, at::<F>(page), access) {
+            Ok(()) => true,
+            Err(error) => {
+                assert_eq!(error, FaultError::OutOfMemory);
+                false
+            }
+        }
+    }
+
+    /// Writes each page's number into it.
+    fn touch(&mut self, page: i64, n: i64) {
+        for page in page..page + n {
+            let bytes = page.to_le_bytes();
+            assert_eq!(self.spaces[0].write(&mut self.ms, at::<F>(page), &bytes), bytes.len());
+        }
+    }
+
+    fn pin(&mut self, page: i64, write: bool) -> bool {
+        let pinned = self.spaces[0].pin(&mut self.ms, at::<F>(page), write);
+        pinned.map(|pinned| self.pinned.push(pinned)).is_ok()
+    }
+
+    fn views(&mut self) -> Vec<View> {
+        let World { vm, ms, spaces, .. } = self;
+        spaces.iter().map(|space| view(vm, space, ms)).collect()
+    }
+
+    /// Ends everything; nothing is left.
+    fn end(mut self, frames: u64) {
+        self.pinned.clear();
+        for space in self.spaces.drain(..) {
+            space.exit(&mut self.ms);
+        }
+        self.vm.synchronize(&mut self.ms);
+        assert_eq!(self.vm.slab_in_use(), 0, "slab objects leaked");
+        assert_eq!(self.vm.free_frames(), frames, "frames leaked");
+    }
+}
+
+fn view<F: Format>(vm: &Vm<Host<F>>, space: &Space<'_, Host<F>>, ms: &mut MaySleep) -> View {
+    let mut regions = Vec::new();
+    space.for_each_region(ms, |region| regions.push(region));
+    let usage = space.usage(ms);
+    let guard = vm.walk(ms);
+    let mut found = BTreeMap::new();
+    for region in &regions {
+        // The ends are looked at where it is too large to look at whole.
+        let look = pages::<F>(700).min(region.end - region.start);
+        let ends = [region.start..region.start + look, region.end - look..region.end];
+        for address in ends.into_iter().flat_map(|end| end.step_by(F::PAGE_SIZE as usize)) {
+            if let Some(entry) = space.translate(&guard, address) {
+                found.insert(address, (entry.rights, digest(vm, entry.frame)));
+            }
+        }
+    }
+    View { regions, usage, pages: found }
+}
+
+/// A digest of a frame's bytes; of its number, where it is not the manager's.
+fn digest<F: Format>(vm: &Vm<Host<F>>, frame: Frame) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match vm.generation(frame) {
+        None => frame.hash(&mut hasher),
+        Some(_) => {
+            let at = crate::Platform::frame_ptr(vm.platform(), frame);
+            // SAFETY: a frame of the manager's, which nothing else touches while this test looks.
+            unsafe { std::slice::from_raw_parts(at, F::PAGE_SIZE as usize) }.hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+impl Keeps {
+    /// Whether `now` is what a failed operation may leave of `before`.
+    fn allows(self, before: &View, now: &View) -> bool {
+        match self {
+            Keeps::All => before == now,
+            Keeps::AllButWriting => {
+                let fewer = |(rights, digest): (Rights, u64)| (rights - Rights::WRITE, digest);
+                let pages = |view: &View| -> Vec<_> {
+                    view.pages.iter().map(|(page, what)| (*page, fewer(*what))).collect()
+                };
+                before.regions == now.regions
+                    && before.usage == now.usage
+                    && pages(before) == pages(now)
+            }
+            Keeps::AllButGrowth => {
+                before.regions.len() == now.regions.len()
+                    && before.usage.resident == now.usage.resident
+                    && before.pages == now.pages
+            }
+        }
+    }
+}
+
+fn new_manager<F: Format>() -> Vm<Host<F>> {
+    let mut host = Host::<F>::new(512, 1);
+    host.on_page_in = Some(Box::new(|_, _, index| Ok(index as u8 + 1)));
+    host.manager()
+}
+
+/// What the operation leaves when nothing fails.
+fn undisturbed<F: Format>(scenario: &Scenario<F>) -> Vec<View> {
+    let vm = new_manager();
+    let frames = vm.free_frames();
+    let mut world = World::new(&vm);
+    (scenario.before)(&mut world);
+    assert!((scenario.what)(&mut world), "{} fails with all memory", scenario.name);
+    let views = world.views();
+    world.end(frames);
+    views
+}
+
+/// One round; false: no request failed any more.
+fn disturbed<F: Format>(scenario: &Scenario<F>, failing: Failing, wanted: &[View]) -> bool {
+    let vm = new_manager();
+    let frames = vm.free_frames();
+    let mut world = World::new(&vm);
+    (scenario.before)(&mut world);
+    let before = world.views();
+    let (done, failed) = fail_allocations(failing, || (scenario.what)(&mut world));
+    let name = scenario.name;
+    vm.check(&mut world.ms).unwrap_or_else(|what| panic!("{name}, {failing:?}: {what:?}"));
+    if !done {
+        assert!(failed > 0, "{name} fails though no request did");
+        let now = world.views();
+        assert_eq!(before.len(), now.len(), "{name}, {failing:?}");
+        for (before, now) in before.iter().zip(&now) {
+            let kept = scenario.keeps.allows(before, now);
+            assert!(kept, "{name}, {failing:?}: was {before:#x?}\nis {now:#x?}");
+        }
+        assert!((scenario.what)(&mut world), "{name}, {failing:?}: fails again, with memory");
+        vm.check(&mut world.ms).unwrap_or_else(|what| panic!("{name}, {failing:?}: {what:?}"));
+    }
+    assert_eq!(world.views(), wanted, "{name}, {failing:?}");
+    assert!(scenario.memory == Memory::Asks || failed == 0, "{name} asks for memory");
+    world.end(frames);
+    failed > 0
+}
+
+/// More requests than any operation makes.
+const ENOUGH: u64 = 1000;
+
+fn every_request_fails<F: Format>() {
+    let mut asked = 0;
+    for scenario in scenarios::<F>() {
+        let wanted = undisturbed(&scenario);
+        for way in [Failing::From, Failing::Only] {
+            let rounds = (0..ENOUGH).take_while(|k| disturbed(&scenario, way(*k), &wanted)).count();
+            assert!((rounds as u64) < ENOUGH, "{} never succeeds", scenario.name);
+            asked += rounds;
+        }
+    }
+    println!("{}: {asked} failing requests", F::NAME);
+}
+
+#[test]
+fn an_operation_is_half_done_or_leaks_when_memory_runs_out_in_sv48() {
+    every_request_fails::<Sv48>();
+}
+
+#[test]
+fn an_operation_is_half_done_or_leaks_when_memory_runs_out_in_x86_64() {
+    every_request_fails::<X86_64>();
+}
+
+#[test]
+fn an_operation_is_half_done_or_leaks_when_memory_runs_out_in_aarch64_with_64k_pages() {
+    every_request_fails::<Aarch64Granule64K>();
+}
+
+/// A space with a touched range over a bound of two levels of tables.
+fn touched<F: Format>(world: &mut World<'_, F>) {
+    world.space();
+    world.map(-8, 16);
+    world.touch(-6, 12);
+}
+
+/// The same, shared.
+fn shared<F: Format>(world: &mut World<'_, F>) {
+    world.space();
+    world.share(-8, 16);
+    world.touch(-6, 12);
+}
+
+/// Everything that a fork copies: touched, zero, pinned and shared pages, a stack, a device.
+fn everything<F: Format>(world: &mut World<'_, F>) {
+    touched(world);
+    world.share(40, 600);
+    world.touch(600, 3);
+    world.fault(-8, Access::Read);
+    world.pin(-6, true);
+    world.pin(600, false);
+    device(world, 2000);
+}
+
+/// More pieces than a node takes inside one slot.
+fn crowd<F: Format>(world: &mut World<'_, F>) {
+    world.space();
+    for page in 0..40 {
+        world.map(16 + 3 * page, 1);
+        world.share(17 + 3 * page, 1);
+    }
+}
+
+/// A page that eight spaces map, so that its records fill a block.
+fn many<F: Format>(world: &mut World<'_, F>) {
+    shared(world);
+    for _ in 0..7 {
+        assert!(world.fork());
+    }
+    world.spaces[7].advise(&mut world.ms, at::<F>(0), pages::<F>(1), Advice::DontNeed).unwrap();
+}
+
+fn device<F: Format>(world: &mut World<'_, F>, page: i64) -> bool {
+    let (length, first) = (pages::<F>(1100), Frame(1 << 20));
+    world.spaces[0].map_device(&mut world.ms, at::<F>(page), length, first, RW).is_ok()
+}
+
+fn stack<F: Format>(world: &mut World<'_, F>) {
+    world.space();
+    let map = Map { grows_down: true, ..Map::anonymous(pages::<F>(2), RW).at(at::<F>(2)) };
+    world.map_as(map);
+    world.touch(3, 1);
+}
+
+/// A scenario whose failure leaves everything, and whose operation may ask for memory.
+fn scenario<F: Format>(
+    name: &'static str,
+    before: for<'vm> fn(&mut World<'vm, F>),
+    what: for<'vm> fn(&mut World<'vm, F>) -> bool,
+) -> Scenario<F> {
+    Scenario { name, keeps: Keeps::All, memory: Memory::Asks, before, what }
+}
+
+fn scenarios<F: Format>() -> Vec<Scenario<F>> {
+    let mut all = ranges();
+    all.extend(faults());
+    all.extend(others());
+    all
+}
+
+fn ranges<F: Format>() -> Vec<Scenario<F>> {
+    vec![
+        scenario("a new space", |_| {}, |w| w.space()),
+        scenario("map", |w| drop(w.space()), |w| w.map(-8, 16)),
+        scenario("map shared", |w| drop(w.space()), |w| w.share(-8, 16)),
+        scenario("map anywhere", touched, |w| w.map_as(Map::anonymous(pages::<F>(3), RW))),
+        scenario("map over touched pages", touched, |w| w.map(-4, 8)),
+        scenario("map shared over touched pages", touched, |w| w.share(-4, 8)),
+        scenario("map over shared pages", shared, |w| w.map(-4, 8)),
+        scenario("map over whole tables", touched, |w| w.map(-700, 1400)),
+        scenario("map in a crowd", crowd, |w| w.share(70, 1)),
+        scenario("unmap with two splits", touched, |w| w.unmap(-4, 8)),
+        scenario("unmap of shared pages with two splits", shared, |w| w.unmap(-4, 8)),
+        scenario("unmap in a crowd", crowd, |w| w.unmap(70, 9)),
+        scenario("protect with two splits", touched, |w| w.protect(-4, 8, Rights::READ)),
+        scenario("protect of shared pages", shared, |w| w.protect(-4, 8, Rights::READ)),
+        scenario("protect in a crowd", crowd, |w| w.protect(70, 1, Rights::READ)),
+        Scenario {
+            memory: Memory::Never,
+            ..scenario("unmap without a split", touched, |w| w.unmap(-8, 16))
+        },
+        Scenario {
+            memory: Memory::Never,
+            ..scenario("don't-need", touched, |w| {
+                let all = pages::<F>(16);
+                w.spaces[0].advise(&mut w.ms, at::<F>(-8), all, Advice::DontNeed).is_ok()
+            })
+        },
+    ]
+}
+
+fn faults<F: Format>() -> Vec<Scenario<F>> {
+    vec![
+        scenario(
+            "a write fault without tables",
+            |w| {
+                w.space();
+                w.map(-8, 16);
+            },
+            |w| w.fault(0, Access::Write),
+        ),
+        scenario(
+            "a read fault without tables",
+            |w| {
+                w.space();
+                w.map(-8, 16);
+            },
+            |w| w.fault(0, Access::Read),
+        ),
+        scenario("a write fault in a leaf", touched, |w| w.fault(-8, Access::Write)),
+        scenario(
+            "a write fault after zeros",
+            |w| {
+                touched(w);
+                w.fault(-8, Access::Read);
+            },
+            |w| w.fault(-8, Access::Write),
+        ),
+        scenario("a fault of a shared page", shared, |w| w.fault(-8, Access::Read)),
+        scenario(
+            "a fault of a page of a large object, without tables",
+            |w| {
+                w.space();
+                w.share(-8, 70_000);
+            },
+            |w| w.fault(60_000, Access::Write),
+        ),
+        scenario("a fault of a page that many map", many, |w| w.fault_of(7, 0, Access::Read)),
+        scenario(
+            "a fault that the pager fills",
+            |w| {
+                w.space();
+                let map = Map::anonymous(pages::<F>(8), RW).at(at::<F>(-4));
+                w.spaces[0].map_paged(&mut w.ms, map, 1).unwrap();
+            },
+            |w| w.fault(1, Access::Read),
+        ),
+        scenario(
+            "copy-on-write",
+            |w| {
+                touched(w);
+                w.fork();
+            },
+            |w| w.fault(0, Access::Write),
+        ),
+        Scenario {
+            memory: Memory::Never,
+            ..scenario(
+                "a write fault that finds the page its own",
+                |w| {
+                    touched(w);
+                    w.protect(0, 1, Rights::READ);
+                    w.protect(0, 1, RW);
+                },
+                |w| w.fault(0, Access::Write),
+            )
+        },
+        Scenario {
+            keeps: Keeps::AllButGrowth,
+            ..scenario("stack growth", stack, |w| w.fault(-20, Access::Write))
+        },
+    ]
+}
+
+fn others<F: Format>() -> Vec<Scenario<F>> {
+    vec![
+        scenario(
+            "brk up",
+            |w| {
+                touched(w);
+                w.spaces[0].set_break(at::<F>(8));
+            },
+            |w| {
+                let to = at::<F>(11) + 5;
+                w.spaces[0].brk(&mut w.ms, to) == to
+            },
+        ),
+        scenario(
+            "brk down",
+            |w| {
+                touched(w);
+                w.spaces[0].set_break(at::<F>(-8));
+                w.spaces[0].brk(&mut w.ms, at::<F>(40));
+                w.map(-8, 48);
+                w.spaces[0].brk(&mut w.ms, at::<F>(40));
+            },
+            |w| w.spaces[0].brk(&mut w.ms, at::<F>(0)) == at::<F>(0),
+        ),
+        Scenario { keeps: Keeps::AllButWriting, ..scenario("fork", everything, |w| w.fork()) },
+        Scenario {
+            keeps: Keeps::AllButWriting,
+            ..scenario("a second fork", many, |w| w.fork())
+        },
+        scenario("pin for writing", touched, |w| w.pin(-8, true)),
+        scenario("pin for reading", shared, |w| w.pin(-8, false)),
+        scenario("reserve", touched, |w| {
+            w.spaces[0].reserve(&mut w.ms, at::<F>(-4), pages::<F>(8), RW).is_ok()
+        }),
+        scenario("a mapping of device frames", touched, |w| device(w, 300)),
+        scenario(
+            "a transaction's set",
+            |w| {
+                w.space();
+                w.spaces[0].reserve(&mut w.ms, at::<F>(-8), pages::<F>(16), RW).unwrap();
+            },
+            |w| {
+                let (from, length) = (at::<F>(-8), pages::<F>(16));
+                let set = w.spaces[0].transaction(&mut w.ms, from, length, |range| {
+                    range.set(at::<F>(3), Frame(1 << 20), RW)
+                });
+                set.is_ok()
+            },
+        ),
+        Scenario {
+            memory: Memory::Never,
+            ..scenario("exit", everything, |w| {
+                w.pinned.clear();
+                w.spaces.pop().unwrap().exit(&mut w.ms);
+                true
+            })
+        },
+    ]
+}

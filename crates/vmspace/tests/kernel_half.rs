@@ -1,0 +1,88 @@
+//! The kernel-half contract: a kernel table that was added is in every root, those to come included.
+
+mod host;
+
+use host::Host;
+use std::sync::Barrier;
+use vmspace::format::{Aarch64Granule64K, Format, Geometry, Sv48, X86_64};
+use vmspace::{Frame, KernelSlotError, MaySleep, Platform, Space, Vm};
+
+fn token() -> MaySleep {
+    // SAFETY: a test's own thread, which holds nothing.
+    unsafe { MaySleep::assume() }
+}
+
+/// The word in slot `index` of a root, as a processor would read it.
+fn slot<F: Format>(vm: &Vm<Host<F>>, root: Frame, index: usize) -> u64 {
+    let table = vm.platform().frame_ptr(root).cast::<u64>();
+    // SAFETY: roots are whole tables of live spaces; nobody changes this slot at the same time.
+    unsafe { table.add(index).read_volatile() }
+}
+
+fn every_root_has_it<F: Format>() {
+    let vm = Host::<F>::new(512, 2).manager();
+    let (index, table) = (F::KERNEL_SLOTS.start + 3, Frame(77));
+    let word = F::table(F::ROOT_LEVEL, table);
+    let before = Space::new(&vm, &mut token()).unwrap();
+    assert_eq!(slot(&vm, before.root(), index), 0);
+    vm.add_kernel_table(index, table).unwrap();
+    let after = Space::new(&vm, &mut token()).unwrap();
+    let child = before.fork(&mut token()).unwrap();
+    for space in [&before, &after, &child] {
+        assert_eq!(slot(&vm, space.root(), index), word);
+    }
+    assert_eq!(vm.add_kernel_table(index, Frame(78)), Err(KernelSlotError::Full));
+    assert_eq!(vm.add_kernel_table(0, table), Err(KernelSlotError::NotKernel));
+    assert_eq!(slot(&vm, after.root(), index), word);
+}
+
+#[test]
+fn a_root_without_the_kernels_table_would_oops() {
+    every_root_has_it::<Sv48>();
+    every_root_has_it::<X86_64>();
+}
+
+#[test]
+fn a_format_whose_kernel_has_its_own_root_has_no_slots_to_add() {
+    let vm = Host::<Aarch64Granule64K>::new(512, 1).manager();
+    for index in [0, 31, 63, usize::MAX] {
+        assert_eq!(vm.add_kernel_table(index, Frame(7)), Err(KernelSlotError::NotKernel));
+    }
+}
+
+/// R03, R05, R06: a root that is made while a table is added must not miss it.
+#[test]
+fn a_root_made_while_a_table_is_added_does_not_miss_it() {
+    const SLOTS: usize = 200;
+    let vm = Host::<Sv48>::new(2048, 3).manager();
+    let start = Barrier::new(3);
+    let first = Sv48::KERNEL_SLOTS.start;
+    let make = |cpu| {
+        host::be_cpu(cpu);
+        let mut spaces = Vec::new();
+        start.wait();
+        for round in 0..SLOTS {
+            if round % 3 == 2 {
+                spaces.pop();
+            }
+            spaces.push(Space::new(&vm, &mut token()).unwrap());
+        }
+        spaces
+    };
+    let spaces = std::thread::scope(|scope| {
+        let makers = [scope.spawn(|| make(1)), scope.spawn(|| make(2))];
+        start.wait();
+        for n in 0..SLOTS {
+            vm.add_kernel_table(first + n, Frame(1000 + n as u64)).unwrap();
+        }
+        makers.map(|maker| maker.join().unwrap())
+    });
+    for space in spaces.iter().flatten() {
+        for n in 0..SLOTS {
+            let word = Sv48::table(Sv48::ROOT_LEVEL, Frame(1000 + n as u64));
+            assert_eq!(slot(&vm, space.root(), first + n), word, "slot {n} is missing");
+        }
+    }
+    // Spaces end on the thread that drops them.
+    host::be_cpu(0);
+}

@@ -1,0 +1,143 @@
+//! Entries under loom: hardware, the stealer and the library write one word.
+//!
+//! Guarantee: a store that hardware made leaves its mark: in the entry, or in the word that came
+//! back from whoever took the entry out (R13). What the library put into an entry that is absent is
+//! not touched by a stealer who still believed it present (scenario 6).
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test --release --test loom_entry`
+#![cfg(loom)]
+
+use loom::sync::Arc;
+use loom::thread;
+use std::marker::PhantomData;
+use vmspace::entry;
+use vmspace::format::{Aarch64Granule64K, Entry, Format, Leaf, Rights, Soft, Sv48, X86_64};
+use vmspace::sync::{AtomicU64, Ordering};
+use vmspace::{Backend, Frame, Native, Slot};
+
+const RW: Rights = Rights::USER.union(Rights::READ).union(Rights::WRITE);
+const READ: Rights = Rights::USER.union(Rights::READ);
+
+/// A page's entry, present, writable, accessed and clean.
+struct Word<F> {
+    word: AtomicU64,
+    format: PhantomData<F>,
+}
+
+impl<F: Format> Word<F> {
+    fn new() -> Arc<Self> {
+        let leaf = Leaf { frame: Frame(5), rights: RW, accessed: true, dirty: false };
+        Arc::new(Word { word: AtomicU64::new(F::leaf(0, leaf)), format: PhantomData })
+    }
+
+    fn slot(&self) -> Slot<'_> {
+        Slot { word: &self.word, table: Frame(1), index: 0, level: 0 }
+    }
+
+    fn leaf(word: u64) -> Option<Leaf> {
+        match F::decode(0, word) {
+            Entry::Leaf(leaf) => Some(leaf),
+            _ => None,
+        }
+    }
+
+    /// A store by hardware: dirty is set, in one step with the look at the right, or it faults.
+    fn store(&self) -> bool {
+        let mut word = self.word.load(Ordering::Relaxed);
+        while Self::leaf(word).is_some_and(|leaf| leaf.rights.contains(Rights::WRITE)) {
+            let dirty = F::touched(0, word, true);
+            let (set, relaxed) = (Ordering::AcqRel, Ordering::Relaxed);
+            match self.word.compare_exchange(word, dirty, set, relaxed) {
+                Ok(_) => return true,
+                Err(found) => word = found,
+            }
+        }
+        false
+    }
+
+    /// Ageing by the stealer, who looks without the lock.
+    fn age(&self) {
+        if Self::leaf(self.word.load(Ordering::Relaxed)).is_some() {
+            Native.clear_accessed(self.slot(), F::ACCESSED);
+        }
+    }
+
+    fn protect(&self, rights: Rights) {
+        entry::change_rights::<F, _>(&Native, self.slot(), |_| rights);
+    }
+
+    fn take_out(&self, soft: Soft) -> u64 {
+        Native.swap(self.slot(), F::soft(soft))
+    }
+}
+
+/// Runs a store of hardware, ageing, and `library` at once; `check` gets the entry in the end, what
+/// `library` answered, and whether the store was made.
+fn explore<F: Format>(library: fn(&Word<F>) -> u64, check: fn(u64, u64, bool)) {
+    loom::model(move || {
+        let entry = Word::<F>::new();
+        let (hardware, stealer) = (Arc::clone(&entry), Arc::clone(&entry));
+        let hardware = thread::spawn(move || hardware.store());
+        let stealer = thread::spawn(move || stealer.age());
+        let answer = library(&entry);
+        let stored = hardware.join().unwrap();
+        stealer.join().unwrap();
+        check(entry.word.load(Ordering::Relaxed), answer, stored);
+    });
+}
+
+fn loses_dirty_to_protect<F: Format>() {
+    explore::<F>(
+        |entry| {
+            entry.protect(READ);
+            0
+        },
+        |word, _, stored| {
+            let leaf = Word::<F>::leaf(word).unwrap();
+            assert_eq!(leaf.dirty, stored, "dirty must say whether there was a store");
+            assert_eq!(leaf.frame, Frame(5));
+            assert!(!leaf.rights.contains(Rights::WRITE), "the right came back");
+        },
+    );
+}
+
+#[test]
+fn protect_loses_a_dirty_bit_that_hardware_sets() {
+    loses_dirty_to_protect::<Sv48>();
+    loses_dirty_to_protect::<X86_64>();
+    loses_dirty_to_protect::<Aarch64Granule64K>();
+}
+
+fn loses_dirty_to_swap<F: Format>() {
+    explore::<F>(
+        |entry| entry.take_out(Soft::InTransit),
+        |word, taken, stored| {
+            assert_eq!(word, F::soft(Soft::InTransit), "the absent entry was written");
+            assert_eq!(Word::<F>::leaf(taken).unwrap().dirty, stored);
+        },
+    );
+}
+
+#[test]
+fn taking_an_entry_out_loses_a_dirty_bit_that_hardware_sets() {
+    loses_dirty_to_swap::<Sv48>();
+    loses_dirty_to_swap::<X86_64>();
+    loses_dirty_to_swap::<Aarch64Granule64K>();
+}
+
+fn disturbs_swap<F: Format>() {
+    explore::<F>(
+        |entry| entry.take_out(Soft::Swap { device: 31, slot: (1 << 40) - 1 }),
+        |word, _, _| {
+            let soft = Soft::Swap { device: 31, slot: (1 << 40) - 1 };
+            assert_eq!(F::decode(0, word), Entry::Soft(soft), "the swap entry was disturbed");
+        },
+    );
+}
+
+#[test]
+fn a_late_stealer_disturbs_a_swap_entry() {
+    disturbs_swap::<Sv48>();
+    disturbs_swap::<X86_64>();
+    disturbs_swap::<Aarch64Granule64K>();
+}
