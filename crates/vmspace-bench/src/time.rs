@@ -35,7 +35,10 @@ pub struct Time {
     pub aim: f64,
 }
 
-const STEPS: [(&str, f64, fn(&mut dyn Subject)); 7] = [
+/// A step of the cycle, and the ratio that is aimed at.
+type Step = (&'static str, f64, fn(&mut dyn Subject));
+
+const STEPS: [Step; 7] = [
     ("map singly", 1.3, |s| s.map_each()),
     ("translate at random", 1.3, |s| s.translate()),
     ("protect singly", 1.3, |s| s.protect_each()),
@@ -55,14 +58,14 @@ pub fn all() -> Vec<Time> {
         for (which, subject) in
             [&mut bare as &mut dyn Subject, &mut library].into_iter().enumerate()
         {
-            for (step, (_, _, run)) in STEPS.iter().enumerate() {
+            for ((_, _, run), times) in STEPS.iter().zip(&mut times) {
                 let start = Instant::now();
                 run(subject);
-                times[step][which][round] = start.elapsed().as_nanos() as f64 / PAGES as f64;
+                times[which][round] = start.elapsed().as_nanos() as f64 / PAGES as f64;
             }
         }
     }
-    let row = |((what, aim, _), times): (&(&'static str, f64, _), [[f64; ROUNDS]; 2])| {
+    let row = |((what, aim, _), times): (&Step, [[f64; ROUNDS]; 2])| {
         let [yardstick, ours] = times.map(median);
         Time { what, yardstick, ours, aim: *aim }
     };

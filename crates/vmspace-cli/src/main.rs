@@ -7,6 +7,8 @@
 mod args;
 mod failure;
 mod formats;
+#[cfg(vmspace_mutations)]
+mod mutation;
 mod report;
 mod run;
 mod standard;
@@ -19,6 +21,8 @@ use crate::args::{Cli, Command};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
+    #[cfg(vmspace_mutations)]
+    mutation::plant();
     let result = match Cli::try_parse() {
         Ok(Cli { command: Command::Run(options) }) => run::run(&options),
         Ok(Cli { command: Command::Formats }) => formats::list(),

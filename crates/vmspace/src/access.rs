@@ -156,7 +156,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
 
     fn word_offset(&self, address: u64) -> Option<usize> {
         let offset = address & (<P::Format as Geometry>::PAGE_SIZE - 1);
-        (address % 4 == 0).then_some(offset as usize)
+        address.is_multiple_of(4).then_some(offset as usize)
     }
 
     /// Calls `each` with address, offset in the page and range of bytes, page by page, until one

@@ -32,6 +32,11 @@ impl PageRange {
         PageRange { start, end }
     }
 
+    /// Whether `page` lies in it.
+    pub const fn holds(self, page: u64) -> bool {
+        self.start <= page && page < self.end
+    }
+
     /// How many pages it holds.
     pub const fn len(self) -> u64 {
         self.end.saturating_sub(self.start)

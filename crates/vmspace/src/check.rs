@@ -71,7 +71,7 @@ impl<P: Platform> Vm<P> {
                 continue;
             }
             entries += 1;
-            if node.next_occupied(index, index + 1) != Some(index) {
+            if node.occupied(index..index + 1).next().is_none() {
                 return Err(Inconsistency::Occupied(node.frame));
             }
             if let Some(child) = node.child(index) {

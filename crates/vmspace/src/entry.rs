@@ -8,7 +8,7 @@
 //! the dirty bit is the one of the word that came back.
 
 use crate::backend::{Backend, Slot};
-use crate::format::{Entry, Format, Leaf, Rights};
+use crate::format::{Format, Leaf, Rights};
 use crate::mutation::{self, Mutation};
 use crate::sync::Ordering;
 
@@ -23,13 +23,14 @@ pub fn exchange<B: Backend>(backend: &B, slot: Slot<'_>, old: u64, new: u64) -> 
 
 /// Gives a leaf entry the rights that `rights` answers, keeping whatever hardware sets meanwhile.
 /// The leaf as it was, when a right has gone: its translations must go too.
+#[inline]
 pub fn change_rights<F: Format, B: Backend>(
     backend: &B,
     slot: Slot<'_>,
     rights: impl Fn(Leaf) -> Rights,
 ) -> Option<Leaf> {
     let mut word = slot.word.load(Ordering::Acquire);
-    while let Entry::Leaf(leaf) = F::decode(slot.level, word) {
+    while let Some(leaf) = F::as_leaf(slot.level, word) {
         let wanted = rights(leaf);
         if wanted == leaf.rights {
             return None;

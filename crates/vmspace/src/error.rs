@@ -8,8 +8,6 @@ use core::fmt;
 pub enum Error {
     /// No frame is left, after waiting for what was retired.
     OutOfMemory,
-    /// The space would have more mappings than it may (`vm.max_map_count`).
-    TooManyMappings,
     /// No free range is long enough.
     NoFreeRange,
     /// The address is not a multiple of the page size.
@@ -44,7 +42,6 @@ impl Error {
         const EINVAL: i32 = 22;
         match self {
             Error::OutOfMemory
-            | Error::TooManyMappings
             | Error::NoFreeRange
             | Error::NotMapped
             | Error::BeyondUser
@@ -60,7 +57,6 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::OutOfMemory => write!(f, "out of memory"),
-            Error::TooManyMappings => write!(f, "too many mappings in the space"),
             Error::NoFreeRange => write!(f, "no free range of addresses is long enough"),
             Error::Misaligned => write!(f, "the address is not a multiple of the page size"),
             Error::Empty => write!(f, "the length is zero"),

@@ -288,6 +288,10 @@ fn an_operation_is_half_done_or_leaks_when_memory_runs_out_in_aarch64_with_64k_p
     every_request_fails::<Aarch64Granule64K>();
 }
 
+fn empty<F: Format>(world: &mut World<'_, F>) {
+    world.space();
+}
+
 /// A space with a touched range over a bound of two levels of tables.
 fn touched<F: Format>(world: &mut World<'_, F>) {
     world.space();
@@ -313,13 +317,20 @@ fn everything<F: Format>(world: &mut World<'_, F>) {
     device(world, 2000);
 }
 
-/// More pieces than a node takes inside one slot.
+/// As many pieces as the root takes: the next bound pushes them down.
 fn crowd<F: Format>(world: &mut World<'_, F>) {
     world.space();
-    for page in 0..40 {
+    for page in 0..21 {
         world.map(16 + 3 * page, 1);
         world.share(17 + 3 * page, 1);
     }
+}
+
+/// Device frames in leaves as large as the format allows.
+fn large<F: Format>(world: &mut World<'_, F>) {
+    world.space();
+    let (length, first) = (2 * pages::<F>(F::slot_pages(1)), Frame(1 << 20));
+    world.spaces[0].map_device(&mut world.ms, at::<F>(0), length, first, RW).unwrap();
 }
 
 /// A page that eight spaces map, so that its records fill a block.
@@ -362,20 +373,22 @@ fn scenarios<F: Format>() -> Vec<Scenario<F>> {
 fn ranges<F: Format>() -> Vec<Scenario<F>> {
     vec![
         scenario("a new space", |_| {}, |w| w.space()),
-        scenario("map", |w| drop(w.space()), |w| w.map(-8, 16)),
-        scenario("map shared", |w| drop(w.space()), |w| w.share(-8, 16)),
+        scenario("map", empty, |w| w.map(-8, 16)),
+        scenario("map shared", empty, |w| w.share(-8, 16)),
         scenario("map anywhere", touched, |w| w.map_as(Map::anonymous(pages::<F>(3), RW))),
         scenario("map over touched pages", touched, |w| w.map(-4, 8)),
         scenario("map shared over touched pages", touched, |w| w.share(-4, 8)),
         scenario("map over shared pages", shared, |w| w.map(-4, 8)),
         scenario("map over whole tables", touched, |w| w.map(-700, 1400)),
-        scenario("map in a crowd", crowd, |w| w.share(70, 1)),
+        scenario("map in a crowd", crowd, |w| w.share(30, 1)),
         scenario("unmap with two splits", touched, |w| w.unmap(-4, 8)),
         scenario("unmap of shared pages with two splits", shared, |w| w.unmap(-4, 8)),
-        scenario("unmap in a crowd", crowd, |w| w.unmap(70, 9)),
+        scenario("unmap in a crowd", crowd, |w| w.unmap(30, 9)),
         scenario("protect with two splits", touched, |w| w.protect(-4, 8, Rights::READ)),
         scenario("protect of shared pages", shared, |w| w.protect(-4, 8, Rights::READ)),
-        scenario("protect in a crowd", crowd, |w| w.protect(70, 1, Rights::READ)),
+        scenario("protect in a crowd", crowd, |w| w.protect(31, 1, Rights::READ)),
+        scenario("unmap in a large leaf", large, |w| w.unmap(5, 2)),
+        scenario("protect in a large leaf", large, |w| w.protect(5, 2, Rights::READ)),
         Scenario {
             memory: Memory::Never,
             ..scenario("unmap without a split", touched, |w| w.unmap(-8, 16))
@@ -479,19 +492,15 @@ fn others<F: Format>() -> Vec<Scenario<F>> {
         scenario(
             "brk down",
             |w| {
-                touched(w);
+                w.space();
                 w.spaces[0].set_break(at::<F>(-8));
                 w.spaces[0].brk(&mut w.ms, at::<F>(40));
-                w.map(-8, 48);
-                w.spaces[0].brk(&mut w.ms, at::<F>(40));
+                w.touch(-6, 12);
             },
             |w| w.spaces[0].brk(&mut w.ms, at::<F>(0)) == at::<F>(0),
         ),
         Scenario { keeps: Keeps::AllButWriting, ..scenario("fork", everything, |w| w.fork()) },
-        Scenario {
-            keeps: Keeps::AllButWriting,
-            ..scenario("a second fork", many, |w| w.fork())
-        },
+        Scenario { keeps: Keeps::AllButWriting, ..scenario("a second fork", many, |w| w.fork()) },
         scenario("pin for writing", touched, |w| w.pin(-8, true)),
         scenario("pin for reading", shared, |w| w.pin(-8, false)),
         scenario("reserve", touched, |w| {

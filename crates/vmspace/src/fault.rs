@@ -153,12 +153,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
     ///
     /// # Errors
     /// [`FaultError`], but for `MustSleep`.
-    pub fn fault(
-        &self,
-        ms: &mut MaySleep,
-        address: u64,
-        access: Access,
-    ) -> Result<(), FaultError> {
+    pub fn fault(&self, ms: &mut MaySleep, address: u64, access: Access) -> Result<(), FaultError> {
         let page = address >> P::Format::PAGE_SHIFT;
         if page >= P::Format::USER_PAGES {
             return Err(FaultError::NotUser);
@@ -392,8 +387,7 @@ impl<'a, P: Platform> Install<'a, P> {
         let (vm, index, rights) = (node.vm, node.index(page), self.rights());
         let mut gather = Gather::default();
         let range = PageRange::new(page, page + 1);
-        let mut cursor =
-            Cursor::of(held, ms, &mut gather, range, Mutation::NoShootdownAtCopy);
+        let mut cursor = Cursor::of(held, ms, &mut gather, range, Mutation::NoShootdownAtCopy);
         if let Some(ready) = self.ready {
             rmap::init_page(vm.meta_of(ready.frame), Some(Mapper { table: node.frame, index }));
             let word = P::Format::leaf(node.level, self.leaf(ready.frame, rights));

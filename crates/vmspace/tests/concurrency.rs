@@ -300,7 +300,8 @@ impl<F: Format> Worker<'_, '_, F> {
                 assert_eq!(space.unmap(ms, at, length), Ok(()));
             }
             2 | 3 => {
-                let (prot, rights) = if kind == 2 { (READ, Rights::READ) } else { (READ | WRITE, RW) };
+                let (prot, rights) =
+                    if kind == 2 { (READ, Rights::READ) } else { (READ | WRITE, RW) };
                 let wanted = mm.mprotect(at, length, prot);
                 let found = space.protect(ms, at, length, rights).map_err(|e| e.errno());
                 assert_eq!(found, wanted);

@@ -246,7 +246,10 @@ fn rounds(site: &mut Site<'_, '_, '_>, operation: &Operation) -> Vec<Lines> {
 }
 
 /// In how many rounds each line was touched (`written`: written), and where in the source.
-fn touched(rounds: &[Lines], written: bool) -> BTreeMap<usize, (usize, &'static Location<'static>)> {
+fn touched(
+    rounds: &[Lines],
+    written: bool,
+) -> BTreeMap<usize, (usize, &'static Location<'static>)> {
     let mut all = BTreeMap::new();
     for (line, touch) in rounds.iter().flatten() {
         let by = if written { touch.written } else { touch.written.or(touch.read) };

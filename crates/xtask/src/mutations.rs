@@ -3,8 +3,10 @@
 //! The tests are `crates/vmspace/tests/mutations.rs`, built with `--cfg vmspace_mutations`. First all
 //! of them run with every protection in its place, and must pass; then each alone, in a process of
 //! its own, without the protection that it is about, and must fail, saying `caught: …`. A process
-//! that hangs or dies of something else has caught nothing.
+//! that hangs or dies of something else has caught nothing. Then the machine has its turn: its own
+//! test, and a program that runs on it.
 
+use crate::guests::{Machine, PLANTS, Run, Setting};
 use crate::process::{self, tail};
 use crate::project::cargo_with;
 use crate::steps::Steps;
@@ -14,6 +16,9 @@ use std::time::Duration;
 use vmspace::mutation::Mutation::{self, *};
 
 const CFG: &str = "vmspace_mutations";
+
+/// The exit status of `vmspace run --check` that has seen a stale translation used.
+const STALE_FOUND: i32 = 3;
 
 /// How long a test may take: it needs a small part of a second.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -78,11 +83,13 @@ pub fn run(steps: &mut Steps) {
     steps.step("the machine's checker catches them in its own way", || {
         process::succeed(&mut cargo_with(CFG, "test --package vmspace-machine --test mutations"))
     });
+    steps.step("the guest `stale` stops where a shootdown is missing", stale);
 }
 
 /// Builds the tests; where their program is.
 fn build() -> Result<PathBuf, String> {
-    let line = "test --package vmspace --test mutations --no-run --message-format=json-render-diagnostics";
+    let line =
+        "test --package vmspace --test mutations --no-run --message-format=json-render-diagnostics";
     let messages = process::output(&mut cargo_with(CFG, line))?;
     messages
         .lines()
@@ -104,7 +111,7 @@ fn plant(program: &Path, mutation: Mutation) -> bool {
     let test = catcher(mutation);
     let mut command = Command::new(program);
     command.args(["--exact", "--nocapture", test]);
-    command.env("VMSPACE_MUTATION", (mutation as u32).to_string());
+    command.env(PLANTS, (mutation as u32).to_string());
     let name = format!("{mutation:?}");
     let (caught, text) = match process::run(&mut command, "", LIMIT) {
         Ok(o) => (
@@ -116,4 +123,32 @@ fn plant(program: &Path, mutation: Mutation) -> bool {
     let verdict = if caught { "caught by" } else { "SURVIVED " };
     println!("{name:28} {verdict} {test} ({text})");
     caught
+}
+
+/// What the guest `stale` calls the mutations that it is about.
+const STALE: [(Mutation, &str); 5] = [
+    (NoShootdownAtUnmap, "unmap"),
+    (NoShootdownAtProtect, "protect"),
+    (NoShootdownAtFork, "fork"),
+    (NoShootdownAtCopy, "cow"),
+    (NoShootdownAtDontNeed, "dontneed"),
+];
+
+/// Runs it on the machine that checks everything, with each planted and without.
+fn stale() -> Result<(), String> {
+    let machine = Machine::build_with(CFG)?;
+    for (mutation, name) in STALE {
+        let run = Run::rust(&format!("stale {name} 6"), Setting::strictest());
+        for (machine, stale) in [(&machine, false), (&machine.planting(mutation as u32), true)] {
+            let outcome = machine.run(&run, LIMIT.as_secs())?;
+            if stale && outcome.status == STALE_FOUND {
+                let report = outcome.stderr.lines().next().unwrap_or_default();
+                println!("{:28} caught by stale {name}: {report}", format!("{mutation:?}"));
+            } else if stale || outcome.status != 0 {
+                let wrong = format!("{mutation:?}: exit status {}", outcome.status);
+                return Err(machine.failure(&run, &outcome, &wrong));
+            }
+        }
+    }
+    Ok(())
 }

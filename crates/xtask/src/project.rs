@@ -52,12 +52,11 @@ pub fn cargo_with(cfg: &str, line: &str) -> Command {
     let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
     let mut command = cargo(line);
     command.env("RUSTFLAGS", format!("{flags} --cfg {cfg}").trim());
-    command.env("CARGO_TARGET_DIR", target().join(cfg.trim_start_matches("vmspace_")));
+    command.env("CARGO_TARGET_DIR", target_with(cfg));
     command
 }
 
-/// Builds the `vmspace` command, optimised; where it is.
-pub fn vmspace() -> Result<PathBuf, String> {
-    crate::process::succeed(&mut cargo("build --quiet --release --package vmspace-cli"))?;
-    Ok(target().join("release/vmspace"))
+/// The target folder of that `--cfg`.
+pub fn target_with(cfg: &str) -> PathBuf {
+    target().join(cfg.trim_start_matches("vmspace_"))
 }

@@ -40,8 +40,9 @@ bitflags! {
 impl Rights {
     /// With what they bring with them in every format: storing needs loading. An entry that is to
     /// lose WRITE keeps that.
-    pub fn with_implied(self) -> Rights {
-        if self.contains(Rights::WRITE) { self | Rights::READ } else { self }
+    #[inline]
+    pub const fn with_implied(self) -> Rights {
+        if self.contains(Rights::WRITE) { self.union(Rights::READ) } else { self }
     }
 }
 
@@ -130,6 +131,15 @@ pub trait Format: Copy + Send + Sync + 'static {
     fn next_table(level: usize, word: u64) -> Option<Frame> {
         match Self::decode(level, word) {
             Entry::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    /// The leaf, if the word is one: as [`next_table`](Format::next_table) for tables.
+    #[inline(always)]
+    fn as_leaf(level: usize, word: u64) -> Option<Leaf> {
+        match Self::decode(level, word) {
+            Entry::Leaf(leaf) => Some(leaf),
             _ => None,
         }
     }

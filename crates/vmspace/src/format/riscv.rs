@@ -28,6 +28,8 @@ const EXECUTE: u64 = 1 << 3;
 const USER: u64 = 1 << 4;
 /// Marks a leaf without rights, where VALID is clear.
 const NONE: u64 = 1 << 5;
+/// All that says what a leaf allows.
+const KIND: u64 = VALID | READ | WRITE | EXECUTE | USER | NONE;
 const ACCESSED: u64 = 1 << 6;
 const DIRTY: u64 = 1 << 7;
 const PPN_SHIFT: u32 = 10;
@@ -53,6 +55,25 @@ pub struct Sv48;
 impl Sv48 {
     const fn table_word(table: Frame) -> u64 {
         VALID | table.0 << PPN_SHIFT & PPN
+    }
+
+    /// The bits of a leaf that say what it allows.
+    #[inline(always)]
+    const fn rights_bits(rights: Rights) -> u64 {
+        let rights = (rights.with_implied().bits() as u64) << RIGHTS_SHIFT;
+        let none = rights & (READ | WRITE | EXECUTE) == 0;
+        if none { NONE } else { VALID | rights & KIND }
+    }
+
+    /// The leaf that a word is.
+    #[inline(always)]
+    const fn leaf_of(word: u64) -> Leaf {
+        Leaf {
+            frame: Frame((word & PPN) >> PPN_SHIFT),
+            rights: Rights::from_bits_truncate((word >> RIGHTS_SHIFT) as u8),
+            accessed: word & ACCESSED != 0,
+            dirty: word & DIRTY != 0,
+        }
     }
 
     /// The bits of a leaf's frame field that must be zero at `level`.
@@ -88,10 +109,8 @@ impl Format for Sv48 {
 
     #[inline]
     fn leaf(level: usize, leaf: Leaf) -> u64 {
-        let rights = u64::from(leaf.rights.with_implied().bits()) << RIGHTS_SHIFT;
-        let none = rights & (READ | WRITE | EXECUTE) == 0;
-        let kind = if none { NONE } else { VALID | rights & (READ | WRITE | EXECUTE | USER) };
-        kind | if leaf.accessed { ACCESSED } else { 0 }
+        Sv48::rights_bits(leaf.rights)
+            | if leaf.accessed { ACCESSED } else { 0 }
             | if leaf.dirty { DIRTY } else { 0 }
             | leaf.frame.0 << PPN_SHIFT & PPN & !Sv48::misaligned(level)
     }
@@ -120,18 +139,27 @@ impl Format for Sv48 {
                 return Entry::Empty;
             }
         }
-        Entry::Leaf(Leaf {
-            frame,
-            rights: Rights::from_bits_truncate((word >> RIGHTS_SHIFT) as u8),
-            accessed: word & ACCESSED != 0,
-            dirty: word & DIRTY != 0,
-        })
+        Entry::Leaf(Sv48::leaf_of(word))
     }
 
     #[inline(always)]
     fn next_table(level: usize, word: u64) -> Option<Frame> {
         let table = word & (VALID | READ | WRITE | EXECUTE) == VALID && level > 0;
         table.then_some(Frame((word & PPN) >> PPN_SHIFT))
+    }
+
+    #[inline(always)]
+    fn as_leaf(_: usize, word: u64) -> Option<Leaf> {
+        let leaf = word & (READ | WRITE | EXECUTE | NONE) != 0 && word & (VALID | NONE) != 0;
+        leaf.then(|| Sv48::leaf_of(word))
+    }
+
+    #[inline]
+    fn with_rights(level: usize, word: u64, rights: Rights) -> u64 {
+        match Sv48::as_leaf(level, word) {
+            Some(_) => word & !KIND | Sv48::rights_bits(rights),
+            None => word,
+        }
     }
 
     #[inline]

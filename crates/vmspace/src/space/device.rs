@@ -53,7 +53,7 @@ fn fill<'a, P: Platform>(
         let slot = node.slot_range(index);
         let part = slot.intersect(range);
         let frame = leaf.frame.add(part.start - origin);
-        let aligned = frame.0 % P::Format::slot_pages(node.level) == 0;
+        let aligned = frame.0.is_multiple_of(P::Format::slot_pages(node.level));
         let whole = part == slot && aligned && P::Format::LEAF_LEVELS >> node.level & 1 == 1;
         match node.child(index) {
             Some(child) => fill(cursor, child, range, origin, leaf)?,

@@ -88,9 +88,7 @@ impl<'a, P: Platform> Copy<'a, '_, '_, P> {
         // SAFETY: the child has not been handed out: nobody loads or walks its root.
         let mut fresh = unsafe { Fresh::new(to) };
         let slots = from.slots(self.cursor.range);
-        let mut next = slots.start;
-        while let Some(index) = from.next_occupied(next, slots.end) {
-            next = index + 1;
+        for index in from.occupied(slots) {
             match from.entry(index) {
                 Entry::Table(_) => {
                     let start = from.slot_range(index).start;

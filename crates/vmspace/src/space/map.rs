@@ -203,12 +203,16 @@ impl<P: Platform> Space<'_, P> {
             }
         }
         loop {
-            let start = self.find_free(ms, length)?;
-            let range = PageRange::new(start, start + length);
+            let free = self.find_free(ms, length)?;
+            let range = PageRange::new(free.start, free.start + length);
             match self.map_range(ms, range, self.key(map, range, object), false) {
                 // Somebody was faster: look again.
                 Err(Error::Exists) => {}
-                done => return done.map(|()| start),
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    self.has_taken(free);
+                    return Ok(free.start);
+                }
             }
         }
     }

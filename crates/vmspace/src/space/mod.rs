@@ -170,7 +170,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
     /// [`Error::Misaligned`]; [`Error::BeyondUser`] when the range ends beyond all addresses.
     fn pages_within(&self, address: u64, length: u64) -> Result<(PageRange, bool), Error> {
         let page = <P::Format as Geometry>::PAGE_SIZE;
-        if address % page != 0 {
+        if !address.is_multiple_of(page) {
             return Err(Error::Misaligned);
         }
         let end = length.checked_next_multiple_of(page).and_then(|l| address.checked_add(l));

@@ -27,6 +27,14 @@ const CEILING_BYTES: u64 = 1 << 47;
 /// Linux's stack_guard_gap, in pages of whatever size.
 pub(super) const STACK_GUARD: u64 = 256;
 
+/// A free range that was found.
+#[derive(Clone, Copy)]
+pub(super) struct Free {
+    pub start: u64,
+    /// The longest range above it that is free or guard gap, in pages.
+    hole: u64,
+}
+
 pub(super) fn init<P: Platform>(place: &header::Place) {
     let shift = P::Format::PAGE_SHIFT;
     let ceiling = P::Format::USER_PAGES.min(CEILING_BYTES >> shift);
@@ -59,42 +67,40 @@ impl<P: Platform> Space<'_, P> {
         }
     }
 
-    /// The start of the highest free range of `length` pages below the base.
-    pub(super) fn find_free(&self, ms: &mut MaySleep, length: u64) -> Result<u64, Error> {
+    /// The highest free range of `length` pages below the base.
+    pub(super) fn find_free(&self, ms: &mut MaySleep, length: u64) -> Result<Free, Error> {
         let place = &self.header().place;
         let base = place.base.load(Ordering::Relaxed);
         let hint = place.hint.load(Ordering::Relaxed);
         let hole = place.hole.load(Ordering::Relaxed);
-        let found = if length > hole {
-            self.search_down(ms, hint, length, hole)
-        } else {
-            None
-        };
-        let (start, hole) = match found.or_else(|| self.search_down(ms, base, length, 0)) {
-            Some(found) => found,
+        let found = if length > hole { self.search_down(ms, hint, length, hole) } else { None };
+        found
+            .or_else(|| self.search_down(ms, base, length, 0))
             // Linux falls back to searching above the base.
-            None => self
-                .search_down(ms, P::Format::USER_PAGES, length, 0)
-                .ok_or(Error::NoFreeRange)?,
-        };
-        if place.hint.load(Ordering::Relaxed) != start {
-            place.hint.store(start, Ordering::Relaxed);
-        }
-        if place.hole.load(Ordering::Relaxed) != hole {
-            place.hole.store(hole, Ordering::Relaxed);
-        }
-        Ok(start)
+            .or_else(|| self.search_down(ms, P::Format::USER_PAGES, length, 0))
+            .ok_or(Error::NoFreeRange)
     }
 
-    /// The highest free range of `length` pages that ends at or below `from`: its start, and the
-    /// longest range passed over that is free or guard gap (or `hole`, if that is more).
+    /// What was found is mapped: the next search goes on there.
+    pub(super) fn has_taken(&self, free: Free) {
+        let place = &self.header().place;
+        if place.hint.load(Ordering::Relaxed) != free.start {
+            place.hint.store(free.start, Ordering::Relaxed);
+        }
+        if place.hole.load(Ordering::Relaxed) != free.hole {
+            place.hole.store(free.hole, Ordering::Relaxed);
+        }
+    }
+
+    /// The highest free range of `length` pages that ends at or below `from`. `hole` counts among
+    /// what it passes over.
     fn search_down(
         &self,
         ms: &mut MaySleep,
         from: u64,
         length: u64,
         mut hole: u64,
-    ) -> Option<(u64, u64)> {
+    ) -> Option<Free> {
         let guard = self.vm.walk(ms);
         let least = super::map::LEAST_ADDRESS >> P::Format::PAGE_SHIFT;
         // The free range being looked at ends at `top`, below a stack that begins at `stack`.
@@ -119,7 +125,7 @@ impl<P: Platform> Space<'_, P> {
             }
             if room(high) >= length {
                 let end = top.min(high);
-                return Some((end - length, hole.max(top - end)));
+                return Some(Free { start: end - length, hole: hole.max(top - end) });
             }
         }
         None

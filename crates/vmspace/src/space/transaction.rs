@@ -10,7 +10,7 @@ use super::Space;
 use crate::addr::{Frame, PageRange};
 use crate::context::MaySleep;
 use crate::error::Error;
-use crate::format::{Entry, Format, Leaf, Rights};
+use crate::format::{Format, Geometry, Leaf, Rights};
 use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::region::{Attributes, Key};
@@ -76,8 +76,8 @@ impl<'vm, P: Platform> Space<'vm, P> {
         let skip = Mutation::NoShootdownAtUnmap;
         let mut cursor =
             Cursor::lock(self.root_node(), ms, &mut gather, range, Cover::Lowest, skip);
-        let leaf = cursor.top();
-        let result = body(&mut Transaction { cursor: &mut cursor, leaf });
+        let (leaf, known) = (cursor.top(), PageRange::new(0, 0));
+        let result = body(&mut Transaction { cursor: &mut cursor, leaf, known });
         cursor.commit().release();
         result
     }
@@ -86,8 +86,10 @@ impl<'vm, P: Platform> Space<'vm, P> {
 /// A locked range whose entries the caller changes. Addresses outside it are refused.
 pub struct Transaction<'t, 'vm, 'c, P: Platform> {
     cursor: &'t mut Cursor<'vm, 'c, P>,
-    /// The node that the last page was found in.
+    /// The leaf table of the last page.
     leaf: Node<'vm, P>,
+    /// Pages of it that are in the range and reserved: none when the last page is not reserved.
+    known: PageRange,
 }
 
 impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
@@ -96,23 +98,18 @@ impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
     /// # Errors
     /// [`Error::BeyondUser`] outside the range; [`Error::NotMapped`] where the range was not
     /// reserved; [`Error::OutOfMemory`] for a missing table.
+    #[inline]
     pub fn set(&mut self, address: u64, frame: Frame, rights: Rights) -> Result<(), Error> {
-        let page = self.page(address).ok_or(Error::BeyondUser)?;
-        let node = self.leaf_for(page)?;
-        let index = node.index(page);
-        if !self.is_reserved(node, page) {
-            return Err(Error::NotMapped);
+        let page = address >> P::Format::PAGE_SHIFT;
+        if !self.known.holds(page) {
+            self.learn(page)?;
         }
-        let leaf = Leaf { frame, rights: rights | Rights::USER, accessed: false, dirty: false };
-        let word = P::Format::leaf(0, leaf);
-        match node.entry(index) {
-            Entry::Leaf(old) => self.cursor.exchange_frame(node, index, old, word),
-            _ => node.fill(index, word),
-        }
+        self.put(page, frame, rights);
         Ok(())
     }
 
     /// Changes what the page at `address` allows, if it is set; accessed and dirty stay.
+    #[inline]
     pub fn protect(&mut self, address: u64, rights: Rights) {
         if let Some((node, index)) = self.find(address) {
             self.cursor.change_entry(node, index, |_| rights | Rights::USER);
@@ -121,12 +118,16 @@ impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
 
     /// Takes out the page at `address`; what it was, if it was set. Its dirty bit is final only
     /// when the transaction has ended.
+    #[inline]
     pub fn clear(&mut self, address: u64) -> Option<Leaf> {
         let (node, index) = self.find(address)?;
-        let Entry::Leaf(leaf) = node.entry(index) else { return None };
-        self.cursor.take_entry(node, index);
+        // A slot of a reserved page holds a leaf or nothing.
+        if self.known.is_empty() {
+            node.leaf(index)?;
+        }
+        let taken = self.cursor.take_entry(node, index)?;
         node.lost(1);
-        Some(leaf)
+        Some(taken)
     }
 
     /// [`Transaction::set`] for a run of pages and frames.
@@ -140,15 +141,23 @@ impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
         first: Frame,
         rights: Rights,
     ) -> Result<(), Error> {
-        let step = 1 << P::Format::PAGE_SHIFT;
-        (0..pages).try_for_each(|n| self.set(address + n * step, first.add(n), rights))
+        let start = address >> P::Format::PAGE_SHIFT;
+        let end = start.saturating_add(pages);
+        let mut page = start;
+        while page < end {
+            self.learn(page)?;
+            let part = page..end.min(self.known.end);
+            page = part.end;
+            part.for_each(|page| self.put(page, first.add(page - start), rights));
+        }
+        Ok(())
     }
 
     /// [`Transaction::protect`] for a run of pages.
     pub fn protect_range(&mut self, address: u64, pages: u64, rights: Rights) {
         let range = self.part(address, pages);
         for node in self.cursor.nodes() {
-            for index in occupied(node, range) {
+            for index in node.occupied(node.slots(range)) {
                 self.cursor.change_entry(node, index, |_| rights | Rights::USER);
             }
         }
@@ -160,38 +169,42 @@ impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
         self.cursor.clear(range);
     }
 
-    fn page(&self, address: u64) -> Option<u64> {
-        let page = address >> P::Format::PAGE_SHIFT;
-        let range = self.cursor.range;
-        (range.start <= page && page < range.end).then_some(page)
-    }
-
     /// The part of a run of pages that lies in the range.
     fn part(&self, address: u64, pages: u64) -> PageRange {
         let page = address >> P::Format::PAGE_SHIFT;
         PageRange::new(page, page.saturating_add(pages)).intersect(self.cursor.range)
     }
 
-    fn is_reserved(&self, node: Node<'vm, P>, page: u64) -> bool {
-        node.piece(page).0.key.attributes.contains(Attributes::DEVICE)
-    }
-
-    fn find(&mut self, address: u64) -> Option<(Node<'vm, P>, usize)> {
-        let page = self.page(address)?;
-        if !self.in_leaf(page) {
-            self.leaf = self.cursor.leaf(page)?;
+    /// Lets a known page name `frame`.
+    #[inline(always)]
+    fn put(&mut self, page: u64, frame: Frame, rights: Rights) {
+        let (node, index) = (self.leaf, P::Format::index(0, page));
+        let leaf = Leaf { frame, rights: rights | Rights::USER, accessed: false, dirty: false };
+        let word = P::Format::leaf(0, leaf);
+        match node.leaf(index) {
+            Some(old) => self.cursor.exchange_frame(node, index, old, word),
+            None => node.fill(index, word),
         }
-        Some((self.leaf, self.leaf.index(page)))
     }
 
-    fn in_leaf(&self, page: u64) -> bool {
-        self.leaf.level == 0 && self.leaf.range().contains(PageRange::new(page, page + 1))
+    /// The slot of a page in the range, if its leaf table exists.
+    #[inline]
+    fn find(&mut self, address: u64) -> Option<(Node<'vm, P>, usize)> {
+        let page = address >> P::Format::PAGE_SHIFT;
+        if !self.known.holds(page) {
+            if !self.cursor.range.holds(page) {
+                return None;
+            }
+            let leaf = self.cursor.leaf(page)?;
+            self.enter(leaf, page);
+        }
+        Some((self.leaf, P::Format::index(0, page)))
     }
 
-    /// The leaf table of `page`, made if it is missing.
-    fn leaf_for(&mut self, page: u64) -> Result<Node<'vm, P>, Error> {
-        if self.in_leaf(page) {
-            return Ok(self.leaf);
+    /// Makes `page` known, with the tables that are missing.
+    fn learn(&mut self, page: u64) -> Result<(), Error> {
+        if !self.cursor.range.holds(page) {
+            return Err(Error::BeyondUser);
         }
         let mut node = self.cursor.top();
         while node.level > 0 {
@@ -205,22 +218,17 @@ impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
                 }
             };
         }
-        self.leaf = node;
-        Ok(node)
+        self.enter(node, page);
+        if self.known.holds(page) { Ok(()) } else { Err(Error::NotMapped) }
     }
-}
 
-/// The leaf entries of `node` in `range`.
-fn occupied<P: Platform>(
-    node: Node<'_, P>,
-    range: PageRange,
-) -> impl Iterator<Item = usize> + use<'_, P> {
-    let part = range.intersect(node.range());
-    let slots = if part.is_empty() { 0..0 } else { node.slots(part) };
-    let mut next = slots.start;
-    core::iter::from_fn(move || {
-        let index = node.next_occupied(next, slots.end)?;
-        next = index + 1;
-        Some(index)
-    })
+    /// Goes on in the leaf table of `page`; the pages around that one are known if it is reserved.
+    fn enter(&mut self, leaf: Node<'vm, P>, page: u64) {
+        let (piece, end) = leaf.piece(page);
+        let reserved = piece.key.attributes.contains(Attributes::DEVICE);
+        let end = if reserved { end } else { piece.start };
+        let pages = PageRange::new(piece.start, end);
+        (self.leaf, self.known) =
+            (leaf, pages.intersect(leaf.range()).intersect(self.cursor.range));
+    }
 }

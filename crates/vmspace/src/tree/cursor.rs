@@ -23,6 +23,7 @@ use crate::context::MaySleep;
 use crate::entry;
 use crate::flush::SpaceId;
 use crate::format::{Entry, Format, Geometry, Leaf, Rights, Soft};
+use crate::frame::meta::Meta;
 use crate::lock;
 use crate::mutation::{self, Mutation};
 use crate::object::{self, Dropped};
@@ -224,9 +225,7 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         if node.level == 0 && !named {
             return self.gather.shoot_all();
         }
-        let mut next = 0;
-        while let Some(index) = node.next_occupied(next, entries.end) {
-            next = index + 1;
+        for index in node.occupied(entries) {
             match node.entry(index) {
                 Entry::Table(_) => node.child(index).into_iter().for_each(|c| self.detached(c)),
                 Entry::Leaf(leaf) => self.gather.shoot(node.slot_range(index).start, leaf.frame),
@@ -242,10 +241,8 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
             if lock::is_stale(&node.meta.lock) {
                 continue;
             }
-            let slots = node.slots(range);
-            let (mut next, mut lost) = (slots.start, 0);
-            while let Some(index) = node.next_occupied(next, slots.end) {
-                next = index + 1;
+            let mut lost = 0;
+            for index in node.occupied(node.slots(range)) {
                 if !matches!(node.entry(index), Entry::Table(_)) {
                     self.take_entry(node, index);
                     lost += 1;
@@ -257,17 +254,26 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         }
     }
 
-    /// Empties one slot and gathers what it named; the caller counts it lost.
-    pub fn take_entry(&mut self, node: Node<'a, P>, index: usize) {
+    /// Empties one slot and gathers the leaf that it held; the caller counts it lost.
+    #[inline]
+    pub fn take_entry(&mut self, node: Node<'a, P>, index: usize) -> Option<Leaf> {
         let word = self.vm.backend().swap(node.slot(index), 0);
-        let Entry::Leaf(leaf) = P::Format::decode(node.level, word) else { return };
+        let leaf = P::Format::as_leaf(node.level, word)?;
         self.gather.shoot(node.slot_range(index).start, leaf.frame);
         self.drop_mapping(node, index, leaf.frame);
+        Some(leaf)
     }
 
     /// The entry no longer names `frame`: record, total and, after the flush, reference go.
+    #[inline(always)]
     fn drop_mapping(&mut self, node: Node<'a, P>, index: usize, frame: Frame) {
-        let Some(meta) = self.vm.mapped_meta(frame) else { return };
+        if let Some(meta) = self.vm.mapped_meta(frame) {
+            self.drop_counted(node, index, frame, meta);
+        }
+    }
+
+    /// The same for a page whose mappings are counted.
+    fn drop_counted(&mut self, node: Node<'a, P>, index: usize, frame: Frame, meta: &Meta) {
         rmap::remove(self.vm, meta, Mapper { table: node.frame, index });
         self.vm.totals(self.space).resident.fetch_sub(1, Ordering::Relaxed);
         self.gather.drop_page(frame);
@@ -292,11 +298,10 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
 
     fn protect_entries(&mut self, node: Node<'a, P>, range: PageRange, rights: Rights) {
         let rights = rights.with_implied();
-        let slots = node.slots(range);
-        let mut next = slots.start;
-        while let Some(index) = node.next_occupied(next, slots.end) {
-            next = index + 1;
-            let Entry::Leaf(_) = node.entry(index) else { continue };
+        for index in node.occupied(node.slots(range)) {
+            if node.leaf(index).is_none() {
+                continue;
+            }
             let page = node.slot_range(index).start;
             let private = node.piece(page).0.key.is_private();
             self.change_entry(node, index, |leaf| {
@@ -319,7 +324,8 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         index: usize,
         rights: impl Fn(Leaf) -> Rights,
     ) {
-        let gone = entry::change_rights::<P::Format, _>(self.vm.backend(), node.slot(index), rights);
+        let gone =
+            entry::change_rights::<P::Format, _>(self.vm.backend(), node.slot(index), rights);
         if let Some(leaf) = gone {
             self.gather.shoot(node.slot_range(index).start, leaf.frame);
         }

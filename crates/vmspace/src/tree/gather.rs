@@ -26,8 +26,11 @@ pub(crate) struct Gather {
 
 impl Gather {
     /// A translation that must go.
+    #[inline]
     pub fn shoot(&mut self, page: u64, frame: Frame) {
-        self.whole |= self.shots.try_push(Shot { page, frame }).is_err();
+        if !self.whole {
+            self.whole = self.shots.try_push(Shot { page, frame }).is_err();
+        }
     }
 
     /// More translations than can be named.

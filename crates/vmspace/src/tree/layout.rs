@@ -191,7 +191,11 @@ impl<'a, P: Platform> Node<'a, P> {
         let word = self.meta.word.load(Ordering::Relaxed);
         if word & 1 == 0 {
             let store = self.store(word);
-            if store.len + 2 <= capacity(store.log2) { Some(()) } else { self.widen(store, range, key) }
+            if store.len + 2 <= capacity(store.log2) {
+                Some(())
+            } else {
+                self.widen(store, range, key)
+            }
         } else if key == Some(inline_key(word)) {
             Some(())
         } else if key.is_some_and(|key| key.object != 0) || !range.contains(self.range()) {

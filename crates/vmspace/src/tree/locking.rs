@@ -24,8 +24,8 @@ use crate::frame::meta::Meta;
 use crate::lock::{self, Attempt};
 use crate::object::Dropped;
 use crate::platform::Platform;
-use crate::seq::Snapshot;
 use crate::region::Key;
+use crate::seq::Snapshot;
 use crate::sync::Ordering;
 use crate::vm::Vm;
 
@@ -203,7 +203,6 @@ impl<'a, P: Platform> Held<'a, P> {
         self.last.link.store(child.frame.0 + 1, Ordering::Relaxed);
         self.last = child.meta;
     }
-
 
     /// Releases the locks when nothing is owed and no node was detached.
     #[inline]

@@ -14,7 +14,7 @@ use crate::addr::{Frame, PageRange};
 use crate::backend::{Backend, Slot};
 use crate::counters::Event;
 use crate::flush::SpaceId;
-use crate::format::{Entry, Format, Geometry};
+use crate::format::{Entry, Format, Geometry, Leaf};
 use crate::frame::meta::{Kind, Meta};
 use crate::platform::Platform;
 use crate::sync::{AtomicU64, Ordering};
@@ -69,6 +69,23 @@ impl<'a, P: Platform> Node<'a, P> {
             words = self.vm.table_words(frame, P::Format::entries(level));
         }
         Node { vm: self.vm, frame, level, meta: self.vm.meta_of(frame), words }
+    }
+
+    /// The word of the entry that a walk from this node to `page` ends at, and its level.
+    #[inline(always)]
+    pub fn walk(self, page: u64) -> (u64, usize) {
+        let (mut level, mut words) = (self.level, self.words);
+        loop {
+            // Acquire: as above.
+            let word = words[P::Format::index(level, page)].load(Ordering::Acquire);
+            match P::Format::next_table(level, word) {
+                Some(table) if level > 0 => {
+                    level -= 1;
+                    words = self.vm.table_words(table, P::Format::entries(level));
+                }
+                _ => return (word, level),
+            }
+        }
     }
 
     /// The node of a table frame, its level read from the metadata.
@@ -153,6 +170,12 @@ impl<'a, P: Platform> Node<'a, P> {
         self.words[index].load(Ordering::Acquire)
     }
 
+    /// The leaf in slot `index`, if there is one.
+    #[inline(always)]
+    pub fn leaf(&self, index: usize) -> Option<Leaf> {
+        P::Format::as_leaf(self.level, self.load(index))
+    }
+
     /// The entry, decoded.
     #[inline(always)]
     pub fn entry(&self, index: usize) -> Entry {
@@ -216,25 +239,40 @@ impl<'a, P: Platform> Node<'a, P> {
         self.meta.pins.store(pins.wrapping_add_signed(n * CHILD as i32), Ordering::Relaxed);
     }
 
-    /// The first slot at or after `from`, before `to`, that may be non-empty.
-    pub fn next_occupied(&self, from: usize, to: usize) -> Option<usize> {
-        let mut index = from;
-        while index < to {
-            let group = index >> self.group_shift();
-            let ahead = self.meta.occupied.load(Ordering::Relaxed) >> group;
-            if ahead == 0 {
-                return None;
+    /// The non-empty slots among `slots`.
+    #[inline]
+    pub fn occupied(
+        self,
+        slots: core::ops::Range<usize>,
+    ) -> impl Iterator<Item = usize> + use<'a, P> {
+        let mut run = slots.start..slots.start;
+        core::iter::from_fn(move || {
+            loop {
+                for index in run.by_ref() {
+                    if self.words[index].load(Ordering::Relaxed) != 0 {
+                        return Some(index);
+                    }
+                }
+                run = self.occupied_run(run.end, slots.end)?;
             }
-            if ahead & 1 == 0 {
-                index = (group + ahead.trailing_zeros() as usize) << self.group_shift();
-                continue;
-            }
-            if self.words[index].load(Ordering::Relaxed) != 0 {
-                return Some(index);
-            }
-            index += 1;
+        })
+    }
+
+    /// The first run of slots from `from` on, before `to`, that `occupied` has bits for.
+    fn occupied_run(&self, from: usize, to: usize) -> Option<core::ops::Range<usize>> {
+        if from >= to {
+            return None;
         }
-        None
+        let shift = self.group_shift();
+        let ahead = self.meta.occupied.load(Ordering::Relaxed) >> (from >> shift);
+        let skipped = ahead.trailing_zeros() as usize;
+        if ahead == 0 {
+            return None;
+        }
+        let first = (from >> shift) + skipped;
+        let end = first + (ahead >> skipped).trailing_ones() as usize;
+        let run = from.max(first << shift)..to.min(end << shift);
+        (!run.is_empty()).then_some(run)
     }
 
     /// The child tables in `slots`, with their indices.
@@ -242,16 +280,8 @@ impl<'a, P: Platform> Node<'a, P> {
         self,
         slots: core::ops::Range<usize>,
     ) -> impl Iterator<Item = (usize, Node<'a, P>)> {
-        let mut next = if self.child_count() == 0 { slots.end } else { slots.start };
-        core::iter::from_fn(move || {
-            while let Some(index) = self.next_occupied(next, slots.end) {
-                next = index + 1;
-                if let Some(child) = self.child(index) {
-                    return Some((index, child));
-                }
-            }
-            None
-        })
+        let slots = if self.child_count() == 0 { 0..0 } else { slots };
+        self.occupied(slots).filter_map(move |index| Some((index, self.child(index)?)))
     }
 
     /// The slots and layout are about to change. The lock is held.

@@ -73,10 +73,8 @@ impl<'a, 'g, P: Platform> Released<'a, 'g, P> {
 
     /// Drops the pages that a detached table maps. Its words stay: readers may still see them.
     fn drop_entries(&self, node: Node<'a, P>) {
-        let (mut next, entries) = (0, node.slots(node.range()).end);
         let mut resident = 0;
-        while let Some(index) = node.next_occupied(next, entries) {
-            next = index + 1;
+        for index in node.occupied(node.slots(node.range())) {
             let Entry::Leaf(leaf) = node.entry(index) else { continue };
             if let Some(meta) = self.vm.mapped_meta(leaf.frame) {
                 rmap::remove(self.vm, meta, Mapper { table: node.frame, index });

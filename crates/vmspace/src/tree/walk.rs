@@ -12,7 +12,7 @@
 use super::locking::Seen;
 use super::node::Node;
 use crate::addr::{Frame, PageRange};
-use crate::format::{Entry, Format, Geometry, Rights};
+use crate::format::{Format, Geometry, Rights};
 use crate::platform::Platform;
 use crate::region::Key;
 use crate::seq::Snapshot;
@@ -36,15 +36,15 @@ pub struct Translation {
 /// What `page` translates to, if its entry is a leaf.
 #[inline]
 pub(crate) fn translate<P: Platform>(root: Node<'_, P>, page: u64) -> Option<Translation> {
-    let node = root.descend(page, 0);
-    let Entry::Leaf(leaf) = node.entry(node.index(page)) else { return None };
-    let within = page & (P::Format::slot_pages(node.level) - 1);
+    let (word, level) = root.walk(page);
+    let leaf = P::Format::as_leaf(level, word)?;
+    let within = page & (P::Format::slot_pages(level) - 1);
     Some(Translation {
         frame: leaf.frame.add(within),
         rights: leaf.rights,
         accessed: leaf.accessed,
         dirty: leaf.dirty,
-        level: node.level,
+        level,
     })
 }
 
@@ -168,4 +168,3 @@ pub(crate) fn next_mapping<P: Platform>(
     }
     None
 }
-

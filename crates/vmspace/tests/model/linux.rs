@@ -210,7 +210,7 @@ impl Mm {
             if address > self.task_size() - length {
                 return Err(ENOMEM);
             }
-            if address % self.page_size() != 0 {
+            if !address.is_multiple_of(self.page_size()) {
                 return Err(EINVAL);
             }
             // `security_mmap_addr`.
@@ -285,7 +285,7 @@ impl Mm {
 
     /// `do_vmi_munmap`.
     pub fn munmap(&mut self, address: u64, length: u64) -> Result<(), i32> {
-        let misaligned = address % self.page_size() != 0;
+        let misaligned = !address.is_multiple_of(self.page_size());
         if misaligned || address > self.task_size() || length > self.task_size() - address {
             return Err(EINVAL);
         }
@@ -299,7 +299,7 @@ impl Mm {
 
     /// `do_mprotect_pkey`: up to the first hole.
     pub fn mprotect(&mut self, address: u64, length: u64, prot: u8) -> Result<(), i32> {
-        if address % self.page_size() != 0 {
+        if !address.is_multiple_of(self.page_size()) {
             return Err(EINVAL);
         }
         if length == 0 {
@@ -325,7 +325,7 @@ impl Mm {
 
     /// `do_madvise` with MADV_DONTNEED.
     pub fn dont_need(&mut self, address: u64, length: u64) -> Result<(), i32> {
-        if address % self.page_size() != 0 {
+        if !address.is_multiple_of(self.page_size()) {
             return Err(EINVAL);
         }
         let aligned = self.page_align(length);

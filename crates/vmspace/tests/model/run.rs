@@ -93,7 +93,7 @@ impl<'vm, F: Format> Run<'vm, F> {
         }
         let who = who.min(self.processes.len() - 1);
         self.look_at_totals(who)?;
-        if index % 4 == 0 {
+        if index.is_multiple_of(4) {
             self.look_at_areas(who)?;
         }
         if index % 32 == 31 {

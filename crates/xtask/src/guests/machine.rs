@@ -4,7 +4,11 @@ use super::Setting;
 use crate::process::{self, Outcome, tail};
 use crate::project::{self, GUEST_TARGET, cargo, command, shown};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
+
+/// The variable that tells the test-only build which mutation to plant.
+pub const PLANTS: &str = "VMSPACE_MUTATION";
 
 /// What a guest gets beyond its own time limit before it is killed from outside.
 const GRACE: u64 = 15;
@@ -45,21 +49,39 @@ impl Run {
     }
 }
 
+/// Builds the `vmspace` command.
+const BUILD: &str = "build --quiet --release --package vmspace-cli";
+
 /// The `vmspace` command, built.
 pub struct Machine {
     vmspace: PathBuf,
+    /// The library's mutation that it is told to plant: none but in the test-only build.
+    mutation: u32,
 }
 
 impl Machine {
     /// Builds it, and the Rust guests.
     pub fn build() -> Result<Machine, String> {
-        let vmspace = project::vmspace()?;
-        let build = format!("build --quiet --release --target {GUEST_TARGET}");
-        let mut guests = cargo(&build);
+        Machine::built(cargo(BUILD), project::target())
+    }
+
+    /// The same with a `--cfg`.
+    pub fn build_with(cfg: &str) -> Result<Machine, String> {
+        Machine::built(project::cargo_with(cfg, BUILD), &project::target_with(cfg))
+    }
+
+    fn built(mut build: Command, target: &Path) -> Result<Machine, String> {
+        process::succeed(&mut build)?;
+        let mut guests = cargo(&format!("build --quiet --release --target {GUEST_TARGET}"));
         // Always where guests/README.md says that they lie.
         guests.current_dir(project::root().join("guests")).env("CARGO_TARGET_DIR", "target");
         process::succeed(&mut guests)?;
-        Ok(Machine { vmspace })
+        Ok(Machine { vmspace: target.join("release/vmspace"), mutation: 0 })
+    }
+
+    /// The same machine, to be told to plant that mutation.
+    pub fn planting(&self, mutation: u32) -> Machine {
+        Machine { vmspace: self.vmspace.clone(), mutation }
     }
 
     /// Runs a guest for at most so many seconds.
@@ -67,6 +89,9 @@ impl Machine {
         let mut command = command(&self.vmspace);
         command.args(arguments(run)).arg("--timeout").arg(seconds.to_string());
         command.args(program(run));
+        if self.mutation != 0 {
+            command.env(PLANTS, self.mutation.to_string());
+        }
         process::run(&mut command, run.input, Duration::from_secs(seconds + GRACE))
     }
 
@@ -82,7 +107,9 @@ impl Machine {
 
     /// The command that repeats a run, to be typed in the workspace's folder.
     pub fn line(&self, run: &Run) -> String {
-        let words = [shown(&self.vmspace)].into_iter().chain(arguments(run)).chain(program(run));
+        let planted = (self.mutation != 0).then(|| format!("{PLANTS}={}", self.mutation));
+        let words = planted.into_iter().chain([shown(&self.vmspace)]);
+        let words = words.chain(arguments(run)).chain(program(run));
         words.collect::<Vec<_>>().join(" ")
     }
 

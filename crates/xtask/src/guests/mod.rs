@@ -5,7 +5,7 @@ mod cases;
 mod machine;
 mod setting;
 
-pub use machine::{Machine, Run};
+pub use machine::{Machine, PLANTS, Run};
 pub use setting::Setting;
 
 use crate::process::two_at_a_time;

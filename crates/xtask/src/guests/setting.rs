@@ -27,6 +27,12 @@ impl Setting {
         Setting { format, page_size, tlb, check, harts }
     }
 
+    /// The one that a missing invalidation cannot hide from.
+    pub fn strictest() -> Setting {
+        let (format, page_size) = FORMATS[0];
+        Setting { format, page_size, tlb: "sticky", check: true, harts: 2 }
+    }
+
     /// All of them.
     pub fn all(harts: u64) -> Vec<Setting> {
         (0..Setting::COUNT).map(|n| Setting::nth(n, harts)).collect()

@@ -1,0 +1,212 @@
+//! Grace periods of the whole manager: what a reader without locks holds back, and what it does not.
+//!
+//! Guarantee: a table is not reused before every reader has left, whatever CPU it reads on (R20);
+//! retiring needs no memory (R21); and readers who come and go hold back nothing for ever.
+
+#![cfg(not(loom))]
+
+mod host;
+
+use host::{Host, be_cpu};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use vmspace::format::{Aarch64Granule64K, Format, Geometry, Rights, Sv48, X86_64};
+use vmspace::rcu::{Epoch, Readers};
+use vmspace::{Advice, Map, MaySleep, Space, Vm};
+
+const RW: Rights = Rights::READ.union(Rights::WRITE);
+
+/// The CPU of the reader: it never ran a space.
+const ELSEWHERE: usize = 1;
+
+fn token() -> MaySleep {
+    // SAFETY: a test's own thread, which holds nothing.
+    unsafe { MaySleep::assume() }
+}
+
+/// Bytes that a table of the leaf level spans.
+fn table_bytes<F: Format>() -> u64 {
+    F::table_pages(0) << F::PAGE_SHIFT
+}
+
+/// Maps a range that is a whole table, touches a page of it, and unmaps it: a table is retired.
+fn retire_a_table<F: Format>(space: &Space<'_, Host<F>>, ms: &mut MaySleep) {
+    let bytes = table_bytes::<F>();
+    let map = Map { no_reserve: true, ..Map::anonymous(bytes, RW).at(8 * bytes) };
+    let at = space.map(ms, map).unwrap();
+    assert_eq!(space.write(ms, at, b"x"), 1);
+    space.unmap(ms, at, bytes).unwrap();
+}
+
+/// Holds a guard on [`ELSEWHERE`] from the message on `entered` until one comes on `leave`.
+fn read<F: Format>(vm: &Vm<Host<F>>, entered: Sender<()>, leave: Receiver<()>) {
+    be_cpu(ELSEWHERE);
+    let mut ms = token();
+    let guard = vm.walk(&mut ms);
+    entered.send(()).unwrap();
+    leave.recv().unwrap();
+    drop(guard);
+}
+
+/// Runs `during` while a reader is inside; when it has left, all must come back.
+fn beside_a_reader<F: Format>(
+    frames: u64,
+    during: impl FnOnce(&Vm<Host<F>>, &Space<'_, Host<F>>, &mut MaySleep),
+) {
+    let vm = Host::<F>::new(frames, 3).manager();
+    let mut ms = token();
+    let free = vm.free_frames();
+    let space = Space::new(&vm, &mut ms).unwrap();
+    let (has_entered, entered) = channel();
+    let (leave, may_leave) = channel();
+    thread::scope(|scope| {
+        scope.spawn(|| read(&vm, has_entered, may_leave));
+        entered.recv().unwrap();
+        during(&vm, &space, &mut ms);
+        leave.send(()).unwrap();
+    });
+    space.exit(&mut ms);
+    vm.synchronize(&mut ms);
+    assert_eq!((vm.free_frames(), vm.slab_in_use()), (free, 0), "something leaked");
+    assert_eq!(vm.statistics().tables_alive, 0);
+}
+
+fn holds_back_tables<F: Format>() {
+    beside_a_reader::<F>(2048, |vm, space, ms| {
+        // Many batches of retirements, each a look at the epoch.
+        for _ in 0..400 {
+            retire_a_table(space, ms);
+        }
+        let counted = vm.statistics();
+        assert!(counted.tables_made >= 400, "no tables were made");
+        assert_eq!(counted.tables_freed, 0, "a table was reused under a reader");
+    });
+}
+
+#[test]
+fn a_reader_on_a_cpu_that_never_ran_the_space_is_not_waited_for() {
+    holds_back_tables::<Sv48>();
+    holds_back_tables::<X86_64>();
+    holds_back_tables::<Aarch64Granule64K>();
+}
+
+#[test]
+fn tables_are_never_reused_though_nobody_reads() {
+    let vm = Host::<Sv48>::new(512, 3).manager();
+    let mut ms = token();
+    let space = Space::new(&vm, &mut ms).unwrap();
+    // Far more tables than there are frames; nobody asks for a grace period but retiring itself.
+    for _ in 0..2000 {
+        retire_a_table(&space, &mut ms);
+    }
+    assert!(vm.statistics().tables_freed > 1500);
+    assert!(vm.free_frames() > 256);
+}
+
+#[test]
+fn synchronize_returns_though_a_reader_is_inside() {
+    let vm = Host::<Sv48>::new(512, 3).manager();
+    let (has_entered, entered) = channel();
+    let (leave, may_leave) = channel();
+    let (is_done, done) = channel();
+    thread::scope(|scope| {
+        scope.spawn(|| read(&vm, has_entered, may_leave));
+        entered.recv().unwrap();
+        scope.spawn(|| {
+            be_cpu(2);
+            vm.synchronize(&mut token());
+            is_done.send(()).unwrap();
+        });
+        for _ in 0..1000 {
+            thread::yield_now();
+            assert!(done.try_recv().is_err(), "the reader was not waited for");
+        }
+        leave.send(()).unwrap();
+        done.recv().unwrap();
+    });
+}
+
+#[test]
+fn readers_who_come_and_go_hold_an_epoch_back_for_ever() {
+    let epoch = Epoch::default();
+    let readers = [Readers::default(), Readers::default()];
+    let stamp = epoch.stamp();
+    let mut inside = epoch.enter(&readers[0]);
+    // Somebody is always inside, and nobody stays: each comes before the last one leaves.
+    for cpu in [1, 0, 1, 0] {
+        assert!(epoch.try_advance(readers.iter()), "a reader of the running epoch stops it");
+        let next = epoch.enter(&readers[cpu]);
+        readers[1 - cpu].exit(std::mem::replace(&mut inside, next));
+    }
+    assert!(epoch.is_past(stamp));
+}
+
+/// A mapping of several tables, more than there is memory for, with a page written in it for as
+/// long as `goes_on`; its address and length, and how many were written.
+fn fill<F: Format>(
+    space: &Space<'_, Host<F>>,
+    ms: &mut MaySleep,
+    goes_on: impl Fn() -> bool,
+) -> (u64, u64, u64) {
+    let length = 4 * table_bytes::<F>();
+    let map = Map { no_reserve: true, ..Map::anonymous(length, RW).at(8 * length) };
+    let at = space.map(ms, map).unwrap();
+    let mut pages = 0;
+    while goes_on() && space.write(ms, at + (pages << F::PAGE_SHIFT), b"x") == 1 {
+        pages += 1;
+    }
+    (at, length, pages)
+}
+
+fn retires_beside_a_reader<F: Format>() {
+    beside_a_reader::<F>(900, |vm, space, ms| {
+        // Not to the last frame: who finds none waits for the reader.
+        let (at, length, pages) = fill(space, ms, || vm.free_frames() >= 2);
+        assert!(pages > 256 && vm.free_frames() < 2, "memory was not used up");
+        space.advise(ms, at, length / 2, Advice::DontNeed).unwrap();
+        space.unmap(ms, at, length).unwrap();
+        assert!(vm.free_frames() >= pages, "pages wait for a reader of tables");
+        assert_eq!(vm.statistics().tables_freed, 0, "a table was reused under a reader");
+    });
+}
+
+#[test]
+fn pages_wait_for_readers_or_tables_do_not() {
+    retires_beside_a_reader::<Sv48>();
+    retires_beside_a_reader::<X86_64>();
+    retires_beside_a_reader::<Aarch64Granule64K>();
+}
+
+fn retires_without_memory<F: Format>(end: fn(Space<'_, Host<F>>, &mut MaySleep, u64, u64)) {
+    let vm = Host::<F>::new(900, 3).manager();
+    let mut ms = token();
+    let free = vm.free_frames();
+    let space = Space::new(&vm, &mut ms).unwrap();
+    let (at, length, pages) = fill(&space, &mut ms, || true);
+    assert!(pages > 256 && vm.free_frames() == 0, "memory was not exhausted");
+    end(space, &mut ms, at, length);
+    vm.synchronize(&mut ms);
+    assert_eq!((vm.free_frames(), vm.slab_in_use()), (free, 0), "something leaked");
+}
+
+/// The ends that have to succeed with no frame free.
+fn ends<F: Format>() {
+    retires_without_memory::<F>(|space, ms, _, _| space.exit(ms));
+    retires_without_memory::<F>(|space, ms, at, length| {
+        space.unmap(ms, at, length).unwrap();
+        space.exit(ms);
+    });
+    retires_without_memory::<F>(|space, ms, at, length| {
+        space.advise(ms, at, length, Advice::DontNeed).unwrap();
+        assert!(space.vm().free_frames() > 256, "nothing came back");
+        assert_eq!(space.write(ms, at, b"again"), 5);
+        space.exit(ms);
+    });
+}
+
+#[test]
+fn giving_memory_back_needs_memory() {
+    ends::<Sv48>();
+    ends::<X86_64>();
+    ends::<Aarch64Granule64K>();
+}
