@@ -267,7 +267,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
 }
 
 /// Marks the entry of `page` accessed (and dirty), as the processor would, if it allows the access.
-fn touch<P: Platform>(
+pub(crate) fn touch<P: Platform>(
     node: Node<'_, P>,
     page: u64,
     access: Access,

@@ -65,9 +65,7 @@ impl Backend for Native {
     #[inline(always)]
     fn compare_exchange(&self, slot: Slot<'_>, old: u64, new: u64) -> Result<(), u64> {
         // Release: whoever walks to what the entry names (Acquire on the walk) sees it filled.
-        slot.word
-            .compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
-            .map(|_| ())
+        slot.word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).map(|_| ())
     }
 
     #[inline(always)]

@@ -61,7 +61,9 @@ impl fmt::Display for Error {
             Error::Misaligned => write!(f, "the address is not a multiple of the page size"),
             Error::Empty => write!(f, "the length is zero"),
             Error::BeyondUser => write!(f, "the range ends beyond the user's addresses"),
-            Error::BelowMinimum => write!(f, "the address lies below the lowest that may be mapped"),
+            Error::BelowMinimum => {
+                write!(f, "the address lies below the lowest that may be mapped")
+            }
             Error::Exists => write!(f, "something is mapped there already"),
             Error::NotMapped => write!(f, "part of the range is not mapped"),
             Error::Invalid => write!(f, "the arguments make no sense together"),

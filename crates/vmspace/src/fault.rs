@@ -401,6 +401,8 @@ impl<'a, P: Platform> Install<'a, P> {
                     if keep { rights } else { rights.difference(Rights::WRITE) }
                 });
             }
+            // Where the processor leaves accessed and dirty to software, they may be all it lacks.
+            let _ = crate::access::touch(node, page, self.access);
             vm.platform().flush_local(cursor.space, page);
         }
         cursor.commit().release();

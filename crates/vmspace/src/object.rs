@@ -10,8 +10,8 @@
 //! lookups and insertions take no lock. A full slot holds a reference to its page.
 
 use crate::addr::Frame;
-use crate::frame::meta::Kind;
 use crate::context::MaySleep;
+use crate::frame::meta::Kind;
 use crate::platform::{PagerError, Platform};
 use crate::region::{Key, Piece};
 use crate::sync::{AtomicU64, Ordering};
@@ -165,7 +165,7 @@ fn fill<P: Platform>(
     }
     crate::rmap::init_page(vm.meta_of(fresh), None);
     let slot = &vm.words_at(node, 1 << RADIX_BITS)[slot_of(index, 0)];
-    let word = put_first(slot, fresh.0 << 1 | 1, |_| vm.give_frame(fresh));
+    let word = put_first(slot, fresh.0 << 1 | 1, |_| crate::rmap::put_page(vm, fresh));
     Some(Ok(Frame(word >> 1)))
 }
 

@@ -4,10 +4,10 @@
 //! defaults: every default that was tried is wrong with more than one CPU.
 
 use crate::addr::Frame;
+use crate::backend::Backend;
 use crate::context::MaySleep;
 use crate::flush::{Batch, CpuSet, SpaceId};
 use crate::format::Format;
-use crate::backend::Backend;
 use crate::sync::AtomicU32;
 
 /// The most CPUs that a platform may have.

@@ -66,7 +66,11 @@ impl<P: Platform> Vm<P> {
     }
 
     /// Runs `change`, then `visit` for every space, in one step.
-    pub(crate) fn for_each_space(&self, change: impl FnOnce() -> bool, visit: impl Fn(SpaceId)) -> bool {
+    pub(crate) fn for_each_space(
+        &self,
+        change: impl FnOnce() -> bool,
+        visit: impl Fn(SpaceId),
+    ) -> bool {
         self.with_registry(|registry| {
             if !change() {
                 return false;

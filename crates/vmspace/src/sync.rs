@@ -15,9 +15,9 @@ pub use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence}
 pub use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 #[cfg(all(not(loom), vmspace_count_lines))]
-pub use counting::{AtomicU32, AtomicU64, AtomicUsize};
-#[cfg(all(not(loom), vmspace_count_lines))]
 pub use core::sync::atomic::{Ordering, fence};
+#[cfg(all(not(loom), vmspace_count_lines))]
+pub use counting::{AtomicU32, AtomicU64, AtomicUsize};
 
 #[cfg(all(not(loom), vmspace_count_lines))]
 pub mod counting;

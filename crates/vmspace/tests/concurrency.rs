@@ -37,6 +37,7 @@ impl Step {
 fn watched(test: impl FnOnce(&Step) + Send + 'static) {
     let step = Step::default();
     let (done, when_done) = mpsc::channel();
+    step.at("the beginning");
     let watched = step.clone();
     let thread = thread::spawn(move || {
         test(&watched);

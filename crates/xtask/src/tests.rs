@@ -7,7 +7,7 @@ use crate::steps::Steps;
 
 /// `cargo test`, the example port, the Rust guests.
 pub fn all(steps: &mut Steps) {
-    steps.step("cargo test --workspace", || succeed(&mut cargo("test --workspace")));
+    steps.step("cargo test --workspace", || succeed(&mut cargo("test --workspace --no-fail-fast")));
     let port = "run --quiet --package vmspace --example minimal_port";
     steps.step("the smallest port: crates/vmspace/examples/minimal_port.rs", || {
         succeed(&mut cargo(port))

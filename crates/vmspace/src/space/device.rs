@@ -4,8 +4,8 @@ use super::Space;
 use crate::addr::{Frame, PageRange};
 use crate::context::MaySleep;
 use crate::error::Error;
-use crate::format::{Format, Leaf, Rights};
 use crate::format::Geometry;
+use crate::format::{Format, Leaf, Rights};
 use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::tree::cursor::Cursor;
@@ -30,7 +30,8 @@ impl<P: Platform> Space<'_, P> {
     ) -> Result<(), Error> {
         self.reserve(ms, address, length, rights)?;
         let range = self.pages(address, length)?;
-        let leaf = Leaf { frame: first, rights: rights | Rights::USER, accessed: true, dirty: true };
+        let leaf =
+            Leaf { frame: first, rights: rights | Rights::USER, accessed: true, dirty: true };
         let filled = self.edit(ms, range, Cover::Lowest, Mutation::NoShootdownAtUnmap, |cursor| {
             fill(cursor, cursor.top(), range, range.start, leaf)
         });

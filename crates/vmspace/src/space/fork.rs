@@ -33,8 +33,12 @@ impl<'vm, P: Platform> Space<'vm, P> {
     pub fn fork(&self, ms: &mut MaySleep) -> Result<Space<'vm, P>, Error> {
         self.vm.reclaiming(ms, |ms| {
             let child = Space::new(self.vm, ms).ok()?;
-            self.inherit(&child);
-            match self.copy_into(ms, &child) {
+            // No break moves between the copy of its number and that of its pages.
+            let copied = self.header().heap_lock.with(self.vm.platform(), || {
+                self.inherit(&child);
+                self.copy_into(ms, &child)
+            });
+            match copied {
                 Some(()) => Some(child),
                 None => {
                     child.exit(ms);

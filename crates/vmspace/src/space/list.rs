@@ -62,9 +62,6 @@ impl<P: Platform> Space<'_, P> {
     pub fn usage(&self, ms: &mut MaySleep) -> Usage {
         let mut bytes = 0;
         self.for_each_region(ms, |region| bytes += region.end - region.start);
-        Usage {
-            mapped: bytes >> P::Format::PAGE_SHIFT,
-            resident: self.vm.resident(self.id()),
-        }
+        Usage { mapped: bytes >> P::Format::PAGE_SHIFT, resident: self.vm.resident(self.id()) }
     }
 }

@@ -20,8 +20,8 @@ mod stack;
 mod transaction;
 mod unmap;
 
-pub(crate) use fork::{is_device, is_own};
 pub use advise::Advice;
+pub(crate) use fork::{is_device, is_own};
 pub use list::{Region, Usage};
 pub use map::{Map, Place, Sharing};
 pub use transaction::Transaction;
@@ -155,8 +155,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
     ) -> Result<R, Error> {
         self.vm.reclaiming(ms, |ms| {
             let mut gather = Gather::default();
-            let mut cursor =
-                Cursor::lock(self.root_node(), ms, &mut gather, range, cover, skip);
+            let mut cursor = Cursor::lock(self.root_node(), ms, &mut gather, range, cover, skip);
             let result = edit(&mut cursor);
             cursor.commit().release();
             result

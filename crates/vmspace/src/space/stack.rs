@@ -40,9 +40,11 @@ impl<P: Platform> Space<'_, P> {
         // The page above belongs to the range verified: the stack must still begin there.
         let verified = PageRange::new(guard, growth.end + 1);
         self.edit(ms, verified, Cover::Lowest, Mutation::NoShootdownAtUnmap, |cursor| {
-            let below = last_mapping(cursor, PageRange::new(guard, page));
-            let free = cursor.first(growth, true).is_none() && !below.is_some_and(keeps_away);
-            if !free || cursor.piece(growth.end).0 != stack.key {
+            if cursor.first(growth, true).is_some() || cursor.piece(growth.end).0 != stack.key {
+                // Another fault, or a change, was faster: the fault looks again.
+                return Some(true);
+            }
+            if last_mapping(cursor, PageRange::new(guard, page)).is_some_and(keeps_away) {
                 return Some(false);
             }
             cursor.prepare(growth, Some(stack.key))?;

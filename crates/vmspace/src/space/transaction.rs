@@ -121,10 +121,7 @@ impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
     #[inline]
     pub fn clear(&mut self, address: u64) -> Option<Leaf> {
         let (node, index) = self.find(address)?;
-        // A slot of a reserved page holds a leaf or nothing.
-        if self.known.is_empty() {
-            node.leaf(index)?;
-        }
+        node.leaf(index)?;
         let taken = self.cursor.take_entry(node, index)?;
         node.lost(1);
         Some(taken)

@@ -122,7 +122,7 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
             Entry::Empty if node.pieces() >= CROWDED => locking::push_down(node, index)?,
             Entry::Empty | Entry::Soft(_) => return Some(None),
         };
-        self.held.take(child);
+        self.held.add(child);
         Some(Some(child))
     }
 
@@ -139,7 +139,11 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         self.gather.shoot(node.slot_range(index).start, leaf.frame);
         self.flush();
         // Hardware may have set accessed and dirty until the flush; the parts keep both.
-        let leaf = Leaf { accessed: true, dirty: leaf.rights.contains(Rights::WRITE), ..leaf };
+        let leaf = Leaf {
+            accessed: true,
+            dirty: leaf.dirty | leaf.rights.contains(Rights::WRITE),
+            ..leaf
+        };
         if allowed {
             for i in 0..P::Format::entries(child.level) {
                 fresh.set(i, P::Format::leaf(child.level, smaller(leaf, i)));
@@ -147,6 +151,7 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         }
         self.vm.backend().swap(node.slot(index), 0);
         node.lost(1);
+        lock::acquire_attached(self.vm.platform(), &child.meta.lock);
         locking::attach(node, index, child);
         Some(child)
     }
@@ -362,9 +367,9 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         self.held.nodes()
     }
 
-    /// Locks and adds a table attached below a node that is held.
+    /// Adds a table, locked already, attached below a node that is held.
     pub fn adopt(&mut self, child: Node<'a, P>) {
-        self.held.take(child);
+        self.held.add(child);
     }
 
     /// Takes the whole user half out and the root with it: the end of a space. Allocates nothing.

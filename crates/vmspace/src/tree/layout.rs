@@ -380,6 +380,14 @@ impl<'a, P: Platform> Node<'a, P> {
         if let Some(right) = right {
             store.set(splice.low + 1, right);
         }
+        if self.child_count() != 0 {
+            // What is left beside the range may lie only in slots with children now.
+            for page in [part.start.wrapping_sub(1), part.start, part.end] {
+                if whole.start <= page && page < whole.end {
+                    self.forget_slot(self.index(page), dropped);
+                }
+            }
+        }
         mapped
     }
 

@@ -149,15 +149,16 @@ fn deepen<'a, P: Platform>(top: Node<'a, P>, range: PageRange, least: usize) -> 
         return top;
     }
     let Some(child) = push_down(top, slots.start) else { return top };
-    lock::acquire_attached(top.vm.platform(), &child.meta.lock);
     lock::release(top.vm.platform(), &top.meta.lock);
     child
 }
 
 /// Gives the empty slot `index` of a locked node a child with the slot's part of the layout. It
-/// changes no content. None: no memory.
+/// changes no content. The child is locked before it is attached: nobody gets into what the caller
+/// has looked at. None: no memory.
 pub(crate) fn push_down<'a, P: Platform>(node: Node<'a, P>, index: usize) -> Option<Node<'a, P>> {
     let child = make_child(node, index)?;
+    lock::acquire_attached(node.vm.platform(), &child.meta.lock);
     attach(node, index, child);
     Some(child)
 }
@@ -199,6 +200,11 @@ impl<'a, P: Platform> Held<'a, P> {
     /// Locks a child of a node that is held and adds it.
     pub fn take(&mut self, child: Node<'a, P>) {
         lock::acquire_attached(child.vm.platform(), &child.meta.lock);
+        self.add(child);
+    }
+
+    /// Adds a child, locked already, of a node that is held.
+    pub fn add(&mut self, child: Node<'a, P>) {
         child.meta.link.store(0, Ordering::Relaxed);
         self.last.link.store(child.frame.0 + 1, Ordering::Relaxed);
         self.last = child.meta;

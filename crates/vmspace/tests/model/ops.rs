@@ -78,7 +78,10 @@ pub enum What {
     Exit,
 }
 
-/// An operation of the `who`-th space alive (modulo their number).
+/// The space that was made last: where forks go deep.
+pub const LAST: usize = usize::MAX;
+
+/// An operation of the `who`-th space alive (modulo their number), or of the [`LAST`].
 #[derive(Clone, Copy, Debug)]
 pub struct Op {
     pub who: usize,
@@ -97,7 +100,11 @@ pub struct Maker {
     places: Vec<u64>,
     /// What a leaf table spans.
     leaf: u64,
+    made: usize,
 }
+
+/// A sequence begins with so many mappings, so that there is something to work on.
+const BEGINNING: usize = 8;
 
 impl Maker {
     pub fn new<F: Geometry>(seed: u64, arch: Arch) -> Maker {
@@ -111,22 +118,25 @@ impl Maker {
         all.push(arch.user_pages);
         let n = 2 + random.below(3) as usize;
         let places = (0..n).map(|_| random.pick(&all)).collect();
-        Maker { random, arch, places, leaf }
+        Maker { random, arch, places, leaf, made: 0 }
     }
 
     pub fn op(&mut self) -> Op {
-        let who = if self.random.one_in(2) { usize::MAX } else { self.random.next() as usize };
-        // The last made goes deepest.
-        Op { who: who.min(usize::MAX >> 1), what: self.what() }
+        self.made += 1;
+        let who = if self.random.one_in(2) { LAST } else { self.random.next() as usize };
+        Op { who, what: self.what() }
     }
 
     fn what(&mut self) -> What {
+        if self.made <= BEGINNING {
+            return self.map();
+        }
         if self.random.one_in(40) {
             return self.nonsense();
         }
         match self.random.below(100) {
-            0..22 => self.map(),
-            22..33 => {
+            0..26 => self.map(),
+            26..33 => {
                 let (address, length) = self.range();
                 What::Unmap { address, length }
             }
@@ -174,9 +184,9 @@ impl Maker {
             return What::Map { address: 0, length, prot: prot | WRITE, flags };
         }
         let (address, fixed, no_replace) = match self.random.below(20) {
-            0..6 => (0, false, false),
-            6..9 => (address + self.random.below(3), false, false),
-            9..12 => (address, self.random.one_in(2), true),
+            0..3 => (0, false, false),
+            3..6 => (address + self.random.below(3), false, false),
+            6..9 => (address, self.random.one_in(2), true),
             _ => (address, true, false),
         };
         (flags.fixed, flags.no_replace) = (fixed, no_replace);
@@ -184,7 +194,7 @@ impl Maker {
     }
 
     fn prot(&mut self) -> u8 {
-        match self.random.below(8) {
+        match self.random.below(10) {
             0 => 0,
             1 => READ,
             2 => EXECUTE,
@@ -221,7 +231,7 @@ impl Maker {
             0 => self.leaf + self.random.below(9) - 4,
             1 => 2 * self.leaf,
             2 => self.leaf * (1 << self.random.below(11)) + self.random.below(5),
-            _ => 1 + self.random.below(16),
+            _ => 1 + self.random.below(24),
         };
         let pages = if page < self.arch.user_pages && !self.random.one_in(8) {
             pages.min(self.arch.user_pages - page)

@@ -1,7 +1,7 @@
 //! The library and the model side by side: each operation on both, then a look whether they agree.
 
 use super::linux::{Access, Arch, Mm, Objects, READ, Segv, WRITE};
-use super::ops::{Op, What, heap};
+use super::ops::{LAST, Op, What, heap};
 use crate::host::Host;
 use std::mem::ManuallyDrop;
 use vmspace::format::{Format, Geometry, Leaf, Rights};
@@ -85,7 +85,8 @@ impl<'vm, F: Format> Run<'vm, F> {
     }
 
     fn step(&mut self, op: &Op, index: usize) -> Result<(), String> {
-        let who = op.who % self.processes.len();
+        let last = self.processes.len() - 1;
+        let who = if op.who == LAST { last } else { op.who % self.processes.len() };
         match op.what {
             What::Fork => self.fork(who)?,
             What::Exit => self.exit(who),
