@@ -108,7 +108,7 @@ fn user_byte(
 }
 
 fn main() -> Result<(), vmspace::Error> {
-    // SAFETY: a block of zeros is a valid `Memory`; it is freed below, after the manager.
+    // SAFETY: a block of zeros is a valid `Memory`; it goes with the process.
     let memory = unsafe { std::alloc::alloc_zeroed(std::alloc::Layout::new::<Memory>()) };
     let port = Port { memory: memory.cast(), tlb: Mutex::new(None) };
     let vm = Vm::new(port, 0..FRAMES as u64)?;
@@ -134,8 +134,5 @@ fn main() -> Result<(), vmspace::Error> {
     parent.exit(&mut ms);
     vm.synchronize(&mut ms);
     println!("{:?}\nframes leaked: {}", vm.statistics(), free - vm.free_frames());
-    drop(vm);
-    // SAFETY: allocated above with this layout; nothing refers to it any more.
-    unsafe { std::alloc::dealloc(memory, std::alloc::Layout::new::<Memory>()) };
     Ok(())
 }

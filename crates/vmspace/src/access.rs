@@ -16,7 +16,7 @@ use crate::format::{Entry, Format, Geometry, Leaf};
 use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::rmap;
-use crate::space::Space;
+use crate::space::{Space, is_own};
 use crate::sync::{Ordering, fence};
 use crate::tree::cursor::{self, Cursor};
 use crate::tree::gather::Gather;
@@ -139,19 +139,37 @@ impl<'vm, P: Platform> Space<'vm, P> {
         address: u64,
         write: bool,
     ) -> Result<Pinned<'vm, P>, FaultError> {
-        let vm = self.vm;
-        let mut pinned = None;
-        let hold = |_: &[AtomicU8], frame: Frame| {
-            if let Some(meta) = vm.mapped_meta(frame) {
-                // The entry's reference stands under the lock: these cannot be the first.
-                meta.refs.get();
-                meta.pins.fetch_add(1, Ordering::Relaxed);
-                pinned = Some(Pinned { vm, frame });
-            }
-        };
         let access = if write { Access::Write } else { Access::Read };
-        self.under_lock(ms, address, access, hold)?;
-        pinned.ok_or(FaultError::NoPage)
+        let page = address >> P::Format::PAGE_SHIFT;
+        loop {
+            // Nobody may share what is going to be reached behind the tables' back.
+            self.fault_own(ms, address, access)?;
+            if let Some(pinned) = self.try_pin(ms, page, access)? {
+                return Ok(pinned);
+            }
+        }
+    }
+
+    /// Pins the page if its entry allows the access and private memory's page is the space's alone.
+    fn try_pin(
+        &self,
+        ms: &mut MaySleep,
+        page: u64,
+        access: Access,
+    ) -> Result<Option<Pinned<'vm, P>>, FaultError> {
+        let vm = self.vm;
+        self.with_entry(ms, page, access, |node, frame| {
+            let meta = vm.meta(frame).ok_or(FaultError::NoPage)?;
+            let private = node.piece(page).0.key.is_private();
+            if vm.is_zero_frame(frame) || private && !is_own(meta) {
+                return Ok(None);
+            }
+            // The entry's reference stands under the lock: these cannot be the first.
+            meta.refs.get();
+            meta.pins.fetch_add(1, Ordering::Relaxed);
+            Ok(Some(Pinned { vm, frame }))
+        })
+        .unwrap_or(Ok(None))
     }
 
     fn word_offset(&self, address: u64) -> Option<usize> {
@@ -193,6 +211,8 @@ impl<'vm, P: Platform> Space<'vm, P> {
             if page < P::Format::USER_PAGES
                 && let Some(frame) = self.try_hold(ms, page)
             {
+                // A device's memory is nothing that the platform lets the library reach.
+                self.vm.meta(frame).ok_or(FaultError::NoPage)?;
                 body(self.vm.bytes(frame));
                 if self.vm.mapped_meta(frame).is_some() {
                     rmap::put_page(self.vm, frame);
@@ -244,25 +264,41 @@ impl<'vm, P: Platform> Space<'vm, P> {
     ) -> Result<(), FaultError> {
         let page = address >> P::Format::PAGE_SHIFT;
         loop {
-            if page < P::Format::USER_PAGES {
-                let mut gather = Gather::default();
-                let range = PageRange::new(page, page + 1);
-                let skip = Mutation::NoShootdownAtCopy;
-                let cursor =
-                    Cursor::lock(self.root_node(), ms, &mut gather, range, Cover::Lowest, skip);
-                let found = touch(cursor.top(), page, access);
-                if let Some((node, leaf)) = found {
-                    let within = page & (P::Format::slot_pages(node.level) - 1);
-                    let frame = leaf.frame.add(within);
-                    body(self.vm.bytes(frame), frame);
-                }
-                cursor.commit().release();
-                if found.is_some() {
-                    return Ok(());
-                }
+            let done = self.with_entry(ms, page, access, |_, frame| {
+                self.vm.meta(frame).ok_or(FaultError::NoPage)?;
+                body(self.vm.bytes(frame), frame);
+                Ok(())
+            });
+            if let Some(done) = done {
+                return done;
             }
             self.fault(ms, address, access)?;
         }
+    }
+
+    /// Runs `body` on the node and the frame that `page` is found in, under the node's lock. None:
+    /// the entry does not allow the access.
+    fn with_entry<R>(
+        &self,
+        ms: &mut MaySleep,
+        page: u64,
+        access: Access,
+        body: impl FnOnce(Node<'vm, P>, Frame) -> R,
+    ) -> Option<R> {
+        if page >= P::Format::USER_PAGES {
+            return None;
+        }
+        let mut gather = Gather::default();
+        let range = PageRange::new(page, page + 1);
+        let skip = Mutation::NoShootdownAtCopy;
+        let cursor = Cursor::lock(self.root_node(), ms, &mut gather, range, Cover::Lowest, skip);
+        let found = touch(cursor.top(), page, access);
+        let result = found.map(|(node, leaf)| {
+            let within = page & (P::Format::slot_pages(node.level) - 1);
+            body(node, leaf.frame.add(within))
+        });
+        cursor.commit().release();
+        result
     }
 }
 

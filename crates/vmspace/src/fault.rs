@@ -120,9 +120,18 @@ fn is_implied<F: Format>(rights: Rights, access: Access) -> bool {
     }
 }
 
+/// What a fault is for.
+#[derive(Clone, Copy)]
+struct Wish {
+    access: Access,
+    /// The page is to be the space's alone, if the memory is private: somebody will hold it.
+    own: bool,
+}
+
 /// What the region and the entry together need for the access.
 #[inline]
-fn need<P: Platform>(vm: &Vm<P>, key: Key, page: u64, entry: Entry, access: Access) -> Need {
+fn need<P: Platform>(vm: &Vm<P>, key: Key, page: u64, entry: Entry, wish: Wish) -> Need {
+    let access = wish.access;
     if !key.is_mapped() {
         return Need::Refused(FaultError::NotMapped);
     }
@@ -131,19 +140,21 @@ fn need<P: Platform>(vm: &Vm<P>, key: Key, page: u64, entry: Entry, access: Acce
         return Need::Refused(FaultError::Denied);
     }
     match entry {
-        Entry::Leaf(leaf) if access.allowed_by(leaf.rights) => Need::Nothing,
-        Entry::Leaf(leaf) if access == Access::Write && key.is_private() => {
+        Entry::Leaf(leaf) if access.allowed_by(leaf.rights) && !wish.own => Need::Nothing,
+        Entry::Leaf(leaf) if (access == Access::Write || wish.own) && key.is_private() => {
             match vm.mapped_meta(leaf.frame) {
                 None => Need::Fresh,
-                Some(meta) if is_own(meta) => Need::Rights,
-                Some(_) => Need::Copy(leaf.frame),
+                Some(meta) if !is_own(meta) => Need::Copy(leaf.frame),
+                Some(_) if access.allowed_by(leaf.rights) => Need::Nothing,
+                Some(_) => Need::Rights,
             }
         }
+        Entry::Leaf(leaf) if access.allowed_by(leaf.rights) => Need::Nothing,
         Entry::Leaf(_) => Need::Rights,
         Entry::Soft(_) | Entry::Table(_) => Need::Wait,
         Entry::Empty if is_device(key) => Need::Refused(FaultError::NoPage),
         Entry::Empty if key.object != 0 => Need::Object(key.object, page.wrapping_sub(key.origin)),
-        Entry::Empty if access == Access::Write => Need::Fresh,
+        Entry::Empty if access == Access::Write || wish.own => Need::Fresh,
         Entry::Empty => Need::Zero,
     }
 }
@@ -153,13 +164,29 @@ impl<'vm, P: Platform> Space<'vm, P> {
     ///
     /// # Errors
     /// [`FaultError`], but for `MustSleep`.
+    #[inline]
     pub fn fault(&self, ms: &mut MaySleep, address: u64, access: Access) -> Result<(), FaultError> {
+        self.resolve(ms, address, Wish { access, own: false })
+    }
+
+    /// The same, and private memory's page is the space's alone afterwards: not the zero page, and
+    /// shared with no fork.
+    pub(crate) fn fault_own(
+        &self,
+        ms: &mut MaySleep,
+        address: u64,
+        access: Access,
+    ) -> Result<(), FaultError> {
+        self.resolve(ms, address, Wish { access, own: true })
+    }
+
+    fn resolve(&self, ms: &mut MaySleep, address: u64, wish: Wish) -> Result<(), FaultError> {
         let page = address >> P::Format::PAGE_SHIFT;
         if page >= P::Format::USER_PAGES {
             return Err(FaultError::NotUser);
         }
         loop {
-            let (need, held, seen) = self.look(ms, page, access);
+            let (need, held, seen) = self.look(ms, page, wish);
             match need {
                 Need::Refused(FaultError::NotMapped) if self.grow_stack(ms, page)? => continue,
                 Need::Refused(error) => {
@@ -169,7 +196,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
                 _ => {}
             }
             let settled = match self.ready(ms, need, held) {
-                Ok(ready) => self.settle(ms, page, access, need, ready, &seen),
+                Ok(ready) => self.settle(ms, page, wish, need, ready, &seen),
                 Err(error) => Err(error),
             };
             // Not before: a frame, or an object, that is reused would look the same again.
@@ -218,11 +245,11 @@ impl<'vm, P: Platform> Space<'vm, P> {
     }
 
     /// What is needed, without locks. True: a reference to the page or object named was taken.
-    fn look(&self, ms: &mut MaySleep, page: u64, access: Access) -> (Need, bool, Seen) {
+    fn look(&self, ms: &mut MaySleep, page: u64, wish: Wish) -> (Need, bool, Seen) {
         let guard = self.vm.walk(ms);
         let seen = walk::page(&guard, self.root(), page);
         let entry = P::Format::decode(seen.level, seen.word);
-        let need = need(self.vm, seen.key, page, entry, access);
+        let need = need(self.vm, seen.key, page, entry, wish);
         let (need, held) = match need {
             Need::Copy(frame) if self.try_hold_source(frame, page, &seen) => (need, true),
             Need::Object(object, _) if object::try_get(&guard, object) => (need, true),
@@ -289,7 +316,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
         &self,
         ms: &mut MaySleep,
         page: u64,
-        access: Access,
+        wish: Wish,
         expected: Need,
         ready: Option<Ready>,
         seen: &Seen,
@@ -303,9 +330,9 @@ impl<'vm, P: Platform> Space<'vm, P> {
             // What is needed follows from the node alone, but for whose the page is.
             let still = match expected {
                 Need::Zero | Need::Fresh | Need::Object(..) if same => true,
-                _ => need(vm, key, page, entry, access) == expected,
+                _ => need(vm, key, page, entry, wish) == expected,
             };
-            let install = || Install { node, page, access, key, ready };
+            let install = || Install { node, page, access: wish.access, key, ready };
             match entry {
                 Entry::Empty if still => {
                     let done = install().fill();

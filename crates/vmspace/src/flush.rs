@@ -73,9 +73,11 @@ pub struct ActiveSet {
 impl ActiveSet {
     /// `cpu` is about to load the root. Writes nothing when it is in the set already.
     pub fn enter(&self, cpu: usize) {
-        let (word, bit) = (&self.words[cpu / 64], 1 << (cpu % 64));
-        if word.load(Ordering::Relaxed) & bit == 0 {
-            word.fetch_or(bit, Ordering::Relaxed);
+        if let Some(word) = self.words.get(cpu / 64) {
+            let bit = 1 << (cpu % 64);
+            if word.load(Ordering::Relaxed) & bit == 0 {
+                word.fetch_or(bit, Ordering::Relaxed);
+            }
         }
         // Pairs with the fence in `snapshot`: see the module's head.
         fence(Ordering::SeqCst);
@@ -83,8 +85,10 @@ impl ActiveSet {
 
     /// `cpu` has dropped all that it cached of the space, and has another root loaded.
     pub fn leave(&self, cpu: usize) {
-        // Release: the invalidation comes before the bit goes (Acquire in `snapshot`).
-        self.words[cpu / 64].fetch_and(!(1 << (cpu % 64)), Ordering::Release);
+        if let Some(word) = self.words.get(cpu / 64) {
+            // Release: the invalidation comes before the bit goes (Acquire in `snapshot`).
+            word.fetch_and(!(1 << (cpu % 64)), Ordering::Release);
+        }
     }
 
     /// Who must be interrupted for entries changed before this call.

@@ -49,6 +49,8 @@ impl<P: Platform> Vm<P> {
                 let slot = &slots(self, root)[index];
                 let level = P::Format::ROOT_LEVEL;
                 self.backend().swap(Slot { word: slot, table: root, index, level }, word);
+                // The registry's lock is what these slots have: nothing stays queued beyond it.
+                self.backend().close(root);
             },
         );
         if added { Ok(()) } else { Err(KernelSlotError::Full) }

@@ -204,6 +204,14 @@ impl<P: Platform> Vm<P> {
         self.managed.clone().map(Frame)
     }
 
+    /// Whether entries can name these frames, and none of them is the manager's.
+    #[inline]
+    pub(crate) fn is_foreign(&self, first: Frame, frames: u64) -> bool {
+        let Some(end) = first.0.checked_add(frames) else { return false };
+        let disjoint = end <= self.managed.start || self.managed.end <= first.0;
+        disjoint && end <= 1 << (P::Format::FRAME_BITS)
+    }
+
     /// How often the frame has changed hands; none when it is not the manager's.
     pub fn generation(&self, frame: Frame) -> Option<u64> {
         self.meta(frame).map(Meta::generation)

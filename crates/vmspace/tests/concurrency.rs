@@ -70,7 +70,7 @@ fn with_space<F: Format>(host: Host<F>, test: impl FnOnce(&Vm<Host<F>>, &Space<'
 
 /// The first address of the `n`-th leaf table.
 fn leaf<F: Format>(n: u64) -> u64 {
-    n * F::table_pages(0) << F::PAGE_SHIFT
+    (n * F::table_pages(0)) << F::PAGE_SHIFT
 }
 
 /// Maps leaves `a` and `b` whole and touches a page in each, so that their tables exist.

@@ -22,7 +22,7 @@ use ops::{Maker, Op};
 use trial::Task;
 use vmspace::format::{Aarch64Granule64K, Format, Sv48, X86_64};
 
-const SEQUENCES: u64 = 500;
+const SEQUENCES: u64 = 480;
 const OPERATIONS: usize = 220;
 /// Sequences that one process runs.
 const CHUNK: usize = 50;

@@ -50,16 +50,13 @@ impl Subject for Library<'_> {
     }
 
     fn protect_each(&mut self) {
-        self.edit(|range| {
-            (0..PAGES).for_each(|n| range.protect(AT + n * PAGE, Rights::READ));
-            Ok(())
-        });
+        self.edit(|range| (0..PAGES).try_for_each(|n| range.protect(AT + n * PAGE, Rights::READ)));
     }
 
     fn unmap_each(&mut self) {
         self.edit(|range| {
             for n in 0..PAGES {
-                black_box(range.clear(AT + n * PAGE));
+                black_box(range.clear(AT + n * PAGE)?);
             }
             Ok(())
         });
@@ -70,16 +67,10 @@ impl Subject for Library<'_> {
     }
 
     fn protect_range(&mut self) {
-        self.edit(|range| {
-            range.protect_range(AT, PAGES, Rights::READ);
-            Ok(())
-        });
+        self.edit(|range| range.protect_range(AT, PAGES, Rights::READ));
     }
 
     fn unmap_range(&mut self) {
-        self.edit(|range| {
-            range.clear_range(AT, PAGES);
-            Ok(())
-        });
+        self.edit(|range| range.clear_range(AT, PAGES));
     }
 }

@@ -111,6 +111,7 @@ impl Format for Aarch64Granule64K {
     const PAGE_SHIFT: u32 = 16;
     const INDEX_BITS: &'static [u32] = &[13, 13, 6];
     const USER_BITS: u32 = 48;
+    const FRAME_BITS: u32 = 32;
     const LEAF_LEVELS: u32 = 0b011;
     const KERNEL_SLOTS: core::ops::Range<usize> = 0..0;
     const BREAK_BEFORE_MAKE: bool = true;

@@ -97,6 +97,8 @@ pub trait Format: Copy + Send + Sync + 'static {
     const INDEX_BITS: &'static [u32];
     /// User addresses lie below `1 << USER_BITS`.
     const USER_BITS: u32;
+    /// Frames that an entry can name lie below `1 << FRAME_BITS`.
+    const FRAME_BITS: u32;
     /// Bit `l` is set when a leaf entry may stand at level `l`.
     const LEAF_LEVELS: u32;
     /// The root's slots that belong to the kernel and are the same in every root (empty where the

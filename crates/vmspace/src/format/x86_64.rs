@@ -76,6 +76,7 @@ impl Format for X86_64 {
     const PAGE_SHIFT: u32 = 12;
     const INDEX_BITS: &'static [u32] = &[9, 9, 9, 9];
     const USER_BITS: u32 = 47;
+    const FRAME_BITS: u32 = 40;
     const LEAF_LEVELS: u32 = 0b0111;
     const KERNEL_SLOTS: core::ops::Range<usize> = 256..512;
     const BREAK_BEFORE_MAKE: bool = false;

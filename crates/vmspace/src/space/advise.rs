@@ -1,6 +1,6 @@
 //! madvise(2), as far as it is there.
 
-use super::Space;
+use super::{Space, is_device};
 use crate::addr::PageRange;
 use crate::context::MaySleep;
 use crate::error::Error;
@@ -44,6 +44,10 @@ impl<P: Platform> Space<'_, P> {
 
     fn dont_need(&self, ms: &mut MaySleep, range: PageRange) -> Result<(), Error> {
         self.edit(ms, range, Cover::Lowest, Mutation::NoShootdownAtDontNeed, |cursor| {
+            // What is not the manager's would not come back.
+            if cursor.find(range, is_device).is_some() {
+                return Some(Err(Error::Invalid));
+            }
             cursor.clear(range);
             let hole = cursor.first(range, false);
             Some(if hole.is_some() { Err(Error::NotMapped) } else { Ok(()) })

@@ -1,15 +1,14 @@
 //! Mapping frames that the manager does not own: devices, a guest's memory.
 
-use super::Space;
+use super::{Space, is_device};
 use crate::addr::{Frame, PageRange};
 use crate::context::MaySleep;
 use crate::error::Error;
-use crate::format::Geometry;
-use crate::format::{Format, Leaf, Rights};
+use crate::format::{Format, Geometry, Leaf, Rights};
 use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::tree::cursor::Cursor;
-use crate::tree::locking::{self, Cover};
+use crate::tree::locking::Cover;
 use crate::tree::node::Node;
 
 impl<P: Platform> Space<'_, P> {
@@ -18,8 +17,9 @@ impl<P: Platform> Space<'_, P> {
     /// and must not be the manager's free ones.
     ///
     /// # Errors
-    /// [`Error::Empty`], [`Error::Misaligned`], [`Error::BeyondUser`], [`Error::OutOfMemory`] (the
-    /// range is then a hole).
+    /// [`Error::Empty`], [`Error::Misaligned`], [`Error::BeyondUser`]; [`Error::Invalid`] for frames
+    /// of the manager's, or beyond what an entry can name; [`Error::OutOfMemory`] (the range is then
+    /// a hole); [`Error::NotMapped`] when somebody else maps there at the same time.
     pub fn map_device(
         &self,
         ms: &mut MaySleep,
@@ -28,17 +28,23 @@ impl<P: Platform> Space<'_, P> {
         first: Frame,
         rights: Rights,
     ) -> Result<(), Error> {
-        self.reserve(ms, address, length, rights)?;
         let range = self.pages(address, length)?;
+        if !self.vm.is_foreign(first, range.len()) {
+            return Err(Error::Invalid);
+        }
+        self.reserve(ms, address, length, rights)?;
         let leaf =
             Leaf { frame: first, rights: rights | Rights::USER, accessed: true, dirty: true };
         let filled = self.edit(ms, range, Cover::Lowest, Mutation::NoShootdownAtUnmap, |cursor| {
-            fill(cursor, cursor.top(), range, range.start, leaf)
+            if cursor.find(range, |key| !is_device(key)).is_some() {
+                return Some(Err(Error::NotMapped));
+            }
+            fill(cursor, cursor.top(), range, range.start, leaf).map(Ok)
         });
-        if filled.is_err() {
+        if filled == Err(Error::OutOfMemory) {
             let _ = self.unmap_range(ms, range);
         }
-        filled
+        filled?
     }
 }
 
@@ -63,8 +69,7 @@ fn fill<'a, P: Platform>(
                 node.fill(index, P::Format::leaf(node.level, Leaf { frame, ..leaf }));
             }
             None => {
-                let child = locking::push_down(node, index)?;
-                cursor.adopt(child);
+                let child = cursor.make_child(node, index)?;
                 fill(cursor, child, range, origin, leaf)?;
             }
         }

@@ -158,11 +158,12 @@ impl<'a, P: Platform> Copy<'a, '_, '_, P> {
     }
 }
 
-/// Whether a page with this metadata, mapped privately, is its mapper's alone.
+/// Whether a page with this metadata, mapped privately, is its mapper's alone. Only a page that was
+/// its space's alone is pinned, and fork gives the child of a pinned one a copy: so it stays that.
 pub(crate) fn is_own(meta: &Meta) -> bool {
     // Pairs with the fence of who takes a reference to copy the page (R24).
     fence(Ordering::SeqCst);
-    meta.refs.count() == 1 + meta.pins.load(Ordering::Relaxed)
+    meta.pins.load(Ordering::Relaxed) != 0 || meta.refs.count() == 1
 }
 
 /// Whether there is anything behind the piece to bring in.

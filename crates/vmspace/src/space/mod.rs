@@ -119,7 +119,8 @@ impl<'vm, P: Platform> Space<'vm, P> {
     #[inline]
     pub fn translate(&self, guard: &Guard<'_, P>, address: u64) -> Option<Translation> {
         let page = address >> P::Format::PAGE_SHIFT;
-        if page >= P::Format::USER_PAGES {
+        // Another manager's guard guards nothing here.
+        if page >= P::Format::USER_PAGES || !core::ptr::eq(guard.vm(), self.vm) {
             return None;
         }
         walk::translate(Node::at(guard.vm(), self.root, P::Format::ROOT_LEVEL), page)

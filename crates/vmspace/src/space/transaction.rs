@@ -6,7 +6,7 @@
 //!
 //! It works on ranges reserved with [`Space::reserve`], whose frames are not the manager's.
 
-use super::Space;
+use super::{Space, is_device};
 use crate::addr::{Frame, PageRange};
 use crate::context::MaySleep;
 use crate::error::Error;
@@ -16,7 +16,7 @@ use crate::platform::Platform;
 use crate::region::{Attributes, Key};
 use crate::tree::cursor::Cursor;
 use crate::tree::gather::Gather;
-use crate::tree::locking::{self, Cover};
+use crate::tree::locking::Cover;
 use crate::tree::node::Node;
 
 impl<'vm, P: Platform> Space<'vm, P> {
@@ -53,7 +53,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
     /// guest.reserve(&mut ms, 0x10_0000, 0x4000, rights)?;
     /// guest.transaction(&mut ms, 0x10_0000, 0x4000, |range| {
     ///     range.set(0x10_1000, Frame(1 << 30), rights)?;
-    ///     range.protect(0x10_1000, Rights::READ);
+    ///     range.protect(0x10_1000, Rights::READ)?;
     ///     Ok(())
     /// })?;
     /// # Ok::<(), vmspace::Error>(())
@@ -97,9 +97,13 @@ impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
     ///
     /// # Errors
     /// [`Error::BeyondUser`] outside the range; [`Error::NotMapped`] where the range was not
-    /// reserved; [`Error::OutOfMemory`] for a missing table.
+    /// reserved; [`Error::Invalid`] for a frame of the manager's, or one that no entry can name;
+    /// [`Error::OutOfMemory`] for a missing table.
     #[inline]
     pub fn set(&mut self, address: u64, frame: Frame, rights: Rights) -> Result<(), Error> {
+        if !self.cursor.vm.is_foreign(frame, 1) {
+            return Err(Error::Invalid);
+        }
         let page = address >> P::Format::PAGE_SHIFT;
         if !self.known.holds(page) {
             self.learn(page)?;
@@ -109,22 +113,31 @@ impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
     }
 
     /// Changes what the page at `address` allows, if it is set; accessed and dirty stay.
+    ///
+    /// # Errors
+    /// As [`Transaction::set`].
     #[inline]
-    pub fn protect(&mut self, address: u64, rights: Rights) {
-        if let Some((node, index)) = self.find(address) {
+    pub fn protect(&mut self, address: u64, rights: Rights) -> Result<(), Error> {
+        if let Some((node, index)) = self.find(address)? {
             self.cursor.change_entry(node, index, |_| rights | Rights::USER);
         }
+        Ok(())
     }
 
     /// Takes out the page at `address`; what it was, if it was set. Its dirty bit is final only
     /// when the transaction has ended.
+    ///
+    /// # Errors
+    /// As [`Transaction::set`].
     #[inline]
-    pub fn clear(&mut self, address: u64) -> Option<Leaf> {
-        let (node, index) = self.find(address)?;
-        node.leaf(index)?;
-        let taken = self.cursor.take_entry(node, index)?;
+    pub fn clear(&mut self, address: u64) -> Result<Option<Leaf>, Error> {
+        let Some((node, index)) = self.find(address)? else { return Ok(None) };
+        if node.leaf(index).is_none() {
+            return Ok(None);
+        }
+        let taken = self.cursor.take_entry(node, index);
         node.lost(1);
-        Some(taken)
+        Ok(taken)
     }
 
     /// [`Transaction::set`] for a run of pages and frames.
@@ -138,6 +151,9 @@ impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
         first: Frame,
         rights: Rights,
     ) -> Result<(), Error> {
+        if !self.cursor.vm.is_foreign(first, pages) {
+            return Err(Error::Invalid);
+        }
         let start = address >> P::Format::PAGE_SHIFT;
         let end = start.saturating_add(pages);
         let mut page = start;
@@ -151,25 +167,41 @@ impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
     }
 
     /// [`Transaction::protect`] for a run of pages.
-    pub fn protect_range(&mut self, address: u64, pages: u64, rights: Rights) {
-        let range = self.part(address, pages);
+    ///
+    /// # Errors
+    /// As there; then nothing has changed.
+    pub fn protect_range(&mut self, address: u64, pages: u64, rights: Rights) -> Result<(), Error> {
+        let range = self.reserved(address, pages)?;
         for node in self.cursor.nodes() {
             for index in node.occupied(node.slots(range)) {
                 self.cursor.change_entry(node, index, |_| rights | Rights::USER);
             }
         }
+        Ok(())
     }
 
     /// [`Transaction::clear`] for a run of pages.
-    pub fn clear_range(&mut self, address: u64, pages: u64) {
-        let range = self.part(address, pages);
+    ///
+    /// # Errors
+    /// As there; then nothing has changed.
+    pub fn clear_range(&mut self, address: u64, pages: u64) -> Result<(), Error> {
+        let range = self.reserved(address, pages)?;
         self.cursor.clear(range);
+        Ok(())
     }
 
-    /// The part of a run of pages that lies in the range.
-    fn part(&self, address: u64, pages: u64) -> PageRange {
+    /// A run of pages, all in the range and reserved, that ends inside no large leaf.
+    fn reserved(&mut self, address: u64, pages: u64) -> Result<PageRange, Error> {
         let page = address >> P::Format::PAGE_SHIFT;
-        PageRange::new(page, page.saturating_add(pages)).intersect(self.cursor.range)
+        let run = PageRange::new(page, page.saturating_add(pages));
+        if !self.cursor.range.contains(run) {
+            return Err(Error::BeyondUser);
+        }
+        if self.cursor.find(run, |key| !is_device(key)).is_some() {
+            return Err(Error::NotMapped);
+        }
+        self.cursor.split_bounds(run).ok_or(Error::OutOfMemory)?;
+        Ok(run)
     }
 
     /// Lets a known page name `frame`.
@@ -184,18 +216,19 @@ impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
         }
     }
 
-    /// The slot of a page in the range, if its leaf table exists.
+    /// The slot of a page in the range, if its leaf table exists, or is made from a large leaf.
     #[inline]
-    fn find(&mut self, address: u64) -> Option<(Node<'vm, P>, usize)> {
+    fn find(&mut self, address: u64) -> Result<Option<(Node<'vm, P>, usize)>, Error> {
         let page = address >> P::Format::PAGE_SHIFT;
         if !self.known.holds(page) {
-            if !self.cursor.range.holds(page) {
-                return None;
+            let lowest = self.cursor.top().descend(page, 0);
+            let set = self.cursor.range.holds(page) && lowest.leaf(lowest.index(page)).is_some();
+            if lowest.level > 0 && !set {
+                return Ok(None);
             }
-            let leaf = self.cursor.leaf(page)?;
-            self.enter(leaf, page);
+            self.learn(page)?;
         }
-        Some((self.leaf, P::Format::index(0, page)))
+        Ok(Some((self.leaf, P::Format::index(0, page))))
     }
 
     /// Makes `page` known, with the tables that are missing.
@@ -205,15 +238,7 @@ impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
         }
         let mut node = self.cursor.top();
         while node.level > 0 {
-            let index = node.index(page);
-            node = match node.child(index) {
-                Some(child) => child,
-                None => {
-                    let child = locking::push_down(node, index).ok_or(Error::OutOfMemory)?;
-                    self.cursor.adopt(child);
-                    child
-                }
-            };
+            node = self.cursor.make_child(node, node.index(page)).ok_or(Error::OutOfMemory)?;
         }
         self.enter(node, page);
         if self.known.holds(page) { Ok(()) } else { Err(Error::NotMapped) }
@@ -222,7 +247,7 @@ impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
     /// Goes on in the leaf table of `page`; the pages around that one are known if it is reserved.
     fn enter(&mut self, leaf: Node<'vm, P>, page: u64) {
         let (piece, end) = leaf.piece(page);
-        let reserved = piece.key.attributes.contains(Attributes::DEVICE);
+        let reserved = is_device(piece.key);
         let end = if reserved { end } else { piece.start };
         let pages = PageRange::new(piece.start, end);
         (self.leaf, self.known) =

@@ -171,10 +171,15 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
 
     /// The first page of `range` that is mapped (`mapped`) or is not, if there is one.
     pub fn first(&self, range: PageRange, mapped: bool) -> Option<u64> {
+        self.find(range, |key| key.is_mapped() == mapped)
+    }
+
+    /// The first page of `range` whose key is `wanted`.
+    pub fn find(&self, range: PageRange, wanted: impl Fn(Key) -> bool) -> Option<u64> {
         let mut page = range.start;
         while page < range.end {
             let (key, end) = self.piece(page);
-            if key.is_mapped() == mapped {
+            if wanted(key) {
                 return Some(page);
             }
             page = end;
@@ -353,23 +358,36 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         self.gather.flush(self.vm, self.space, self.skip);
     }
 
-    /// The leaf that holds `page`, if it exists.
-    pub fn leaf(&self, page: u64) -> Option<Node<'a, P>> {
-        let mut node = self.held.top;
-        while node.level > 0 {
-            node = node.child(node.index(page))?;
-        }
-        Some(node)
-    }
-
     /// All nodes held.
     pub fn nodes(&self) -> impl Iterator<Item = Node<'a, P>> + use<'a, P> {
         self.held.nodes()
     }
 
-    /// Adds a table, locked already, attached below a node that is held.
-    pub fn adopt(&mut self, child: Node<'a, P>) {
+    /// The child in slot `index` of a node that is held, made if there is none: from a leaf above
+    /// level 0, or empty. Changes no content. None: no memory.
+    pub fn make_child(&mut self, node: Node<'a, P>, index: usize) -> Option<Node<'a, P>> {
+        let child = match node.entry(index) {
+            Entry::Table(_) => return node.child(index),
+            Entry::Leaf(leaf) => self.split(node, index, leaf)?,
+            Entry::Empty | Entry::Soft(_) => locking::push_down(node, index)?,
+        };
         self.held.add(child);
+        Some(child)
+    }
+
+    /// Splits the leaves above level 0 that a bound of `range` lies inside. None: no memory.
+    pub fn split_bounds(&mut self, range: PageRange) -> Option<()> {
+        for bound in [range.start, range.end] {
+            let mut node = self.held.top;
+            while bound < node.range().end && node.slot_range(node.index(bound)).start != bound {
+                let index = node.index(bound);
+                match node.entry(index) {
+                    Entry::Table(_) | Entry::Leaf(_) => node = self.make_child(node, index)?,
+                    Entry::Empty | Entry::Soft(_) => break,
+                }
+            }
+        }
+        Some(())
     }
 
     /// Takes the whole user half out and the root with it: the end of a space. Allocates nothing.

@@ -26,7 +26,7 @@ use crate::object::Dropped;
 use crate::platform::Platform;
 use crate::region::Key;
 use crate::seq::Snapshot;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence};
 use crate::vm::Vm;
 
 /// The nodes that a range touches, locked.
@@ -125,10 +125,15 @@ pub(crate) fn lock_page<'a, P: Platform>(
 /// Locks the node that was seen, if it and the page's entry are still what they were.
 #[inline]
 fn lock_seen<'a, P: Platform>(vm: &'a Vm<P>, page: u64, seen: &Seen) -> Option<Held<'a, P>> {
-    // Under the guard a table that has its generation still cannot be reused.
+    // A table that was not stale, and then still had its generation, was attached under this guard:
+    // it cannot be reused before the lock is taken. (A reused frame has another generation.)
     let _guard = vm.enter();
     let node = Node::at(vm, seen.frame, seen.level);
-    if node.meta.generation() != seen.generation
+    let stale = lock::is_stale(&node.meta.lock);
+    // Acquire: the generation is read after the lock's word.
+    fence(Ordering::Acquire);
+    if stale
+        || node.meta.generation() != seen.generation
         || lock::try_acquire(&node.meta.lock) != Attempt::Acquired
     {
         return None;

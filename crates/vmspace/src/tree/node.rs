@@ -98,14 +98,14 @@ impl<'a, P: Platform> Node<'a, P> {
     /// one hole. None: no memory.
     pub fn make(vm: &'a Vm<P>, space: SpaceId, level: usize, start: u64) -> Option<Self> {
         let frame = vm.take_frame(Kind::Table)?;
-        if vm.backend().prepare_table(frame, level).is_err() {
-            vm.give_frame(frame);
-            return None;
-        }
         // SAFETY: the frame was just taken from the allocator: nobody else can reach it.
         unsafe {
             let bytes = <P::Format as Geometry>::PAGE_SIZE as usize;
             vm.platform().frame_ptr(frame).write_bytes(0, bytes);
+        }
+        if vm.backend().prepare_table(frame, level).is_err() {
+            vm.give_frame(frame);
+            return None;
         }
         let meta = vm.meta_of(frame);
         meta.pins.store(0, Ordering::Relaxed);

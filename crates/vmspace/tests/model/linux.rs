@@ -434,14 +434,23 @@ impl Mm {
 
     /// What copying out finds, up to the first page that cannot be read.
     pub fn read(&mut self, objects: &mut Objects, address: u64, length: usize) -> Vec<u8> {
+        let (mut at, end) = (address, address + length as u64);
         let mut found = Vec::with_capacity(length);
-        for at in address..address + length as u64 {
-            let (page, offset) = (at >> self.arch.page_shift, at % self.page_size());
-            if (at == address || offset == 0) && self.fault(objects, page, Access::Read).is_err() {
+        while at < end {
+            let page = at >> self.arch.page_shift;
+            if self.fault(objects, page, Access::Read).is_err() {
                 break;
             }
-            let bytes = self.bytes(objects, page);
-            found.push(bytes.and_then(|bytes| bytes.get(&offset)).copied().unwrap_or(0));
+            let offset = at % self.page_size();
+            let part = (end - at).min(self.page_size() - offset);
+            let from = found.len();
+            found.resize(from + part as usize, 0);
+            for (place, byte) in self.bytes(objects, page).into_iter().flatten() {
+                if (offset..offset + part).contains(place) {
+                    found[from + (place - offset) as usize] = *byte;
+                }
+            }
+            at += part;
         }
         found
     }

@@ -1,0 +1,162 @@
+//! What an attacker found once: each test failed on the code as it was.
+
+mod host;
+
+use host::Host;
+use vmspace::format::{Rights, Sv48};
+use vmspace::{Access, Advice, Error, Frame, Map, MaySleep, Platform, Space, Vm};
+
+const RW: Rights = Rights::READ.union(Rights::WRITE);
+const PAGE: u64 = 4096;
+/// Where the tests put a device of one large leaf.
+const AT: u64 = 1 << 30;
+const LARGE: u64 = 2 << 20;
+/// Frames beyond the manager's.
+const DEVICE: Frame = Frame(1 << 30);
+
+fn with_space(test: impl Fn(&Vm<Host<Sv48>>, &Space<'_, Host<Sv48>>, &mut MaySleep)) {
+    let vm = Host::<Sv48>::new(4096, 2).manager();
+    // SAFETY: a test's own thread, which holds nothing.
+    let mut ms = unsafe { MaySleep::assume() };
+    let space = Space::new(&vm, &mut ms).unwrap();
+    test(&vm, &space, &mut ms);
+    vm.check(&mut ms).unwrap();
+}
+
+fn with_device(test: impl Fn(&Vm<Host<Sv48>>, &Space<'_, Host<Sv48>>, &mut MaySleep)) {
+    with_space(|vm, space, ms| {
+        space.map_device(ms, AT, LARGE, DEVICE, RW).unwrap();
+        test(vm, space, ms);
+    });
+}
+
+/// CVE-2020-29374: the parent must not take for its own a page that the child has pinned.
+#[test]
+fn a_child_reads_through_its_pin_what_the_parent_stores_later() {
+    with_space(|vm, parent, ms| {
+        let at = parent.map(ms, Map::anonymous(PAGE, RW)).unwrap();
+        parent.write(ms, at, b"before");
+        let child = parent.fork(ms).unwrap();
+        let pin = child.pin(ms, at, false).unwrap();
+        child.unmap(ms, at, PAGE).unwrap();
+        parent.write(ms, at, b"SECRET");
+        // SAFETY: the page is held, and no other thread runs.
+        let seen = unsafe { vm.platform().frame_ptr(pin.frame()).cast::<[u8; 6]>().read() };
+        assert_eq!(&seen, b"before");
+    });
+}
+
+#[test]
+fn memory_that_was_never_touched_cannot_be_pinned_for_reading() {
+    with_space(|_, space, ms| {
+        let at = space.map(ms, Map::anonymous(PAGE, RW)).unwrap();
+        assert!(space.pin(ms, at, false).is_ok());
+    });
+}
+
+#[test]
+fn a_transaction_over_anonymous_memory_makes_the_zero_page_writable() {
+    with_space(|vm, space, ms| {
+        let at = space.map(ms, Map::anonymous(PAGE, RW)).unwrap();
+        space.fault(ms, at, Access::Read).unwrap();
+        let protected = space.transaction(ms, at, PAGE, |range| range.protect(at, RW));
+        assert_eq!(protected, Err(Error::NotMapped));
+        assert!(!space.translate(&vm.walk(ms), at).unwrap().rights.contains(Rights::WRITE));
+    });
+}
+
+#[test]
+fn one_page_set_in_a_large_leaf_loses_the_others_without_a_shootdown() {
+    with_device(|vm, space, ms| {
+        space.enter(0);
+        vm.platform().take_sent();
+        space.transaction(ms, AT, LARGE, |range| range.set(AT + PAGE, Frame(5), RW)).unwrap_err();
+        let other = Frame(DEVICE.0 + 9999);
+        space.transaction(ms, AT, LARGE, |range| range.set(AT + PAGE, other, RW)).unwrap();
+        assert!(!vm.platform().take_sent().is_empty());
+        assert_eq!(space.translate(&vm.walk(ms), AT).unwrap().frame, DEVICE);
+        assert_eq!(space.translate(&vm.walk(ms), AT + PAGE).unwrap().frame, other);
+    });
+}
+
+#[test]
+fn one_page_cleared_in_a_large_leaf_is_not_or_takes_all() {
+    with_device(|vm, space, ms| {
+        let cleared = space.transaction(ms, AT, PAGE, |range| range.clear(AT)).unwrap();
+        assert_eq!(cleared.unwrap().frame, DEVICE);
+        space.transaction(ms, AT, LARGE, |range| range.clear_range(AT + 3 * PAGE, 1)).unwrap();
+        let guard = vm.walk(ms);
+        let there: Vec<bool> =
+            (0..5).map(|n| space.translate(&guard, AT + n * PAGE).is_some()).collect();
+        assert_eq!(there, [false, true, true, false, true]);
+    });
+}
+
+#[test]
+fn a_split_forgets_that_a_large_leaf_was_dirty() {
+    with_device(|vm, space, ms| {
+        space.protect(ms, AT, LARGE, Rights::READ).unwrap();
+        space.unmap(ms, AT + PAGE, PAGE).unwrap();
+        assert!(space.translate(&vm.walk(ms), AT).unwrap().dirty);
+    });
+}
+
+#[test]
+fn advice_for_one_page_takes_a_whole_device_away() {
+    with_device(|vm, space, ms| {
+        assert_eq!(space.advise(ms, AT, PAGE, Advice::DontNeed), Err(Error::Invalid));
+        assert!(space.translate(&vm.walk(ms), AT + PAGE).is_some());
+    });
+}
+
+#[test]
+fn reading_a_device_from_outside_leaves_the_platforms_memory() {
+    with_device(|_, space, ms| {
+        assert_eq!(space.read(ms, AT, &mut [0; 4]), 0);
+        assert_eq!(space.write(ms, AT, &[0; 4]), 0);
+        assert!(space.load_u32(ms, AT).is_none());
+        assert!(space.pin(ms, AT, true).is_err());
+    });
+}
+
+#[test]
+fn a_space_maps_its_own_root_as_a_device() {
+    with_space(|vm, space, ms| {
+        space.reserve(ms, AT, PAGE, RW).unwrap();
+        let root = space.root();
+        for frame in [root, Frame(1 << 44 | root.0), Frame(u64::MAX)] {
+            let set = space.transaction(ms, AT, PAGE, |range| range.set(AT, frame, RW));
+            assert_eq!(set, Err(Error::Invalid));
+            assert_eq!(space.map_device(ms, AT, PAGE, frame, RW), Err(Error::Invalid));
+        }
+        assert!(space.translate(&vm.walk(ms), AT).is_none());
+    });
+}
+
+#[test]
+fn a_shared_object_outlives_its_last_page() {
+    with_space(|vm, space, ms| {
+        let middle = AT + 3 * LARGE + LARGE / 2;
+        let beside = space.map(ms, Map::anonymous(PAGE, RW).at(AT)).unwrap();
+        space.write(ms, beside, b"x");
+        space.map(ms, Map::anonymous(LARGE + LARGE / 2, RW).shared().at(middle)).unwrap();
+        space.write(ms, middle, b"x");
+        vm.synchronize(ms);
+        let before = vm.free_frames();
+        space.unmap(ms, middle + LARGE / 2, LARGE).unwrap();
+        space.unmap(ms, middle, LARGE / 2).unwrap();
+        vm.synchronize(ms);
+        assert!(vm.free_frames() > before);
+    });
+}
+
+#[test]
+fn software_that_sets_accessed_bits_by_faulting_faults_for_ever() {
+    with_space(|vm, space, ms| {
+        let at = space.map(ms, Map::anonymous(PAGE, RW)).unwrap();
+        space.write(ms, at, b"x");
+        let child = space.fork(ms).unwrap();
+        child.fault(ms, at, Access::Read).unwrap();
+        assert!(child.translate(&vm.walk(ms), at).unwrap().accessed);
+    });
+}

@@ -1,0 +1,212 @@
+//! A backend sees every change of every entry, in the same lock hold (R16, R49).
+//!
+//! Guarantee: whenever a table's lock is free, who keeps a copy of it from what the backend was
+//! told has the table, accessed and dirty apart. So a shadow, a hash table, a hypervisor's validated
+//! table can be in step; and nothing in the library writes an entry that others can reach past the
+//! backend.
+
+#![cfg(not(loom))]
+
+#[path = "mirror/backend.rs"]
+mod backend;
+mod host;
+
+use backend::Mirror;
+use host::{Host, be_cpu};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use vmspace::format::{Aarch64Granule64K, Format, Geometry, Rights, Sv48, X86_64};
+use vmspace::{Access, Advice, Frame, Map, MaySleep, Platform, Space, Vm};
+
+type Machine<F> = Host<F, Mirror<F>>;
+
+const RIGHTS: [Rights; 3] =
+    [Rights::READ, Rights::READ.union(Rights::WRITE), Rights::READ.union(Rights::EXECUTE)];
+
+fn token() -> MaySleep {
+    // SAFETY: a test's own thread, which holds nothing.
+    unsafe { MaySleep::assume() }
+}
+
+fn mirror<F: Format>(vm: &Vm<Machine<F>>) -> &Mirror<F> {
+    vm.platform().backend()
+}
+
+fn machine<F: Format>() -> Vm<Machine<F>> {
+    let vm = Host::<F, _>::with_backend(2048, 3, Mirror::new()).manager();
+    mirror(&vm).learn(vm.platform().frame_ptr(Frame(0)));
+    vm
+}
+
+/// Operations on a few tables around a bound of the level above.
+struct Random<F> {
+    state: u64,
+    format: std::marker::PhantomData<F>,
+}
+
+impl<F: Format> Random<F> {
+    fn new(seed: u64) -> Self {
+        Random { state: seed.wrapping_mul(2) + 1, format: std::marker::PhantomData }
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.state >> 33) % end
+    }
+
+    /// A page of four tables, half of them in the two of another parent.
+    fn page(&mut self) -> u64 {
+        let table = F::table_pages(0);
+        let bound = F::table_pages(1) - 2 * table + self.below(5) * table;
+        bound + self.below(7) - 3
+    }
+
+    fn rights(&mut self) -> Rights {
+        RIGHTS[self.below(3) as usize]
+    }
+
+    /// A range, in bytes: often a whole table or more.
+    fn range(&mut self) -> (u64, u64) {
+        let (one, two) = (self.page(), self.page());
+        let (start, end) = (one.min(two), one.max(two) + 1);
+        (start << F::PAGE_SHIFT, (end - start) << F::PAGE_SHIFT)
+    }
+
+    /// One operation; what it answers does not matter, only that the mirror stays in step.
+    fn operate(&mut self, space: &Space<'_, Machine<F>>, ms: &mut MaySleep) {
+        let (at, length) = self.range();
+        match self.below(10) {
+            0 => {
+                let map = Map { no_reserve: true, ..Map::anonymous(length, self.rights()) };
+                let _ = space.map(ms, map.at(at));
+            }
+            1 => {
+                let map = Map { no_reserve: true, ..Map::anonymous(length, RIGHTS[1]) };
+                let _ = space.map(ms, map.at(at).shared());
+            }
+            2 => _ = space.unmap(ms, at, length),
+            3 => _ = space.protect(ms, at, length, self.rights()),
+            4 => _ = space.advise(ms, at, length, Advice::DontNeed),
+            5 => {
+                // Largest leaves where they fit: the operations to come split them.
+                let first = Frame(1 << 30 | at >> F::PAGE_SHIFT);
+                let _ = space.map_device(ms, at, length, first, self.rights());
+            }
+            6 => self.transact(space, ms),
+            7 => _ = space.fault(ms, at, Access::Read),
+            _ => {
+                let _ = space.write(ms, at, &[1; 32]);
+                let _ = space.write(ms, at + length - 1, b"x");
+            }
+        }
+    }
+
+    fn transact(&mut self, space: &Space<'_, Machine<F>>, ms: &mut MaySleep) {
+        let (at, length) = self.range();
+        let _ = space.reserve(ms, at, length.min(64 << F::PAGE_SHIFT), RIGHTS[1]);
+        let (first, second) = (self.below(8) << F::PAGE_SHIFT, self.below(8) << F::PAGE_SHIFT);
+        let rights = self.rights();
+        let _ = space.transaction(ms, at, length, |range| {
+            range.set(at + first, Frame(1 << 31), rights)?;
+            range.set(at + second, Frame(1 << 32), rights)?;
+            range.protect(at + first, Rights::READ)?;
+            range.clear(at + second)?;
+            range.set_range(at, 4, Frame(1 << 33), rights)?;
+            range.clear_range(at, 2)?;
+            range.protect_range(at, 8, Rights::READ)
+        });
+    }
+}
+
+fn one_after_the_other<F: Format>(seeds: u64) {
+    let vm = machine::<F>();
+    let ms = &mut token();
+    let free = vm.free_frames();
+    let kernel = AtomicU64::new(F::KERNEL_SLOTS.start as u64);
+    for seed in 0..seeds {
+        let mut random = Random::<F>::new(seed);
+        let mut spaces = vec![Space::new(&vm, ms).unwrap()];
+        mirror(&vm).load_root(spaces[0].root());
+        for _ in 0..150 {
+            let which = random.below(spaces.len() as u64) as usize;
+            match random.below(20) {
+                0 if spaces.len() < 5 => {
+                    let child = spaces[which].fork(ms).unwrap();
+                    mirror(&vm).load_root(child.root());
+                    spaces.push(child);
+                }
+                1 if spaces.len() > 1 => spaces.swap_remove(which).exit(ms),
+                2 if random.below(10) == 0 => {
+                    let index = kernel.fetch_add(1, Ordering::Relaxed) as usize;
+                    let _ = vm.add_kernel_table(index, Frame(1 << 29));
+                }
+                _ => random.operate(&spaces[which], ms),
+            }
+            mirror(&vm).assert_in_step();
+        }
+        vm.check(ms).unwrap();
+        spaces.into_iter().for_each(|space| space.exit(ms));
+    }
+    vm.synchronize(ms);
+    mirror(&vm).assert_in_step();
+    let (changes, tables) = mirror(&vm).counts();
+    assert!(changes > 100 * seeds, "too little was changed to say anything: {changes}");
+    assert_eq!((tables, vm.free_frames()), (0, free), "tables or frames leaked");
+}
+
+const SEEDS: u64 = if cfg!(miri) { 1 } else { 40 };
+
+#[test]
+fn sv48_changes_an_entry_past_the_backend() {
+    one_after_the_other::<Sv48>(SEEDS);
+}
+
+#[test]
+fn x86_64_changes_an_entry_past_the_backend() {
+    one_after_the_other::<X86_64>(SEEDS);
+}
+
+#[test]
+fn aarch64_with_64k_pages_changes_an_entry_past_the_backend() {
+    one_after_the_other::<Aarch64Granule64K>(SEEDS);
+}
+
+#[test]
+fn a_table_is_unlocked_before_it_is_closed() {
+    let vm = machine::<Sv48>();
+    let ms = &mut token();
+    for seed in 0..SEEDS {
+        let space = Space::new(&vm, ms).unwrap();
+        mirror(&vm).load_root(space.root());
+        thread::scope(|scope| {
+            for cpu in 0..3 {
+                let space = &space;
+                scope.spawn(move || {
+                    be_cpu(cpu);
+                    let mut random = Random::<Sv48>::new(seed << 8 | cpu as u64);
+                    (0..100).for_each(|_| random.operate(space, &mut token()));
+                });
+            }
+        });
+        mirror(&vm).assert_in_step();
+        vm.check(ms).unwrap();
+        space.exit(ms);
+    }
+    mirror(&vm).assert_in_step();
+}
+
+#[test]
+#[should_panic = "slot 3"]
+fn the_mirror_misses_a_plain_store() {
+    let vm = machine::<Sv48>();
+    let ms = &mut token();
+    let space = Space::new(&vm, ms).unwrap();
+    mirror(&vm).load_root(space.root());
+    let root = vm.platform().frame_ptr(space.root()).cast::<u64>();
+    // SAFETY: the root is a table of the platform's memory, and no other thread runs.
+    unsafe { root.add(3).write_volatile(Sv48::soft(vmspace::format::Soft::InTransit)) };
+    let _ = space.map(ms, Map::anonymous(1 << 40, RIGHTS[0]));
+    // SAFETY: as above; the space must be able to end.
+    unsafe { root.add(3).write_volatile(0) };
+    mirror(&vm).assert_in_step();
+}
