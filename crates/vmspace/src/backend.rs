@@ -23,8 +23,9 @@ pub struct Slot<'a> {
     pub level: usize,
 }
 
-/// How entries are changed. All methods are called with the lock of the slot's node held, but for
-/// `clear_accessed`, which the stealer calls without.
+/// How entries are changed. All methods are called with the lock of the slot's node held (for a
+/// kernel's slot of a root, the registry's), but for `clear_accessed`, which the stealer calls
+/// without, and a `compare_exchange` that sets accessed or dirty and nothing else.
 pub trait Backend: Sync {
     /// Before `table` (zeroed, unreachable) becomes a table of level `level`. May fail for memory.
     fn prepare_table(&self, table: Frame, level: usize) -> Result<(), NoTable>;

@@ -154,6 +154,7 @@ fn deepen<'a, P: Platform>(top: Node<'a, P>, range: PageRange, least: usize) -> 
         return top;
     }
     let Some(child) = push_down(top, slots.start) else { return top };
+    top.vm.backend().close(top.frame);
     lock::release(top.vm.platform(), &top.meta.lock);
     child
 }

@@ -226,6 +226,8 @@ impl<F: Format> Backend for Mirror<F> {
     }
 
     fn close(&self, frame: Frame) {
+        // The lock's holder loses its processor: who else wants the lock finds it taken.
+        thread::yield_now();
         let mut copies = self.lock();
         let Some(table) = copies.tables.get_mut(&frame.0) else {
             return copies.wrong.push(format!("{frame:?} closed, and no table"));

@@ -10,29 +10,24 @@
 //! linked through its own metadata, and given back a grace period later, by whoever next retires
 //! or runs short.
 
+mod grace;
+mod memory;
+
+pub use grace::Guard;
+
 use crate::addr::Frame;
-use crate::backend::Backend;
-use crate::context::MaySleep;
 use crate::counters::{Event, PerCpu, Statistics};
 use crate::error::Error;
 use crate::format::{Format, Geometry};
 use crate::frame::alloc::Frames;
 use crate::frame::meta::{Kind, Meta};
-use crate::frame::slab::{self, FrameSource, Slab};
-use crate::mutation::{self, Mutation};
+use crate::frame::slab::Slab;
 use crate::platform::{MAX_CPUS, Platform};
-use crate::rcu::{Epoch, Ticket};
+use crate::rcu::Epoch;
 use crate::registry::Registry;
-use crate::sync::{AtomicU64, Ordering};
-use core::marker::PhantomData;
+use crate::sync::AtomicU64;
 use core::mem::size_of;
 use core::ops::Range;
-
-/// Retirements on a CPU between two looks at the grace period.
-const RETIRED_BATCH: u32 = 64;
-
-/// How often an allocation that may sleep waits for memory before it fails.
-const RECLAIM_ROUNDS: u32 = 3;
 
 /// A manager of memory: made once, shared by all CPUs.
 pub struct Vm<P: Platform> {
@@ -295,271 +290,5 @@ impl<P: Platform> Vm<P> {
             shootdown_pages: sum(Event::ShootdownPage),
             shootdown_spaces: sum(Event::ShootdownSpace),
         }
-    }
-}
-
-/// Memory, without sleeping.
-impl<P: Platform> Vm<P> {
-    /// A frame of that kind, if one is free. Its contents are whatever they were.
-    pub(crate) fn take_frame(&self, kind: Kind) -> Option<Frame> {
-        let frame = self.take(0)?;
-        self.meta_of(frame).become_kind(kind);
-        Some(frame)
-    }
-
-    fn take(&self, order: u32) -> Option<Frame> {
-        if mutation::allocation_fails() {
-            return None;
-        }
-        let frame = self.frames.allocate(self.cpu(), order)?;
-        Some(frame.add(self.managed.start))
-    }
-
-    /// Gives back a frame that nobody can reach.
-    pub(crate) fn give_frame(&self, frame: Frame) {
-        self.meta_of(frame).become_kind(Kind::Free);
-        self.give(frame, 0);
-    }
-
-    fn give(&self, frame: Frame, order: u32) {
-        self.frames.free(self.cpu(), Frame(frame.0 - self.managed.start), order);
-    }
-
-    /// Memory of `1 << log2` bytes (at least 32) for the library's own structures, or none.
-    pub(crate) fn take_block(&self, log2: u32) -> Option<u64> {
-        if log2 <= slab::LARGEST {
-            return if mutation::allocation_fails() {
-                None
-            } else {
-                self.slab.allocate(self, 1 << log2)
-            };
-        }
-        let frame = self.take(Self::block_order(log2))?;
-        self.meta_of(frame).become_kind(Kind::Own);
-        Some(frame.0 << P::Format::PAGE_SHIFT)
-    }
-
-    /// Gives back memory that nobody can reach.
-    pub(crate) fn give_block(&self, address: u64, log2: u32) {
-        if log2 <= slab::LARGEST {
-            // SAFETY: the caller had it from `take_block`, and nobody can reach it any more.
-            unsafe { self.slab.free(self, address) };
-        } else {
-            let frame = Frame(address >> P::Format::PAGE_SHIFT);
-            self.meta_of(frame).become_kind(Kind::Free);
-            self.give(frame, Self::block_order(log2));
-        }
-    }
-
-    /// The order of the frames that a block too large for the slab takes.
-    fn block_order(log2: u32) -> u32 {
-        log2.saturating_sub(P::Format::PAGE_SHIFT)
-    }
-}
-
-// SAFETY: frames come from the allocator, which hands each out once; their bytes and metadata are
-// the platform's and this manager's, at fixed places, and pages are 4 KiB at least in every format.
-unsafe impl<P: Platform> FrameSource for Vm<P> {
-    const PAGE_SHIFT: u32 = P::Format::PAGE_SHIFT;
-
-    fn take(&self) -> Option<Frame> {
-        Vm::take(self, 0)
-    }
-
-    fn give(&self, frame: Frame) {
-        self.give_frame(frame);
-    }
-
-    fn meta(&self, frame: Frame) -> &Meta {
-        self.meta_of(frame)
-    }
-
-    fn ptr(&self, frame: Frame) -> *mut u8 {
-        self.platform.frame_ptr(frame)
-    }
-
-    fn cpu(&self) -> usize {
-        Vm::cpu(self)
-    }
-}
-
-/// Something retired: a table (its frame's address) or a block (its address and size).
-#[derive(Clone, Copy)]
-struct Retiree(u64);
-
-impl Retiree {
-    /// The low bits, which alignment leaves free, hold a block's size; a table has zero there.
-    const SIZE_MASK: u64 = 31;
-
-    fn log2(self) -> u32 {
-        (self.0 & Retiree::SIZE_MASK) as u32
-    }
-
-    fn address(self) -> u64 {
-        self.0 & !Retiree::SIZE_MASK
-    }
-}
-
-/// Grace periods.
-impl<P: Platform> Vm<P> {
-    /// Enters a section in which tables, layouts and objects found stay what they are. It takes
-    /// the right to sleep away for as long as it lives.
-    pub fn walk<'g>(&'g self, _: &'g mut MaySleep) -> Guard<'g, P> {
-        self.enter()
-    }
-
-    /// The same for contexts that cannot sleep anyway.
-    ///
-    /// # Safety
-    /// The caller does nothing that sleeps, and takes no lock of the library, while the guard lives.
-    pub unsafe fn walk_atomic(&self) -> Guard<'_, P> {
-        self.enter()
-    }
-
-    #[inline]
-    pub(crate) fn enter(&self) -> Guard<'_, P> {
-        let block = self.block(self.cpu());
-        Guard { vm: self, block, ticket: self.epoch.enter(&block.readers), not_send: PhantomData }
-    }
-
-    /// A table that was unlinked and flushed everywhere.
-    pub(crate) fn retire_table(&self, table: Frame) {
-        self.retire(Retiree(table.0 << P::Format::PAGE_SHIFT));
-    }
-
-    /// A block that was unlinked. Its first word becomes the retirement's: readers must not need it.
-    pub(crate) fn retire_block(&self, address: u64, log2: u32) {
-        self.retire(Retiree(address | u64::from(log2)));
-    }
-
-    fn link_of(&self, retiree: Retiree) -> &AtomicU64 {
-        if retiree.log2() == 0 {
-            let frame = Frame(retiree.address() >> P::Format::PAGE_SHIFT);
-            &self.meta_of(frame).link
-        } else {
-            &self.words_at(retiree.address(), 1)[0]
-        }
-    }
-
-    fn retire(&self, retiree: Retiree) {
-        if mutation::active(Mutation::NoGracePeriod) {
-            return self.free_retired(retiree);
-        }
-        let retired = &self.block(self.cpu()).retired;
-        let link = self.link_of(retiree);
-        let mut head = retired.incoming.load(Ordering::Relaxed);
-        loop {
-            link.store(head, Ordering::Relaxed);
-            // Release: the link, and the unlinking before it, for whoever takes the stack.
-            match retired.incoming.compare_exchange_weak(
-                head,
-                retiree.0,
-                Ordering::Release,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => break,
-                Err(found) => head = found,
-            }
-        }
-        if retired.fresh.fetch_add(1, Ordering::Relaxed) + 1 >= RETIRED_BATCH {
-            retired.fresh.store(0, Ordering::Relaxed);
-            self.move_on(retired);
-        }
-    }
-
-    /// Frees what is due of a CPU's retired, and starts the clock for what has come since.
-    fn move_on(&self, retired: &crate::counters::Retired) {
-        if retired.busy.swap(1, Ordering::Acquire) != 0 {
-            return;
-        }
-        let _ = self.epoch.try_advance(self.blocks().map(|block| &block.readers));
-        let waiting = retired.waiting.load(Ordering::Relaxed);
-        let mut due = 0;
-        if waiting == 0 || self.epoch.is_past(retired.stamp.load(Ordering::Relaxed)) {
-            due = waiting;
-            // Acquire: pairs with the pushes.
-            let incoming = retired.incoming.swap(0, Ordering::Acquire);
-            retired.waiting.store(incoming, Ordering::Relaxed);
-            retired.stamp.store(self.epoch.stamp(), Ordering::Relaxed);
-        }
-        // Release: pairs with the Acquire of the next holder.
-        retired.busy.store(0, Ordering::Release);
-        while due != 0 {
-            let retiree = Retiree(due);
-            due = self.link_of(retiree).load(Ordering::Relaxed);
-            self.free_retired(retiree);
-        }
-    }
-
-    fn free_retired(&self, retiree: Retiree) {
-        if retiree.log2() == 0 {
-            let table = Frame(retiree.address() >> P::Format::PAGE_SHIFT);
-            self.backend().release_table(table);
-            self.count(Event::TableFreed, 1);
-            self.give_frame(table);
-        } else {
-            self.give_block(retiree.address(), retiree.log2());
-        }
-    }
-
-    /// Waits for grace periods until all that had been retired before is free again.
-    #[cold]
-    pub fn synchronize(&self, _: &mut MaySleep) {
-        // The first period ends the waiting of what waits and starts that of what came since.
-        for _ in 0..2 {
-            let stamp = self.epoch.stamp();
-            while !self.epoch.is_past(stamp) {
-                if !self.epoch.try_advance(self.blocks().map(|block| &block.readers)) {
-                    self.platform.relax();
-                }
-            }
-            for block in self.blocks() {
-                self.move_on(&block.retired);
-            }
-        }
-        self.slab.trim(self);
-    }
-
-    /// Tries `allocate` until it succeeds, waiting for retired memory in between.
-    #[inline]
-    pub(crate) fn reclaiming<T>(
-        &self,
-        ms: &mut MaySleep,
-        mut allocate: impl FnMut(&mut MaySleep) -> Option<T>,
-    ) -> Result<T, Error> {
-        // One call alone, so that it is inlined where it matters.
-        let mut rounds = 0;
-        loop {
-            if let Some(found) = allocate(ms) {
-                return Ok(found);
-            }
-            if rounds == RECLAIM_ROUNDS {
-                return Err(Error::OutOfMemory);
-            }
-            rounds += 1;
-            self.synchronize(ms);
-        }
-    }
-}
-
-/// A read-side section: tables, layouts and objects reached under it are not reused.
-pub struct Guard<'g, P: Platform> {
-    vm: &'g Vm<P>,
-    block: &'g PerCpu,
-    ticket: Ticket,
-    not_send: PhantomData<*mut ()>,
-}
-
-impl<'g, P: Platform> Guard<'g, P> {
-    /// The manager that the guard belongs to.
-    pub fn vm(&self) -> &'g Vm<P> {
-        self.vm
-    }
-}
-
-impl<P: Platform> Drop for Guard<'_, P> {
-    #[inline]
-    fn drop(&mut self) {
-        self.block.readers.exit(self.ticket);
     }
 }

@@ -13,26 +13,29 @@
 //! A page that is copied cannot change meanwhile: the reference, held until the copy is installed,
 //! keeps its owners from taking it for their own, and the entry is compared again under the lock.
 
-use crate::addr::{Frame, PageRange};
+mod install;
+mod need;
+
+use install::{Install, Ready};
+use need::{Need, Wish, need};
+
+use crate::addr::Frame;
 use crate::context::MaySleep;
 use crate::counters::Event;
 use crate::error::Error;
-use crate::format::{Entry, Format, Geometry, Leaf, Rights};
+use crate::format::{Entry, Format, Geometry, Rights};
 use crate::frame::meta::Kind;
 use crate::lock;
-use crate::mutation::Mutation;
 use crate::object;
 use crate::platform::{PagerError, Platform};
-use crate::region::Key;
-use crate::rmap::{self, Mapper};
-use crate::space::{Space, is_device, is_own};
+use crate::rmap;
+use crate::space::Space;
 use crate::sync::{Ordering, fence};
-use crate::tree::cursor::{self, Cursor};
-use crate::tree::gather::Gather;
-use crate::tree::locking::{self, Held, Seen};
-use crate::tree::node::{Fresh, Node};
+use crate::tree::cursor;
+use crate::tree::locking::{self, Seen};
+use crate::tree::node::Node;
 use crate::tree::walk;
-use crate::vm::{Guard, Vm};
+use crate::vm::Guard;
 
 /// How memory was accessed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -72,91 +75,6 @@ pub enum FaultError {
     NotUser,
     /// It can only be resolved where sleeping is allowed.
     MustSleep,
-}
-
-/// What a fault needs to be resolved.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Need {
-    /// Nothing: the entry allows the access.
-    Nothing,
-    /// The entry's page with the region's rights.
-    Rights,
-    /// The zero page.
-    Zero,
-    /// A zeroed page.
-    Fresh,
-    /// A copy of this page.
-    Copy(Frame),
-    /// The object's page at this index.
-    Object(u64, u64),
-    /// Whoever changes the entry to be done.
-    Wait,
-    /// It is refused.
-    Refused(FaultError),
-}
-
-impl Need {
-    fn event(self) -> Event {
-        match self {
-            Need::Nothing | Need::Wait => Event::FaultSpurious,
-            Need::Rights => Event::FaultReuse,
-            Need::Zero => Event::FaultZero,
-            Need::Fresh => Event::FaultAnonymous,
-            Need::Copy(_) => Event::FaultCopy,
-            Need::Object(..) => Event::FaultShared,
-            Need::Refused(_) => Event::FaultRefused,
-        }
-    }
-}
-
-/// Whether an entry cannot but allow the access when it gives these rights: what may be fetched may
-/// be loaded, where the format has no bit against it.
-#[cold]
-fn is_implied<F: Format>(rights: Rights, access: Access) -> bool {
-    let leaf = Leaf { frame: Frame(0), rights, accessed: false, dirty: false };
-    match F::decode(0, F::leaf(0, leaf)) {
-        Entry::Leaf(leaf) => access.allowed_by(leaf.rights),
-        _ => false,
-    }
-}
-
-/// What a fault is for.
-#[derive(Clone, Copy)]
-struct Wish {
-    access: Access,
-    /// The page is to be the space's alone, if the memory is private: somebody will hold it.
-    own: bool,
-}
-
-/// What the region and the entry together need for the access.
-#[inline]
-fn need<P: Platform>(vm: &Vm<P>, key: Key, page: u64, entry: Entry, wish: Wish) -> Need {
-    let access = wish.access;
-    if !key.is_mapped() {
-        return Need::Refused(FaultError::NotMapped);
-    }
-    let rights = key.attributes.rights();
-    if !access.allowed_by(rights) && !is_implied::<P::Format>(rights, access) {
-        return Need::Refused(FaultError::Denied);
-    }
-    match entry {
-        Entry::Leaf(leaf) if access.allowed_by(leaf.rights) && !wish.own => Need::Nothing,
-        Entry::Leaf(leaf) if (access == Access::Write || wish.own) && key.is_private() => {
-            match vm.mapped_meta(leaf.frame) {
-                None => Need::Fresh,
-                Some(meta) if !is_own(meta) => Need::Copy(leaf.frame),
-                Some(_) if access.allowed_by(leaf.rights) => Need::Nothing,
-                Some(_) => Need::Rights,
-            }
-        }
-        Entry::Leaf(leaf) if access.allowed_by(leaf.rights) => Need::Nothing,
-        Entry::Leaf(_) => Need::Rights,
-        Entry::Soft(_) | Entry::Table(_) => Need::Wait,
-        Entry::Empty if is_device(key) => Need::Refused(FaultError::NoPage),
-        Entry::Empty if key.object != 0 => Need::Object(key.object, page.wrapping_sub(key.origin)),
-        Entry::Empty if access == Access::Write || wish.own => Need::Fresh,
-        Entry::Empty => Need::Zero,
-    }
 }
 
 impl<'vm, P: Platform> Space<'vm, P> {
@@ -367,175 +285,5 @@ impl<'vm, P: Platform> Space<'vm, P> {
             Err(Error::OutOfMemory) => Err(FaultError::OutOfMemory),
             Err(_) => Ok(false),
         }
-    }
-}
-
-/// A page prepared, with the reference that its entry will hold.
-#[derive(Clone, Copy)]
-struct Ready {
-    frame: Frame,
-    /// Nobody else has seen it: no metadata yet.
-    fresh: bool,
-}
-
-impl Ready {
-    fn give_back<P: Platform>(self, vm: &Vm<P>) {
-        if self.fresh {
-            vm.give_frame(self.frame);
-        } else {
-            rmap::put_page(vm, self.frame);
-        }
-    }
-}
-
-/// The last step of a fault, under the lock of the lowest node over the page.
-struct Install<'a, P: Platform> {
-    node: Node<'a, P>,
-    page: u64,
-    access: Access,
-    key: Key,
-    ready: Option<Ready>,
-}
-
-impl<'a, P: Platform> Install<'a, P> {
-    fn leaf(&self, frame: Frame, rights: Rights) -> Leaf {
-        Leaf { frame, rights, accessed: true, dirty: self.access == Access::Write }
-    }
-
-    /// What the entry may allow.
-    fn rights(&self) -> Rights {
-        self.key.attributes.rights().with_implied()
-    }
-
-    /// Lets the leaf entry `old` name the page prepared, or gives it the region's rights if that is
-    /// the need; then releases the lock.
-    fn change(self, held: Held<'a, P>, ms: &mut MaySleep, need: Need, old: Leaf) {
-        let Install { node, page, .. } = self;
-        let (vm, index, rights) = (node.vm, node.index(page), self.rights());
-        let mut gather = Gather::default();
-        let range = PageRange::new(page, page + 1);
-        let mut cursor = Cursor::of(held, ms, &mut gather, range, Mutation::NoShootdownAtCopy);
-        if let Some(ready) = self.ready {
-            rmap::init_page(vm.meta_of(ready.frame), Some(Mapper { table: node.frame, index }));
-            let word = P::Format::leaf(node.level, self.leaf(ready.frame, rights));
-            cursor.exchange_frame(node, index, old, word);
-            vm.totals(cursor.space).resident.fetch_add(1, Ordering::Relaxed);
-        } else {
-            if need == Need::Rights {
-                let writable = !self.key.is_private() || self.access == Access::Write;
-                cursor.change_entry(node, index, |now| {
-                    let keep = writable || now.rights.contains(Rights::WRITE);
-                    if keep { rights } else { rights.difference(Rights::WRITE) }
-                });
-            }
-            // Where the processor leaves accessed and dirty to software, they may be all it lacks.
-            let _ = crate::access::touch(node, page, self.access);
-            vm.platform().flush_local(cursor.space, page);
-        }
-        cursor.commit().release();
-    }
-
-    /// Lets the empty entry name the page prepared, or the zero page, with the tables that are
-    /// missing. None: no memory for tables or records, and nothing has changed.
-    #[inline]
-    fn fill(self) -> Option<bool> {
-        let (vm, node, ready) = (self.node.vm, self.node, self.ready);
-        let leaf = match ready {
-            Some(ready) => self.leaf(ready.frame, self.rights()),
-            None => self.leaf(vm.zero_frame(), self.rights().difference(Rights::WRITE)),
-        };
-        let word = P::Format::leaf(0, leaf);
-        if node.level == 0 {
-            let index = node.index(self.page);
-            record(node, index, ready)?;
-            node.fill(index, word);
-        } else {
-            fill_chain(node, self.page, ready, word)?;
-        }
-        if ready.is_some() {
-            vm.totals(node.space()).resident.fetch_add(1, Ordering::Relaxed);
-        }
-        Some(true)
-    }
-}
-
-/// Puts a leaf where there is nothing, below a node that is no leaf table: through new tables.
-#[cold]
-fn fill_chain<P: Platform>(
-    top: Node<'_, P>,
-    page: u64,
-    ready: Option<Ready>,
-    word: u64,
-) -> Option<()> {
-    let chain = Chain::make(top, page)?;
-    let last = chain.last(top);
-    let index = last.index(page);
-    if record(last, index, ready).is_none() {
-        chain.unmake();
-        return None;
-    }
-    // SAFETY: the chain's tables are private until it is attached.
-    unsafe { Fresh::new(last) }.set(index, word);
-    chain.attach(top, page);
-    Some(())
-}
-
-/// Records the mapper of the page prepared, if there is one. None: no memory.
-#[inline]
-fn record<P: Platform>(node: Node<'_, P>, index: usize, ready: Option<Ready>) -> Option<()> {
-    let Some(ready) = ready else { return Some(()) };
-    let (vm, mapper) = (node.vm, Mapper { table: node.frame, index });
-    let meta = vm.meta_of(ready.frame);
-    if !ready.fresh {
-        return rmap::add(vm, meta, mapper);
-    }
-    rmap::init_page(meta, Some(mapper));
-    Some(())
-}
-
-/// The most levels below a root.
-const MOST_TABLES: usize = 5;
-
-/// Private tables from below a node down to the leaf of a page.
-struct Chain<'a, P: Platform> {
-    tables: arrayvec::ArrayVec<Node<'a, P>, MOST_TABLES>,
-}
-
-impl<'a, P: Platform> Chain<'a, P> {
-    /// None: no memory, and nothing is left of it.
-    fn make(top: Node<'a, P>, page: u64) -> Option<Self> {
-        let mut chain = Chain { tables: arrayvec::ArrayVec::new() };
-        let mut node = top;
-        while node.level > 0 {
-            let Some(child) = locking::make_child(node, node.index(page)) else {
-                chain.unmake();
-                return None;
-            };
-            chain.tables.push(child);
-            node = child;
-        }
-        Some(chain)
-    }
-
-    fn last(&self, top: Node<'a, P>) -> Node<'a, P> {
-        self.tables.last().copied().unwrap_or(top)
-    }
-
-    /// Links the tables, from the leaf up, and attaches the first to `top`.
-    fn attach(self, top: Node<'a, P>, page: u64) {
-        for pair in self.tables.windows(2).rev() {
-            let index = pair[0].index(page);
-            // SAFETY: the chain's tables are private until the first is attached.
-            unsafe { Fresh::new(pair[0]) }.set_child(index, pair[1]);
-            let mut dropped = object::Dropped::new();
-            pair[0].forget_slot(index, &mut dropped);
-        }
-        if let Some(first) = self.tables.first() {
-            locking::attach(top, top.index(page), *first);
-        }
-    }
-
-    fn unmake(self) {
-        self.tables.into_iter().for_each(Node::unmake);
     }
 }
