@@ -32,8 +32,18 @@ pub enum Attempt {
 /// Tries once.
 #[inline]
 pub fn try_acquire(word: &AtomicU32) -> Attempt {
-    let found = word.load(Ordering::Relaxed);
-    if found & STALE != 0 && !crate::mutation::active(crate::mutation::Mutation::NoStaleCheck) {
+    try_acquire_if(word, || true)
+}
+
+/// Tries once, unless the node is not the one that was meant: asked once its lock's word was seen
+/// without the mark of a detached node, which a frame's next life takes off again.
+#[inline]
+pub fn try_acquire_if(word: &AtomicU32, is_meant: impl FnOnce() -> bool) -> Attempt {
+    // Acquire: `is_meant` reads later.
+    let found = word.load(Ordering::Acquire);
+    if found & STALE != 0 && !crate::mutation::active(crate::mutation::Mutation::NoStaleCheck)
+        || !is_meant()
+    {
         return Attempt::Stale;
     }
     if found & LOCKED != 0 {

@@ -81,3 +81,39 @@ fn what_cannot_be_reached_cannot_be_held() {
         assert!(matches!(space.pin(&mut token(), u64::MAX, false), Err(FaultError::NotUser)));
     });
 }
+
+#[test]
+fn a_right_that_comes_back_parts_a_held_page_from_its_space() {
+    with_page(|vm, space, at| {
+        let pin = space.pin(&mut token(), at, true).unwrap();
+        space.protect(&mut token(), at, 4096, Rights::READ).unwrap();
+        space.protect(&mut token(), at, 4096, RW).unwrap();
+        assert_eq!(space.write(&mut token(), at, b"more"), 4);
+        assert_eq!(&by_frame(vm, &pin), b"more", "the write went to a copy");
+    });
+}
+
+#[test]
+fn a_page_held_twice_is_given_up_with_the_first() {
+    with_page(|vm, space, at| {
+        let pins = [false, true].map(|write| space.pin(&mut token(), at, write).unwrap());
+        let [first, second] = pins;
+        assert_eq!(first.frame(), second.frame(), "one page, held twice, became two");
+        drop(first);
+        let child = space.fork(&mut token()).unwrap();
+        assert_eq!(space.write(&mut token(), at, b"more"), 4);
+        assert_eq!(&by_frame(vm, &second), b"more", "the fork parted the page from its space");
+        drop(second);
+        // Held no longer: shared by the next fork as any other.
+        let copies = vm.statistics().faults_cow_copy;
+        let other = space.fork(&mut token()).unwrap();
+        assert_eq!(space.write(&mut token(), at, b"last"), 4);
+        assert_eq!(vm.statistics().faults_cow_copy, copies + 1);
+        for (space, expected) in [(&child, b"mine"), (&other, b"more"), (&space, b"last")] {
+            let mut seen = [0; 4];
+            assert_eq!(space.read(&mut token(), at, &mut seen), 4);
+            assert_eq!(&seen, expected);
+        }
+        vm.check(&mut token()).unwrap();
+    });
+}

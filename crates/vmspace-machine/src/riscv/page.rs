@@ -68,7 +68,12 @@ impl Page {
 
     /// The page offset of the instruction that `ip`, a pointer into `ops`, belongs to.
     pub fn offset_of(&self, ip: *const Op) -> u64 {
-        self.offsets[self.position_of(ip)].into()
+        let at = self.position_of(ip);
+        // A way out of the page stands at no instruction: it is where it leads.
+        match self.ops[at].code {
+            Code::Leave => self.ops[at].operand(),
+            _ => self.offsets[at].into(),
+        }
     }
 
     /// The encoding of the instruction at `ip`, which is four bytes long.

@@ -188,6 +188,17 @@ fn an_instruction_crosses_into_a_page_that_comes_and_changes() {
 }
 
 #[test]
+fn a_run_that_ends_at_a_branch_out_of_the_page_forgets_where_it_led() {
+    let mut flat = Flat::new(&[]);
+    flat.put(CODE + 0xffc, &[0x0000_0463]); // beq x0, x0, 8
+    flat.put(CODE + 0x1004, &[EBREAK]);
+    let mut hart = hart_at(CODE + 0xffc);
+    assert_eq!(hart.run(&mut flat, 1), Exit::Quota);
+    assert_eq!(hart.regs.pc, CODE + 0x1004);
+    assert_eq!(hart.run(&mut flat, 1), Exit::Breakpoint);
+}
+
+#[test]
 fn control_runs_off_the_end_of_a_page() {
     let mut flat = Flat::new(&[]);
     flat.put(CODE + 0xffc, &[NOP]);

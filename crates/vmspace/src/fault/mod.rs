@@ -17,7 +17,7 @@ mod install;
 mod need;
 
 use install::{Install, Ready};
-use need::{Need, Wish, need};
+use need::{Need, need};
 
 use crate::addr::Frame;
 use crate::context::MaySleep;
@@ -84,7 +84,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
     /// [`FaultError`], but for `MustSleep`.
     #[inline]
     pub fn fault(&self, ms: &mut MaySleep, address: u64, access: Access) -> Result<(), FaultError> {
-        self.resolve(ms, address, Wish { access, own: false })
+        self.resolve::<false>(ms, address, access)
     }
 
     /// The same, and private memory's page is the space's alone afterwards: not the zero page, and
@@ -95,16 +95,22 @@ impl<'vm, P: Platform> Space<'vm, P> {
         address: u64,
         access: Access,
     ) -> Result<(), FaultError> {
-        self.resolve(ms, address, Wish { access, own: true })
+        self.resolve::<true>(ms, address, access)
     }
 
-    fn resolve(&self, ms: &mut MaySleep, address: u64, wish: Wish) -> Result<(), FaultError> {
+    /// `OWN`: private memory's page is to be the space's alone.
+    fn resolve<const OWN: bool>(
+        &self,
+        ms: &mut MaySleep,
+        address: u64,
+        access: Access,
+    ) -> Result<(), FaultError> {
         let page = address >> P::Format::PAGE_SHIFT;
         if page >= P::Format::USER_PAGES {
             return Err(FaultError::NotUser);
         }
         loop {
-            let (need, held, seen) = self.look(ms, page, wish);
+            let (need, held, seen) = self.look::<OWN>(ms, page, access);
             match need {
                 Need::Refused(FaultError::NotMapped) if self.grow_stack(ms, page)? => continue,
                 Need::Refused(error) => {
@@ -114,14 +120,12 @@ impl<'vm, P: Platform> Space<'vm, P> {
                 _ => {}
             }
             let settled = match self.ready(ms, need, held) {
-                Ok(ready) => self.settle(ms, page, wish, need, ready, &seen),
+                Ok(ready) => self.settle::<OWN>(ms, page, access, need, ready, &seen),
                 Err(error) => Err(error),
             };
             // Not before: a frame, or an object, that is reused would look the same again.
-            match need {
-                Need::Copy(from) if held => rmap::put_page(self.vm, from),
-                Need::Object(object, _) if held => object::put(self.vm, object, 1),
-                _ => {}
+            if held {
+                self.put_back(need);
             }
             if settled? {
                 self.vm.count(need.event(), 1);
@@ -163,11 +167,16 @@ impl<'vm, P: Platform> Space<'vm, P> {
     }
 
     /// What is needed, without locks. True: a reference to the page or object named was taken.
-    fn look(&self, ms: &mut MaySleep, page: u64, wish: Wish) -> (Need, bool, Seen) {
+    fn look<const OWN: bool>(
+        &self,
+        ms: &mut MaySleep,
+        page: u64,
+        access: Access,
+    ) -> (Need, bool, Seen) {
         let guard = self.vm.walk(ms);
         let seen = walk::page(&guard, self.root(), page);
         let entry = P::Format::decode(seen.level, seen.word);
-        let need = need(self.vm, seen.key, page, entry, wish);
+        let need = need::<OWN, P>(self.vm, seen.key, page, entry, access);
         let (need, held) = match need {
             Need::Copy(frame) if self.try_hold_source(frame, page, &seen) => (need, true),
             Need::Object(object, _) if object::try_get(&guard, object) => (need, true),
@@ -196,6 +205,16 @@ impl<'vm, P: Platform> Space<'vm, P> {
             rmap::put_page(self.vm, frame);
         }
         held
+    }
+
+    /// Gives back the reference that `look` took.
+    #[inline(never)]
+    fn put_back(&self, need: Need) {
+        match need {
+            Need::Copy(from) => rmap::put_page(self.vm, from),
+            Need::Object(object, _) => object::put(self.vm, object, 1),
+            _ => {}
+        }
     }
 
     /// Prepares the page that the need asks for; `held`: `look` took a reference.
@@ -230,11 +249,11 @@ impl<'vm, P: Platform> Space<'vm, P> {
     }
 
     /// Locks, looks again, and installs if the need is still the same. False: look again.
-    fn settle(
+    fn settle<const OWN: bool>(
         &self,
         ms: &mut MaySleep,
         page: u64,
-        wish: Wish,
+        access: Access,
         expected: Need,
         ready: Option<Ready>,
         seen: &Seen,
@@ -243,20 +262,21 @@ impl<'vm, P: Platform> Space<'vm, P> {
         let settled = vm.reclaiming(ms, |ms| {
             let (held, same) = locking::lock_page(self.root_node(), ms, page, seen);
             let node = held.top;
-            let entry = node.entry(node.index(page));
+            let word = node.load(node.index(page));
+            let entry = || P::Format::decode(node.level, word);
             let key = if same { seen.key } else { node.piece(page).0.key };
             // What is needed follows from the node alone, but for whose the page is.
             let still = match expected {
                 Need::Zero | Need::Fresh | Need::Object(..) if same => true,
-                _ => need(vm, key, page, entry, wish) == expected,
+                _ => need::<OWN, P>(vm, key, page, entry(), access) == expected,
             };
-            let install = || Install { node, page, access: wish.access, key, ready };
-            match entry {
-                Entry::Empty if still => {
-                    let done = install().fill();
-                    held.release();
-                    done
-                }
+            let install = || Install { node, page, access, key, ready };
+            if still && word == 0 {
+                let done = install().fill();
+                held.release();
+                return done;
+            }
+            match entry() {
                 Entry::Leaf(old) if still => {
                     install().change(held, ms, expected, old);
                     Some(true)

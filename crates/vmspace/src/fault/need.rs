@@ -56,18 +56,16 @@ fn is_implied<F: Format>(rights: Rights, access: Access) -> bool {
     }
 }
 
-/// What a fault is for.
-#[derive(Clone, Copy)]
-pub(super) struct Wish {
-    pub access: Access,
-    /// The page is to be the space's alone, if the memory is private: somebody will hold it.
-    pub own: bool,
-}
-
-/// What the region and the entry together need for the access.
+/// What the region and the entry together need for the access. `OWN`: private memory's page is to
+/// be the space's alone, since somebody will hold it.
 #[inline]
-pub(super) fn need<P: Platform>(vm: &Vm<P>, key: Key, page: u64, entry: Entry, wish: Wish) -> Need {
-    let access = wish.access;
+pub(super) fn need<const OWN: bool, P: Platform>(
+    vm: &Vm<P>,
+    key: Key,
+    page: u64,
+    entry: Entry,
+    access: Access,
+) -> Need {
     if !key.is_mapped() {
         return Need::Refused(FaultError::NotMapped);
     }
@@ -76,8 +74,8 @@ pub(super) fn need<P: Platform>(vm: &Vm<P>, key: Key, page: u64, entry: Entry, w
         return Need::Refused(FaultError::Denied);
     }
     match entry {
-        Entry::Leaf(leaf) if access.allowed_by(leaf.rights) && !wish.own => Need::Nothing,
-        Entry::Leaf(leaf) if (access == Access::Write || wish.own) && key.is_private() => {
+        Entry::Leaf(leaf) if access.allowed_by(leaf.rights) && !OWN => Need::Nothing,
+        Entry::Leaf(leaf) if (access == Access::Write || OWN) && key.is_private() => {
             match vm.mapped_meta(leaf.frame) {
                 None => Need::Fresh,
                 Some(meta) if !is_own(meta) => Need::Copy(leaf.frame),
@@ -90,7 +88,7 @@ pub(super) fn need<P: Platform>(vm: &Vm<P>, key: Key, page: u64, entry: Entry, w
         Entry::Soft(_) | Entry::Table(_) => Need::Wait,
         Entry::Empty if is_device(key) => Need::Refused(FaultError::NoPage),
         Entry::Empty if key.object != 0 => Need::Object(key.object, page.wrapping_sub(key.origin)),
-        Entry::Empty if access == Access::Write || wish.own => Need::Fresh,
+        Entry::Empty if access == Access::Write || OWN => Need::Fresh,
         Entry::Empty => Need::Zero,
     }
 }

@@ -123,6 +123,9 @@ impl Format for Sv48 {
 
     #[inline]
     fn decode(level: usize, word: u64) -> Entry {
+        if word == 0 {
+            return Entry::Empty;
+        }
         let frame = Frame((word & PPN) >> PPN_SHIFT);
         let access = word & (READ | WRITE | EXECUTE);
         if word & (VALID | NONE) == 0 {

@@ -26,7 +26,7 @@ use crate::object::Dropped;
 use crate::platform::Platform;
 use crate::region::Key;
 use crate::seq::Snapshot;
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
 use crate::vm::Vm;
 
 /// The nodes that a range touches, locked.
@@ -129,13 +129,8 @@ fn lock_seen<'a, P: Platform>(vm: &'a Vm<P>, page: u64, seen: &Seen) -> Option<H
     // it cannot be reused before the lock is taken. (A reused frame has another generation.)
     let _guard = vm.enter();
     let node = Node::at(vm, seen.frame, seen.level);
-    let stale = lock::is_stale(&node.meta.lock);
-    // Acquire: the generation is read after the lock's word.
-    fence(Ordering::Acquire);
-    if stale
-        || node.meta.generation() != seen.generation
-        || lock::try_acquire(&node.meta.lock) != Attempt::Acquired
-    {
+    let is_meant = || node.meta.generation() == seen.generation;
+    if lock::try_acquire_if(&node.meta.lock, is_meant) != Attempt::Acquired {
         return None;
     }
     if !seen.snapshot.holds(&node.meta.seq) || node.load(node.index(page)) != seen.word {

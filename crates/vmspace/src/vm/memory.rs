@@ -13,12 +13,14 @@ use crate::platform::Platform;
 
 impl<P: Platform> Vm<P> {
     /// A frame of that kind, if one is free. Its contents are whatever they were.
+    #[inline]
     pub(crate) fn take_frame(&self, kind: Kind) -> Option<Frame> {
         let frame = self.take(0)?;
         self.meta_of(frame).become_kind(kind);
         Some(frame)
     }
 
+    #[inline]
     fn take(&self, order: u32) -> Option<Frame> {
         if mutation::allocation_fails() {
             return None;

@@ -41,6 +41,8 @@ pub struct Host<F, B = Native> {
     pub zeroing: bool,
     /// Called when a frame is zeroed.
     pub on_zero: Option<Box<dyn Fn() + Sync + Send>>,
+    /// Called in every turn of a busy wait.
+    pub on_relax: Option<Box<dyn Fn() + Sync + Send>>,
     /// What fills a page: the byte that it is to be full of.
     pub on_page_in: Option<PageIn>,
     format: PhantomData<F>,
@@ -78,6 +80,7 @@ impl<F: Format, B: Backend> Host<F, B> {
             shootdowns: AtomicU64::new(0),
             zeroing: true,
             on_zero: None,
+            on_relax: None,
             on_page_in: None,
             format: PhantomData,
         }
@@ -174,6 +177,9 @@ unsafe impl<F: Format, B: Backend> Platform for Host<F, B> {
     fn unpark_all(&self, _: &vmspace::sync::AtomicU32) {}
 
     fn relax(&self) {
+        if let Some(hook) = &self.on_relax {
+            hook();
+        }
         std::thread::yield_now();
     }
 }
