@@ -56,14 +56,10 @@ pub const ALL: &[Operation] = &[
     })
     .at_most(600),
     operation("fault-table", "anonymous fault that makes a table", |s, ms, n| {
+        map(s, ms, LEAF, GIB);
         for i in 0..n {
-            map(s, ms, LEAF + (i << 21), PAGE);
             let _ = s.fault(ms, LEAF + (i << 21), Access::Write);
         }
-    })
-    .less("map-page-leaf"),
-    operation("map-page-leaf", "", |s, ms, n| {
-        (0..n).for_each(|i| map(s, ms, LEAF + (i << 21), PAGE));
     }),
     operation("fault-read", "read fault that maps the zero page", |s, ms, n| {
         heap(s, ms, n + 1);
