@@ -17,6 +17,7 @@ use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::rmap;
 use crate::space::{Space, is_own};
+use crate::sync::user::{AtomicU8, AtomicU32};
 use crate::sync::{Ordering, fence};
 use crate::tree::cursor::{self, Cursor};
 use crate::tree::gather::Gather;
@@ -24,7 +25,6 @@ use crate::tree::locking::Cover;
 use crate::tree::node::Node;
 use crate::tree::walk;
 use crate::vm::Vm;
-use core::sync::atomic::AtomicU8;
 
 impl<P: Platform> Vm<P> {
     /// The bytes of a frame that user code may be writing.
@@ -322,7 +322,7 @@ pub(crate) fn touch<P: Platform>(
     }
 }
 
-fn word_at(bytes: &[AtomicU8], offset: usize) -> &core::sync::atomic::AtomicU32 {
+fn word_at(bytes: &[AtomicU8], offset: usize) -> &AtomicU32 {
     let bytes = &bytes[offset..offset + 4];
     // SAFETY: four bytes of a page, aligned (the offset is a multiple of four), reached as atomics
     // by everybody.

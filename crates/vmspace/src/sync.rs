@@ -21,3 +21,8 @@ pub use counting::{AtomicU32, AtomicU64, AtomicUsize};
 
 #[cfg(all(not(loom), vmspace_count_lines))]
 pub mod counting;
+
+/// User code's memory: no word of the library's, so core's atomics in every build.
+pub(crate) mod user {
+    pub use core::sync::atomic::{AtomicU8, AtomicU32};
+}
