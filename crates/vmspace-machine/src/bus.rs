@@ -16,6 +16,10 @@ impl From<Access> for vmspace::Access {
 
 impl<V: Manager> Bus for Mmu<'_, V> {
     #[inline(always)]
+    fn hit(&mut self, va: u64, access: Access, size: u64) -> Option<*mut u8> {
+        Mmu::hit(self, va, access.into(), size)
+    }
+
     fn translate(&mut self, va: u64, access: Access) -> Result<*mut u8, Trap> {
         Mmu::translate(self, va, access.into()).map_err(|_| Trap { va, access })
     }

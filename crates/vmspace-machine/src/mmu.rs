@@ -10,8 +10,8 @@
 //! identifier is taken for another space, or when a shootdown names the space while another is
 //! loaded (it will not be interrupted for that space again until it comes back).
 //!
-//! Every access goes through [`Mmu::translate`], whose inline part looks at one line. In checking
-//! mode the lines stay empty, and the other part compares what is cached with its entry first.
+//! Every access tries [`Mmu::hit`] first, which looks at one line, and then [`Mmu::translate`]. In
+//! checking mode the lines stay empty, and `translate` compares what is cached with its entry first.
 
 use crate::check::{Violation, compare};
 use crate::config::Config;
@@ -76,6 +76,7 @@ pub struct Mmu<'m, V: Manager> {
     loaded: Option<Loaded>,
     ids: Ids<'m>,
     hart: usize,
+    port: &'m Port,
     manager: &'m V,
     check: bool,
     walks: WalkCounts,
@@ -88,13 +89,15 @@ impl<'m, V: Manager> Mmu<'m, V> {
     /// The unit of hart `hart`, which the caller has taken.
     pub(crate) fn new(manager: &'m V, hart: usize) -> Mmu<'m, V> {
         let config: &Config = manager.hardware().config();
+        let port = manager.hardware().shootdowns().port(hart);
         Mmu {
             tlb: Tlb::new(config),
             counts: HartCounts::default(),
             code_epoch: 0,
             loaded: None,
-            ids: Ids::new(manager.hardware().shootdowns().port(hart).ids()),
+            ids: Ids::new(port.ids()),
             hart,
+            port,
             manager,
             check: config.check,
             walks: WalkCounts::default(),
@@ -103,22 +106,24 @@ impl<'m, V: Manager> Mmu<'m, V> {
         }
     }
 
+    /// Where `address` is in host memory, if it is aligned to `size` and the loaded space is known
+    /// to grant `access`. If not, [`Mmu::translate`] says.
+    #[inline(always)]
+    pub fn hit(&mut self, address: u64, access: Access, size: u64) -> Option<*mut u8> {
+        let found = self.tlb.lines.hit(address, access, size)?;
+        self.counts.hits += 1;
+        Some(found)
+    }
+
     /// Where `address` is in host memory, if the loaded space grants `access`.
     ///
     /// # Errors
     /// [`Refused`], when it does not.
-    #[inline(always)]
-    pub fn translate(&mut self, address: u64, access: Access) -> Result<*mut u8, Refused> {
-        self.counts.accesses += 1;
-        match self.tlb.lines.hit(address, access) {
-            Some(host) => Ok(host),
-            None => self.translate_slowly(address, access),
-        }
-    }
-
-    #[cold]
     #[inline(never)]
-    fn translate_slowly(&mut self, address: u64, access: Access) -> Result<*mut u8, Refused> {
+    pub fn translate(&mut self, address: u64, access: Access) -> Result<*mut u8, Refused> {
+        if let Some(host) = self.hit(address, access, 1) {
+            return Ok(host);
+        }
         let translated = self.translate_page(address, access);
         self.counts.faults += u64::from(translated.is_none());
         let offset = address & (V::Format::PAGE_SIZE - 1);
@@ -133,7 +138,8 @@ impl<'m, V: Manager> Mmu<'m, V> {
             if self.check {
                 self.check(loaded, address, access, cached)?;
             }
-            return self.serve(loaded.id, page, access, &cached);
+            self.counts.hits += 1;
+            return self.serve(page, access, &cached);
         }
         self.counts.misses += 1;
         let memory = self.manager.hardware().memory();
@@ -145,7 +151,7 @@ impl<'m, V: Manager> Mmu<'m, V> {
             cached.generation = self.manager.generation(frame);
         }
         self.tlb.keep(loaded.id, page, cached);
-        self.serve(loaded.id, page, access, &cached)
+        self.serve(page, access, &cached)
     }
 
     /// Compares with the entry; none, and the violation noted, when it is stale.
@@ -177,11 +183,11 @@ impl<'m, V: Manager> Mmu<'m, V> {
         None
     }
 
-    fn serve(&mut self, id: Id, page: u64, access: Access, cached: &Cached) -> Option<*mut u8> {
+    fn serve(&mut self, page: u64, access: Access, cached: &Cached) -> Option<*mut u8> {
         let leaf = cached.leaf::<V::Format>()?;
         let frame = frame_in_leaf::<V::Format>(cached.level, leaf, page);
         let host = self.manager.hardware().memory().get::<V::Format>(frame)?;
-        self.tlb.serve(id, page, access, cached.level, host);
+        self.tlb.serve(page, access, cached.level, host);
         Some(host)
     }
 
@@ -274,8 +280,9 @@ impl<V: Manager> Mmu<'_, V> {
 /// Answers.
 impl<'m, V: Manager> Mmu<'m, V> {
     /// This hart's end of the shootdowns.
+    #[inline(always)]
     pub(crate) fn port(&self) -> &'m Port {
-        self.manager.hardware().shootdowns().port(self.hart)
+        self.port
     }
 
     /// Drops all that is posted, and says so: at poll points and on the way in.

@@ -38,8 +38,8 @@ macro_rules! counts {
 counts! {
     /// Instructions that programs have run.
     instructions,
-    /// Accesses that were translated or refused.
-    accesses,
+    /// Accesses that something cached served.
+    hits,
     /// Accesses for which nothing cached served.
     misses,
     /// Walks over the tables.
@@ -95,7 +95,7 @@ impl Statistics {
             hart.add_to(&mut harts);
         }
         Statistics {
-            tlb_hits: harts.accesses.saturating_sub(harts.misses),
+            tlb_hits: harts.hits,
             tlb_misses: harts.misses,
             harts,
             shootdowns: shot.batches,

@@ -65,13 +65,13 @@ impl Machine {
 
 impl Bus for Machine {
     #[inline(always)]
-    fn translate(&mut self, va: u64, access: Access) -> Result<*mut u8, Trap> {
+    fn hit(&mut self, va: u64, access: Access, size: u64) -> Option<*mut u8> {
         let entry = self.tlb[access as usize][(va >> 12) as usize % TLB];
-        if entry.page == va & !0xfff {
-            return Ok(std::ptr::with_exposed_provenance_mut(
-                entry.addend.wrapping_add(va as usize),
-            ));
-        }
+        (entry.page == va & (!0xfff | (size - 1)))
+            .then(|| std::ptr::with_exposed_provenance_mut(entry.addend.wrapping_add(va as usize)))
+    }
+
+    fn translate(&mut self, va: u64, access: Access) -> Result<*mut u8, Trap> {
         self.miss(va, access)
     }
 

@@ -30,6 +30,30 @@ macro_rules! operations {
                 [exact FcvtWS FcvtWuS FcvtLS FcvtLuS FcvtSW FcvtSWu FcvtSL FcvtSLu]
                 [exact FcvtWuD FcvtLD FcvtLuD]
             }
+            others {
+                /// Out of the page: to a target relative to it.
+                JalFar
+                /// Our own jump inside the page, by a distance; retires nothing.
+                Goto
+                /// Our own jump out of the page, to a target relative to it; retires nothing.
+                Leave
+                /// Half an instruction, whose other half is in the next page: `imm` is that half, or
+                /// negative.
+                Crossing
+                /// The immediate is funct7.
+                AmoW
+                /// The immediate is funct7.
+                AmoD
+                /// `imm` is the register's number, with funct3 above bit 12.
+                Csr
+                /// `imm` is the upper part of the encoding.
+                Fence
+                FenceI
+                Ecall
+                Ebreak
+                /// `imm` holds the encoding.
+                Illegal
+            }
             pairs {
                 AuipcToAddi: alu Auipc x, alu Addi v; AuipcToLd: alu Auipc x, load Ld v;
                 AuipcToJalr: alu Auipc x, jump Jalr v; LiToAddi: alu Li x, alu Addi v;
@@ -181,6 +205,7 @@ pub(super) use operations;
 macro_rules! define {
     (
         kinds { $([$kind:ident $($code:ident)*])* }
+        others { $($(#[$doc:meta])* $other:ident)* }
         pairs { $($pair:ident: $($_pair:ident)*, $($_of:ident)*;)* }
         triples { $($triple:ident: $($_triple:ident)*, $($_by:ident)*, $($_three:ident)*;)* }
     ) => {
@@ -196,30 +221,16 @@ macro_rules! define {
         #[repr(u16)]
         pub(super) enum Code {
             $($($code,)*)*
-            /// Out of the page: to a target relative to it.
-            JalFar,
-            /// Our own jump inside the page, by a distance; retires nothing.
-            Goto,
-            /// Our own jump out of the page, to a target relative to it; retires nothing.
-            Leave,
-            /// Half an instruction, whose other half is in the next page: `imm` is that half, or
-            /// negative.
-            Crossing,
-            /// The immediate is funct7.
-            AmoW,
-            /// The immediate is funct7.
-            AmoD,
-            /// `imm` is the register's number, with funct3 above bit 12.
-            Csr,
-            /// `imm` is the upper part of the encoding.
-            Fence,
-            FenceI,
-            Ecall,
-            Ebreak,
-            /// `imm` holds the encoding.
-            Illegal,
+            $($(#[$doc])* $other,)*
             $($pair,)*
             $($triple,)*
+        }
+
+        impl Code {
+            /// All codes, in order.
+            pub const ALL: &[Code] = &[
+                $($(Code::$code,)*)* $(Code::$other,)* $(Code::$pair,)* $(Code::$triple,)*
+            ];
         }
     };
 }

@@ -1,25 +1,201 @@
-//! The loop: one `match` over the decoded operations.
+//! The run: control is brought to an operation, and operations hand it on to one another.
 //!
 //! Guarantee: an operation either takes effect whole and is counted, or ends the run with `pc` at
 //! it.
 //!
-//! Mechanism: the outer loop enters a page at `pc`; the inner one walks its operations by a bare
-//! pointer, which [`super::page`] promises never runs off them. `ip - origin` is eight times the
-//! number of retired instructions of the run: every jump moves `origin` along with `ip`, less the
-//! one operation that it is itself.
+//! Mechanism: each code has a function ([`super::handlers`]) that does its work and calls the
+//! function of the operation that follows, so each has an indirect jump of its own, which the host
+//! predicts by itself. Compilers make these calls jumps when they optimise; nothing relies on it,
+//! since control comes back to [`Hart::execute`] after [`SLICE`] operations and what is left of a
+//! page, which bounds the stack.
+//!
+//! What the functions pass on is a [`Step`], in registers; what they rarely need is in [`Run`].
+//! Operations are walked by a bare pointer, which [`super::page`] promises never runs off them.
+//! `ip - origin` is eight times the number of retired instructions of the run: every jump moves
+//! `origin` along with `ip`, less the one operation that it is itself.
 
-use super::cache::base_of;
-use super::code::{Code, operations};
-use super::integer::{compute, taken};
-use super::memory::{self, Refusal};
-use super::op::Op;
-use super::{Bus, Exit, Hart, Trap, csr, float};
+use super::cache::{Cache, base_of};
+use super::handlers::{Handler, Table};
+use super::memory::{Refusal, Reservation};
+use super::op::{File, Op};
+use super::{Bus, Exit, Hart, Trap};
 
 /// The size of an operation, in the unit of `ip` and `origin`.
-const STEP: isize = size_of::<Op>() as isize;
+pub(super) const STEP: isize = size_of::<Op>() as isize;
+
+/// Retired instructions after which the next taken branch comes back to the loop, in the unit of
+/// `ip`: few where calls are calls.
+const SLICE: isize = STEP * if cfg!(debug_assertions) { 64 } else { 2048 };
+
+/// What a run needs beside what operations pass on.
+pub(super) struct Run<'h> {
+    pub cache: &'h mut Cache,
+    pub fcsr: &'h mut u32,
+    pub reservation: &'h mut Option<Reservation>,
+    /// Instructions retired before this run.
+    pub before: u64,
+    /// The page that control is in.
+    pub base: u64,
+    /// What may be retired, in the unit of `ip`, before control comes back.
+    until: isize,
+    /// Where control is when it has come back, and how much was retired by then.
+    pc: u64,
+    spent: isize,
+    /// Why the run is over, if it is.
+    pub exit: Option<Exit>,
+}
+
+/// Control at an operation.
+pub(super) struct Step<'s, 'h, B> {
+    pub run: &'s mut Run<'h>,
+    pub x: &'s mut File,
+    pub ip: *const Op,
+    pub origin: isize,
+    pub table: &'s Table<B>,
+    pub bus: &'s mut B,
+}
+
+impl Hart {
+    /// Run with the registers in `file`.
+    pub(super) fn execute<B: Bus>(&mut self, bus: &mut B, quota: u64) -> Exit {
+        let Hart { regs, file, cache, reservation, retired } = self;
+        let limit = isize::try_from(quota.max(1)).unwrap_or(isize::MAX).saturating_mul(STEP);
+        let table = &Table::<B>::ALL;
+        let (fcsr, before) = (&mut regs.fcsr, *retired);
+        let pc = regs.pc & !1;
+        let (base, until, spent, exit) = (0, 0, 0, None);
+        let mut run = Run { cache, fcsr, reservation, before, base, until, pc, spent, exit };
+        let exit = loop {
+            if let Some(exit) = run.exit.take() {
+                break exit;
+            }
+            if bus.pending() && bus.poll() {
+                break Exit::Pending;
+            }
+            if run.spent >= limit {
+                break Exit::Quota;
+            }
+            run.cache.observe(bus.code_epoch());
+            run.until = limit.min(run.spent.saturating_add(SLICE));
+            let ip = match run.cache.find(run.pc) {
+                Some(ip) => ip,
+                None => match run.cache.enter(bus, run.pc) {
+                    Ok(ip) => ip,
+                    Err(trap) => break trap.into(),
+                },
+            };
+            run.base = base_of(run.pc);
+            let origin = ip.addr() as isize - run.spent;
+            Step { run: &mut run, x: file, ip, origin, table, bus }.dispatch();
+        };
+        *retired = before.wrapping_add((run.spent / STEP) as u64);
+        regs.pc = run.pc;
+        exit
+    }
+}
+
+impl<B: Bus> Step<'_, '_, B> {
+    /// The operation that control is at.
+    #[inline(always)]
+    pub fn op(&self) -> Op {
+        // SAFETY: `ip` points at an operation of a page in the cache: `find`, `enter` and `cross`
+        // give such pointers, distances lead to others in the same page, and only operations that
+        // fall through are stepped over, with which a stream does not end. The page is neither
+        // changed nor dropped while control is in it, but by `cross`, which gives the new pointer.
+        unsafe { *self.ip }
+    }
+
+    /// To the next operation; this one falls through.
+    #[inline(always)]
+    pub fn advance(&mut self) {
+        self.ip = self.ip.wrapping_add(1);
+    }
+
+    /// Does the operation that control is at, and what follows.
+    #[inline(always)]
+    pub fn dispatch(self) {
+        let handler = self.table.of(self.op().code);
+        self.pass_to(handler);
+    }
+
+    /// Hands control to `handler`.
+    #[inline(always)]
+    pub fn pass_to(self, handler: Handler<B>) {
+        handler(self.run, self.x, self.ip, self.origin, self.table, self.bus);
+    }
+
+    /// What was retired when control is at `ip` and `retired` operations behind it are done.
+    #[inline(always)]
+    fn spent(&self, retired: isize) -> isize {
+        self.ip.addr() as isize - self.origin + retired * STEP
+    }
+
+    /// To the operation that is `distance` away in this page, `retired` of this one being retired.
+    #[inline(always)]
+    pub fn jump(mut self, distance: i32, retired: isize) {
+        let distance = distance as isize;
+        self.ip = self.ip.wrapping_byte_offset(distance);
+        self.origin += distance - retired * STEP;
+        if self.bus.pending() || self.spent(0) >= self.run.until {
+            return self.come_back();
+        }
+        self.dispatch();
+    }
+
+    /// To `pc`, anywhere, `retired` of this operation being retired.
+    #[inline(always)]
+    pub fn leave(mut self, pc: u64, retired: isize) {
+        let spent = self.spent(retired);
+        if !self.bus.pending()
+            && spent < self.run.until
+            && let Some(ip) = self.run.cache.find(pc)
+        {
+            self.run.base = base_of(pc);
+            self.ip = ip;
+            self.origin = ip.addr() as isize - spent;
+            return self.dispatch();
+        }
+        (self.run.pc, self.run.spent) = (pc, spent);
+    }
+
+    /// Back to the loop, at the operation that control is at.
+    #[inline(always)]
+    pub fn come_back(self) {
+        self.run.come_back(self.ip, self.origin);
+    }
+
+    /// The run ends at this operation.
+    #[inline(always)]
+    pub fn stop(self, exit: impl Into<Exit>) {
+        self.run.exit = Some(exit.into());
+        self.come_back();
+    }
+}
+
+impl Run<'_> {
+    #[cold]
+    #[inline(never)]
+    fn come_back(&mut self, ip: *const Op, origin: isize) {
+        self.pc = self.cache.pc_of(self.base, ip);
+        self.spent = ip.addr() as isize - origin;
+    }
+
+    /// Notes that the run ends at `ip`: there is no such instruction of four bytes. Gives false.
+    #[inline(never)]
+    pub fn refuse(&mut self, ip: *const Op) -> bool {
+        let pc = self.cache.pc_of(self.base, ip);
+        self.exit = Some(Exit::Illegal { pc, bits: self.cache.bits_of(self.base, ip) });
+        false
+    }
+
+    /// Whether it succeeded; if not, why the run ends is noted.
+    pub fn attempt(&mut self, result: Result<(), impl Into<Exit>>) -> bool {
+        self.exit = result.err().map(Into::into);
+        self.exit.is_none()
+    }
+}
 
 impl From<Trap> for Exit {
-    #[inline(always)]
     fn from(trap: Trap) -> Self {
         Exit::Fault { va: trap.va, access: trap.access }
     }
@@ -31,239 +207,5 @@ impl From<Refusal> for Exit {
             Refusal::Trap(trap) => trap.into(),
             Refusal::Misaligned(va) => Exit::Misaligned { va },
         }
-    }
-}
-
-impl Hart {
-    /// Run with the registers in `file`.
-    pub(super) fn execute<B: Bus>(&mut self, bus: &mut B, quota: u64) -> Exit {
-        let Hart { regs, file, cache, reservation, retired } = self;
-        let x = &mut **file;
-        let limit = isize::try_from(quota.max(1)).unwrap_or(isize::MAX).saturating_mul(STEP);
-        let mut pc = regs.pc & !1;
-        let mut spent = 0isize;
-
-        let exit = 'run: loop {
-            // Control is at `pc`, outside any page.
-            if bus.pending() || spent >= limit {
-                if bus.pending() && bus.poll() {
-                    break Exit::Pending;
-                }
-                if spent >= limit {
-                    break Exit::Quota;
-                }
-                cache.observe(bus.code_epoch());
-            }
-            let mut ip = match cache.find(pc) {
-                Some(ip) => ip,
-                None => match cache.enter(bus, pc) {
-                    Ok(ip) => ip,
-                    Err(trap) => break trap.into(),
-                },
-            };
-            let base = base_of(pc);
-            let mut origin = ip.addr() as isize - spent;
-            // What the last operation gave, for the next one in the same arm.
-            let mut value;
-            // SAFETY: `ip` points at an operation of the page, and the page is neither changed nor
-            // dropped while control is in it, but by `cross`, which gives the new pointer.
-            let mut op = unsafe { &*ip };
-
-            macro_rules! next {
-                () => {{
-                    ip = ip.wrapping_add(1);
-                    // SAFETY: only operations that fall through come here, and a stream does not
-                    // end with one.
-                    op = unsafe { &*ip };
-                }};
-            }
-            // Leave the page for `$pc`, with `$retired` of the current operation retired.
-            macro_rules! leave {
-                ($pc:expr, $retired:expr) => {{
-                    pc = $pc;
-                    spent = ip.addr() as isize - origin + $retired * STEP;
-                    continue 'run;
-                }};
-            }
-            // End the run at the current operation.
-            macro_rules! stop {
-                ($exit:expr) => {{
-                    pc = cache.pc_of(base, ip);
-                    spent = ip.addr() as isize - origin;
-                    break 'run $exit.into();
-                }};
-            }
-            macro_rules! attempt {
-                ($result:expr) => {
-                    match $result {
-                        Ok(value) => value,
-                        Err(refusal) => stop!(refusal),
-                    }
-                };
-            }
-            // Go to the operation that is `$distance` away, in this page.
-            macro_rules! jump {
-                ($distance:expr, $retired:expr) => {{
-                    let distance = $distance as isize;
-                    ip = ip.wrapping_byte_offset(distance);
-                    origin += distance - $retired * STEP;
-                    if bus.pending() || ip.addr() as isize - origin >= limit {
-                        leave!(cache.pc_of(base, ip), 0);
-                    }
-                    // SAFETY: distances were resolved to operations of the same page.
-                    op = unsafe { &*ip };
-                }};
-            }
-            // A floating-point computation, by the host if it can: `$result` says.
-            macro_rules! float {
-                ($result:expr) => {{
-                    match $result {
-                        Some(result) => x[usize::from(op.rd)] = result,
-                        None if float::execute(x, &mut regs.fcsr, *op).is_some() => {}
-                        None => stop!(Refused(cache.bits_of(base, ip))),
-                    }
-                    next!();
-                }};
-            }
-            // The first operand: from the register file, or the value that was just computed or
-            // loaded.
-            macro_rules! operand {
-                (x) => {
-                    x[usize::from(op.rs1)]
-                };
-                (v) => {
-                    value
-                };
-            }
-            // Execute the current operation, of a kind and code, and then `$next` unless control
-            // went elsewhere.
-            macro_rules! body {
-                (alu $code:ident $from:ident $next:block) => {{
-                    value = compute(Code::$code, operand!($from), x, *op, base);
-                    x[usize::from(op.rd)] = value;
-                    next!();
-                    $next
-                }};
-                (load $code:ident $from:ident $next:block) => {{
-                    let va = operand!($from).wrapping_add(op.operand());
-                    value = attempt!(memory::load(Code::$code, bus, va));
-                    x[usize::from(op.rd)] = value;
-                    next!();
-                    $next
-                }};
-                (store $code:ident $from:ident $next:block) => {{
-                    let va = operand!($from).wrapping_add(op.offset() as i64 as u64);
-                    attempt!(memory::store(Code::$code, bus, va, x[usize::from(op.rs2())]));
-                    next!();
-                    $next
-                }};
-                (branch $code:ident $from:ident $next:block) => {{
-                    if taken(Code::$code, operand!($from), x, *op) {
-                        jump!(op.offset(), 1)
-                    } else {
-                        next!();
-                        $next
-                    }
-                }};
-                (call $code:ident $from:ident $next:block) => {{
-                    x[usize::from(op.rd)] = base.wrapping_add(op.link());
-                    jump!(op.target(), 1)
-                }};
-                (jump $code:ident $from:ident $next:block) => {{
-                    let target = operand!($from).wrapping_add((op.imm >> 16) as i64 as u64);
-                    x[usize::from(op.rd)] = base.wrapping_add(op.operand() & 0xffff);
-                    leave!(target & !1, 1)
-                }};
-                (single $code:ident $from:ident $next:block) => {
-                    float!(float::host::single(Code::$code, x, *op, regs.fcsr))
-                };
-                (double $code:ident $from:ident $next:block) => {
-                    float!(float::host::double(Code::$code, x, *op, regs.fcsr))
-                };
-                (float $code:ident $from:ident $next:block) => {
-                    float!(float::host::other(Code::$code, x, *op, regs.fcsr))
-                };
-                (exact $code:ident $from:ident $next:block) => {
-                    float!(None)
-                };
-            }
-            macro_rules! dispatch {
-                (
-                    kinds { $([$kind:ident $($code:ident)*])* }
-                    pairs { $($pair:ident:
-                        $k1:ident $a:ident $x1:ident, $k2:ident $b:ident $x2:ident;)* }
-                    triples { $($triple:ident:
-                        $l1:ident $c:ident $y1:ident, $l2:ident $d:ident $y2:ident,
-                        $l3:ident $e:ident $y3:ident;)* }
-                ) => {
-                    match op.code {
-                        $($(Code::$code => body!($kind $code x {}),)*)*
-                        $(Code::$pair => body!($k1 $a $x1 { body!($k2 $b $x2 {}) }),)*
-                        $(Code::$triple => {
-                            body!($l1 $c $y1 { body!($l2 $d $y2 { body!($l3 $e $y3 {}) }) })
-                        })*
-                    Code::JalFar => {
-                        x[usize::from(op.rd)] = base.wrapping_add(op.link());
-                        leave!(base.wrapping_add(op.target() as i64 as u64), 1);
-                    }
-                    Code::Goto => jump!(op.imm, 0),
-                    Code::Leave => leave!(base.wrapping_add(op.operand()), 0),
-                    Code::Crossing => {
-                        let inside = attempt!(cache.cross(bus, base, ip));
-                        origin += inside.addr() as isize - ip.addr() as isize;
-                        ip = inside;
-                        // SAFETY: `cross` gives an operation of the same page.
-                        op = unsafe { &*ip };
-                    }
-                    Code::AmoW | Code::AmoD => {
-                        let size = if op.code == Code::AmoW { 4 } else { 8 };
-                        attempt!(memory::amo(bus, reservation, x, *op, size));
-                        next!();
-                    }
-                    Code::Csr => {
-                        let now = (ip.addr() as isize - origin) / STEP;
-                        let counted = retired.wrapping_add(now as u64);
-                        let time = || bus.time();
-                        if csr::execute(x, &mut regs.fcsr, *op, time, counted).is_none() {
-                            stop!(Refused(cache.bits_of(base, ip)));
-                        }
-                        next!();
-                    }
-                    Code::Fence => {
-                        memory::fence_for(*op);
-                        next!();
-                    }
-                    Code::FenceI => {
-                        let behind = cache.pc_of(base, ip).wrapping_add(4);
-                        cache.forget();
-                        leave!(behind, 1);
-                    }
-                    Code::Ecall => stop!(Exit::Ecall),
-                    Code::Ebreak => stop!(Exit::Breakpoint),
-                    Code::Illegal => stop!(Refused(op.imm as u32)),
-                    }
-                };
-            }
-
-            loop {
-                operations!(dispatch);
-            }
-        };
-
-        regs.pc = pc;
-        *retired = retired.wrapping_add((spent / STEP) as u64);
-        match exit {
-            Exit::Illegal { bits, .. } => Exit::Illegal { pc, bits },
-            exit => exit,
-        }
-    }
-}
-
-/// An instruction with these bits was refused; where it is, is added at the end.
-struct Refused(u32);
-
-impl From<Refused> for Exit {
-    fn from(Refused(bits): Refused) -> Self {
-        Exit::Illegal { pc: 0, bits }
     }
 }

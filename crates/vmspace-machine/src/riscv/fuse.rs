@@ -12,6 +12,7 @@ use super::op::Op;
 macro_rules! define {
     (
         $kinds:ident $list:tt
+        $others:ident $special:tt
         pairs { $($pair:ident: $k1:ident $a:ident $x1:ident, $k2:ident $b:ident $x2:ident;)* }
         triples { $($triple:ident:
             $l1:ident $c:ident $y1:ident, $l2:ident $d:ident $y2:ident,

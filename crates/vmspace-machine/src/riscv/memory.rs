@@ -38,57 +38,98 @@ impl From<Trap> for Refusal {
     }
 }
 
-/// The value that the load `code` gives.
+/// The size of the load or store `code`.
 #[inline(always)]
-pub(super) fn load<B: Bus>(code: Code, bus: &mut B, va: u64) -> Result<u64, Trap> {
-    let size = match code {
-        Code::Lb | Code::Lbu => 1,
-        Code::Lh | Code::Lhu => 2,
-        Code::Lw | Code::Lwu | Code::Flw => 4,
+const fn bytes_of(code: Code) -> u64 {
+    match code {
+        Code::Lb | Code::Lbu | Code::Sb => 1,
+        Code::Lh | Code::Lhu | Code::Sh => 2,
+        Code::Lw | Code::Lwu | Code::Flw | Code::Sw => 4,
         _ => 8,
-    };
-    let raw = load_raw(bus, va, size)?;
-    Ok(match code {
+    }
+}
+
+/// The value that the load `code` gives for what is in memory.
+#[inline(always)]
+const fn extend(code: Code, raw: u64) -> u64 {
+    match code {
         Code::Lb => raw as i8 as u64,
         Code::Lh => raw as i16 as u64,
         Code::Lw => raw as i32 as u64,
         Code::Flw => raw | 0xffff_ffff_0000_0000,
         _ => raw,
-    })
+    }
 }
 
+/// The value that the load `code` gives, if it is aligned and its translation is at hand.
 #[inline(always)]
-fn load_raw<B: Bus>(bus: &mut B, va: u64, size: u64) -> Result<u64, Trap> {
-    if va & (size - 1) != 0 {
-        return load_bytes(bus, va, size);
-    }
-    let host = bus.translate(va, Access::Read)?;
-    // SAFETY: `translate` gives memory that is valid from `va` to the end of its page and only
-    // accessed atomically; `va` is aligned, so the access is aligned and inside.
-    Ok(unsafe {
+pub(super) fn load<B: Bus>(code: Code, bus: &mut B, va: u64) -> Option<u64> {
+    let host = bus.hit(va, Access::Read, bytes_of(code))?;
+    // SAFETY: `hit` gives memory that is valid from `va` to the end of its page and only accessed
+    // atomically, and only for a `va` that is aligned, so the access is aligned and inside.
+    Some(extend(code, unsafe { load_at(host, bytes_of(code)) }))
+}
+
+/// The value that the load `code` gives.
+pub(super) fn load_slowly<B: Bus>(code: Code, bus: &mut B, va: u64) -> Result<u64, Trap> {
+    let size = bytes_of(code);
+    let raw = if va.is_multiple_of(size) {
+        let host = bus.translate(va, Access::Read)?;
+        // SAFETY: as in `load`; that it is aligned was asked.
+        unsafe { load_at(host, size) }
+    } else {
+        load_bytes(bus, va, size)?
+    };
+    Ok(extend(code, raw))
+}
+
+/// # Safety
+/// `host` is aligned to `size`, and valid guest memory.
+#[inline(always)]
+unsafe fn load_at(host: *mut u8, size: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
         match size {
             1 => AtomicU8::from_ptr(host).load(Ordering::Relaxed).into(),
             2 => AtomicU16::from_ptr(host.cast()).load(Ordering::Relaxed).into(),
             4 => AtomicU32::from_ptr(host.cast()).load(Ordering::Relaxed).into(),
             _ => AtomicU64::from_ptr(host.cast()).load(Ordering::Relaxed),
         }
-    })
+    }
 }
 
-/// Store the low bytes of `value` as `code` says.
+/// Stores the low bytes of `value` as `code` says, if it is aligned and its translation is at hand;
+/// gives whether it did.
 #[inline(always)]
-pub(super) fn store<B: Bus>(code: Code, bus: &mut B, va: u64, value: u64) -> Result<(), Trap> {
-    let size: u64 = match code {
-        Code::Sb => 1,
-        Code::Sh => 2,
-        Code::Sw => 4,
-        _ => 8,
-    };
-    if va & (size - 1) != 0 {
+pub(super) fn store<B: Bus>(code: Code, bus: &mut B, va: u64, value: u64) -> bool {
+    let Some(host) = bus.hit(va, Access::Write, bytes_of(code)) else { return false };
+    // SAFETY: as in `load`, and the translation is for writing.
+    unsafe { store_at(host, value, bytes_of(code)) };
+    true
+}
+
+/// Stores the low bytes of `value` as `code` says.
+pub(super) fn store_slowly<B: Bus>(
+    code: Code,
+    bus: &mut B,
+    va: u64,
+    value: u64,
+) -> Result<(), Trap> {
+    let size = bytes_of(code);
+    if !va.is_multiple_of(size) {
         return store_bytes(bus, va, value, size);
     }
     let host = bus.translate(va, Access::Write)?;
-    // SAFETY: as in `load_raw`, and the translation is for writing.
+    // SAFETY: as in `load_slowly`, and the translation is for writing.
+    unsafe { store_at(host, value, size) };
+    Ok(())
+}
+
+/// # Safety
+/// `host` is aligned to `size`, and valid guest memory for writing.
+#[inline(always)]
+unsafe fn store_at(host: *mut u8, value: u64, size: u64) {
+    // SAFETY: the caller's promise.
     unsafe {
         match size {
             1 => AtomicU8::from_ptr(host).store(value as u8, Ordering::Relaxed),
@@ -97,7 +138,6 @@ pub(super) fn store<B: Bus>(code: Code, bus: &mut B, va: u64, value: u64) -> Res
             _ => AtomicU64::from_ptr(host.cast()).store(value, Ordering::Relaxed),
         }
     }
-    Ok(())
 }
 
 /// The host address of each byte of an access that is not aligned.
@@ -114,7 +154,6 @@ fn bytes<B: Bus>(bus: &mut B, va: u64, size: u64, access: Access) -> Result<[*mu
     Ok(hosts)
 }
 
-#[cold]
 fn load_bytes<B: Bus>(bus: &mut B, va: u64, size: u64) -> Result<u64, Trap> {
     let hosts = bytes(bus, va, size, Access::Read)?;
     Ok(hosts.iter().take(size as usize).rev().fold(0, |value, &host| {
@@ -123,7 +162,6 @@ fn load_bytes<B: Bus>(bus: &mut B, va: u64, size: u64) -> Result<u64, Trap> {
     }))
 }
 
-#[cold]
 fn store_bytes<B: Bus>(bus: &mut B, va: u64, value: u64, size: u64) -> Result<(), Trap> {
     let hosts = bytes(bus, va, size, Access::Write)?;
     for (host, byte) in hosts.into_iter().zip(value.to_le_bytes()).take(size as usize) {
@@ -176,7 +214,6 @@ width!(modify_word, AtomicU32, u32, i32);
 width!(modify_double, AtomicU64, u64, i64);
 
 /// An atomic operation of `size` bytes.
-#[inline(never)]
 pub(super) fn amo<B: Bus>(
     bus: &mut B,
     reservation: &mut Option<Reservation>,
@@ -225,7 +262,7 @@ fn load_reserved<B: Bus>(
         fence(Ordering::SeqCst);
     }
     let code = if size == 4 { Code::Lw } else { Code::Ld };
-    let value = load(code, bus, va)?;
+    let value = load_slowly(code, bus, va)?;
     if op.offset() & 3 != 0 {
         fence(Ordering::Acquire);
     }

@@ -28,6 +28,7 @@ mod decode;
 mod execute;
 mod float;
 mod fuse;
+mod handlers;
 mod integer;
 mod memory;
 mod op;
@@ -67,6 +68,10 @@ pub trait Bus {
     /// The memory is accessed by host atomics only; the pointer is as aligned as `va`.
     /// Implementations are trusted: the hart reads and writes through what they return.
     fn translate(&mut self, va: u64, access: Access) -> Result<*mut u8, Trap>;
+
+    /// The same for an access that is aligned to its size, a power of two, if the answer is at
+    /// hand; none says nothing. Every load and store asks here first, inline.
+    fn hit(&mut self, va: u64, access: Access, size: u64) -> Option<*mut u8>;
 
     /// Is there something that [`Bus::poll`] should serve? Asked at taken branches.
     fn pending(&self) -> bool;

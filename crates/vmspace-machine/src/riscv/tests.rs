@@ -65,6 +65,10 @@ impl Bus for Flat {
         }
     }
 
+    fn hit(&mut self, va: u64, access: Access, size: u64) -> Option<*mut u8> {
+        self.translate(va, access).ok().filter(|_| va.is_multiple_of(size))
+    }
+
     fn pending(&self) -> bool {
         self.polls.is_some()
     }

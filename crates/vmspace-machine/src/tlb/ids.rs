@@ -22,11 +22,6 @@ impl Id {
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
-
-    /// What stands for it in a tag.
-    pub fn key(self) -> u64 {
-        u64::from(self.0)
-    }
 }
 
 /// A place that nobody has.

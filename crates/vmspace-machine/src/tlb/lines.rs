@@ -1,11 +1,12 @@
-//! The inline arrays: 1024 lines each for reads, writes and fetches.
+//! The inline arrays: for each identifier 1024 lines for reads, for writes and for fetches.
 //!
-//! Guarantee: a hit costs a few host instructions (index, compare, add) and tells nothing else
-//! apart: the tag is the page's address with the identifier in its low bits, and a line is filled
-//! only for the access whose rights were checked (and, for writes, only when dirty is set).
+//! Guarantee: a hit costs a few host instructions (index, compare, add), and a line is filled only
+//! for the access whose rights were checked (and, for writes, only when dirty is set).
 //!
-//! The identifier also salts the index, so that two programs at the same addresses do not push
-//! each other out of direct-mapped lines.
+//! Each identifier has arrays of its own, made when it is first used: a switch of space changes one
+//! pointer, and programs at the same addresses do not push each other out. A tag is a page's
+//! address, so an access that is not aligned has its low bits left in the comparison, and misses:
+//! one compare tells both.
 
 use super::ids::Id;
 use std::marker::PhantomData;
@@ -15,14 +16,8 @@ use vmspace::format::{Format, Geometry};
 /// Lines of one array.
 const LINES: usize = 1024;
 
-/// A page's tag with the identifier in the low bits; pages have at least this many.
-const ID_BITS: u32 = 12;
-
-/// A tag that no access has: its identifier is given to nobody.
+/// A tag that no access has: below a page's address are the bits of an alignment, and not all.
 const INVALID: u64 = !0;
-
-/// The key while no space is loaded: an identifier that no line is filled under.
-const NOBODY: u64 = (1 << ID_BITS) - 2;
 
 #[derive(Clone, Copy, Debug)]
 struct Line {
@@ -33,20 +28,33 @@ struct Line {
 
 const EMPTY: Line = Line { tag: INVALID, bias: std::ptr::null_mut() };
 
-/// The three arrays, and the identifier that accesses are made under.
+/// The three arrays of one identifier.
 #[derive(Debug)]
-pub struct Lines<F: Format> {
-    key: u64,
-    salt: u64,
-    arrays: Box<[[Line; LINES]; 3]>,
+struct Arrays {
+    lines: [[Line; LINES]; 3],
     /// The leaf level that each line came from; read only when dropping.
-    levels: Box<[[u8; LINES]; 3]>,
-    format: PhantomData<F>,
+    levels: [[u8; LINES]; 3],
 }
 
-/// Spreads identifiers over the index.
-const fn salt(key: u64) -> u64 {
-    key.wrapping_mul(0x9e3)
+impl Arrays {
+    fn new() -> Box<Arrays> {
+        Box::new(Arrays { lines: [[EMPTY; LINES]; 3], levels: [[0; LINES]; 3] })
+    }
+
+    fn clear(&mut self) {
+        self.lines.as_flattened_mut().fill(EMPTY);
+    }
+}
+
+/// The arrays of all identifiers, those of the loaded one at hand.
+#[derive(Debug)]
+pub struct Lines<F: Format> {
+    /// What accesses look at: the arrays of `selected`, or empty ones while nobody is.
+    current: Box<Arrays>,
+    selected: Option<Id>,
+    /// The arrays of the others, by identifier. In the place of `selected` are the empty ones.
+    others: Vec<Option<Box<Arrays>>>,
+    format: PhantomData<F>,
 }
 
 const fn array_of(access: Access) -> usize {
@@ -58,55 +66,50 @@ const fn array_of(access: Access) -> usize {
 }
 
 impl<F: Format> Lines<F> {
-    /// Empty arrays; nobody is loaded.
-    pub fn new() -> Lines<F> {
-        const { assert!(F::PAGE_SHIFT >= ID_BITS) };
-        Lines {
-            key: NOBODY,
-            salt: 0,
-            arrays: Box::new([[EMPTY; LINES]; 3]),
-            levels: Box::new([[0; LINES]; 3]),
-            format: PhantomData,
-        }
+    /// Empty arrays for `ids` identifiers; nobody is loaded.
+    pub fn new(ids: usize) -> Lines<F> {
+        let others = (0..ids).map(|_| None).collect();
+        Lines { current: Arrays::new(), selected: None, others, format: PhantomData }
     }
 
     /// Accesses are made under `id` from now on; under none, nothing hits.
     pub fn select(&mut self, id: Option<Id>) {
-        self.key = id.map_or(NOBODY, Id::key);
-        self.salt = salt(self.key);
+        for exchanged in [self.selected, id].into_iter().flatten() {
+            let place = self.others[exchanged.index()].get_or_insert_with(Arrays::new);
+            std::mem::swap(&mut self.current, place);
+        }
+        self.selected = id;
     }
 
-    /// Where in host memory `address` is, if a line says so.
+    /// Where in host memory `address` is, if it is aligned to `size` and a line says so.
     #[inline(always)]
-    pub fn hit(&self, address: u64, access: Access) -> Option<*mut u8> {
-        let line = &self.arrays[array_of(access)][index(address >> F::PAGE_SHIFT, self.salt)];
-        (line.tag == address & !(F::PAGE_SIZE - 1) | self.key)
+    pub fn hit(&self, address: u64, access: Access, size: u64) -> Option<*mut u8> {
+        let line = &self.current.lines[array_of(access)][index(address >> F::PAGE_SHIFT)];
+        (line.tag == address & (!(F::PAGE_SIZE - 1) | (size - 1)))
             .then(|| line.bias.wrapping_add(address as usize))
     }
 
-    /// Fills the line of `page` for one kind of access; `host` is where the page is.
-    pub fn fill(&mut self, id: Id, page: u64, access: Access, level: usize, host: *mut u8) {
-        let (array, index) = (array_of(access), index(page, salt(id.key())));
+    /// Fills the selected identifier's line of `page` for one kind of access; `host` is where the
+    /// page is.
+    pub fn fill(&mut self, page: u64, access: Access, level: usize, host: *mut u8) {
+        debug_assert!(self.selected.is_some(), "what is kept for nobody would serve everybody");
         let address = page << F::PAGE_SHIFT;
         let bias = host.wrapping_sub(address as usize);
-        self.arrays[array][index] = Line { tag: address | id.key(), bias };
-        self.levels[array][index] = level as u8;
+        let (array, index) = (array_of(access), index(page));
+        self.current.lines[array][index] = Line { tag: address, bias };
+        self.current.levels[array][index] = level as u8;
     }
 
     /// Drops what came from leaves at `level` for pages `start..end` under `id`.
     pub fn drop_pages(&mut self, id: Id, start: u64, end: u64, level: usize) {
-        let alone = end - start == 1;
-        for array in 0..self.arrays.len() {
-            let only = index(start, salt(id.key()));
-            let range = if alone { only..only + 1 } else { 0..LINES };
-            for i in range {
-                let line = &mut self.arrays[array][i];
-                let page = line.tag >> F::PAGE_SHIFT;
-                if line.tag & (F::PAGE_SIZE - 1) == id.key()
-                    && (start..end).contains(&page)
-                    && usize::from(self.levels[array][i]) == level
-                {
-                    *line = EMPTY;
+        let Some(arrays) = self.arrays(id) else { return };
+        let only = index(start);
+        let range = if end - start == 1 { only..only + 1 } else { 0..LINES };
+        for (lines, levels) in arrays.lines.iter_mut().zip(&arrays.levels) {
+            for i in range.clone() {
+                let page = lines[i].tag >> F::PAGE_SHIFT;
+                if (start..end).contains(&page) && usize::from(levels[i]) == level {
+                    lines[i] = EMPTY;
                 }
             }
         }
@@ -114,26 +117,24 @@ impl<F: Format> Lines<F> {
 
     /// Drops all lines of `id`.
     pub fn drop_id(&mut self, id: Id) {
-        for line in self.arrays.as_flattened_mut() {
-            if line.tag & (F::PAGE_SIZE - 1) == id.key() {
-                *line = EMPTY;
-            }
-        }
+        self.arrays(id).into_iter().for_each(Arrays::clear);
     }
 
     /// Drops all lines.
     pub fn drop_all(&mut self) {
-        self.arrays.as_flattened_mut().fill(EMPTY);
+        self.current.clear();
+        self.others.iter_mut().flatten().for_each(|arrays| arrays.clear());
     }
-}
 
-impl<F: Format> Default for Lines<F> {
-    fn default() -> Lines<F> {
-        Lines::new()
+    fn arrays(&mut self, id: Id) -> Option<&mut Arrays> {
+        if self.selected == Some(id) {
+            return Some(&mut self.current);
+        }
+        self.others[id.index()].as_deref_mut()
     }
 }
 
 #[inline(always)]
-fn index(page: u64, salt: u64) -> usize {
-    (page ^ salt) as usize & (LINES - 1)
+fn index(page: u64) -> usize {
+    page as usize & (LINES - 1)
 }

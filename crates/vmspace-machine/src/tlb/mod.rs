@@ -49,7 +49,7 @@ impl<F: Format> Tlb<F> {
             (TlbKind::Sticky, _) => Store::sticky(config.ids),
         };
         Tlb {
-            lines: Lines::new(),
+            lines: Lines::new(config.ids),
             store,
             large: vec![0; config.ids],
             code: [0; CODE_WORDS],
@@ -70,13 +70,14 @@ impl<F: Format> Tlb<F> {
         self.store.insert(id, page, cached);
     }
 
-    /// Puts a page that is kept, or was just walked, where the inline check finds it.
-    pub fn serve(&mut self, id: Id, page: u64, access: Access, level: usize, host: *mut u8) {
+    /// Puts a page of the loaded identifier that is kept, or was just walked, where the inline check
+    /// finds it.
+    pub fn serve(&mut self, page: u64, access: Access, level: usize, host: *mut u8) {
         if access == Access::Execute {
             self.code[page as usize / 64 % CODE_WORDS] |= 1 << (page % 64);
         }
         if self.inline {
-            self.lines.fill(id, page, access, level, host);
+            self.lines.fill(page, access, level, host);
         }
     }
 

@@ -21,9 +21,9 @@ fn host(page: u64) -> *mut u8 {
 
 fn hit(tlb: &mut Tlb<Sv48>, id: Id, page: u64, access: Access) -> bool {
     tlb.lines.select(Some(id));
-    match tlb.lines.hit(page << 12 | 0xabc, access) {
+    match tlb.lines.hit(page << 12 | 0xab8, access, 8) {
         Some(found) => {
-            assert_eq!(found, host(page).wrapping_add(0xabc));
+            assert_eq!(found, host(page).wrapping_add(0xab8));
             true
         }
         None => false,
@@ -34,14 +34,29 @@ fn hit(tlb: &mut Tlb<Sv48>, id: Id, page: u64, access: Access) -> bool {
 fn a_line_serves_its_page_identifier_and_access_alone() {
     let ids = ids(3);
     let mut tlb = Tlb::<Sv48>::new(&Config::default());
-    tlb.serve(ids[1], 77, Access::Read, 0, host(77));
+    tlb.lines.select(Some(ids[1]));
+    tlb.serve(77, Access::Read, 0, host(77));
     assert!(hit(&mut tlb, ids[1], 77, Access::Read));
     assert!(!hit(&mut tlb, ids[1], 77, Access::Write));
     assert!(!hit(&mut tlb, ids[1], 77, Access::Execute));
     assert!(!hit(&mut tlb, ids[1], 77 + 1024, Access::Read));
     assert!(!hit(&mut tlb, ids[0], 77, Access::Read));
     tlb.lines.select(None);
-    assert!(tlb.lines.hit(77 << 12, Access::Read).is_none());
+    assert!(tlb.lines.hit(77 << 12, Access::Read, 1).is_none());
+}
+
+#[test]
+fn an_access_that_is_not_aligned_misses() {
+    let ids = ids(1);
+    let mut tlb = Tlb::<Sv48>::new(&Config::default());
+    tlb.lines.select(Some(ids[0]));
+    tlb.serve(77, Access::Read, 0, host(77));
+    for size in [1, 2, 4, 8] {
+        for offset in (0..16).chain(4088..4096) {
+            let found = tlb.lines.hit(77 << 12 | offset, Access::Read, size);
+            assert_eq!(found.is_some(), offset % size == 0, "{size} bytes at {offset}");
+        }
+    }
 }
 
 #[test]
@@ -50,7 +65,8 @@ fn dropping_takes_what_is_named_and_no_more() {
     let mut tlb = Tlb::<Sv48>::new(&Config::default());
     let fill = |tlb: &mut Tlb<Sv48>| {
         for id in &ids {
-            (5..8).for_each(|page| tlb.serve(*id, page, Access::Write, 0, host(page)));
+            tlb.lines.select(Some(*id));
+            (5..8).for_each(|page| tlb.serve(page, Access::Write, 0, host(page)));
         }
     };
     let left = |tlb: &mut Tlb<Sv48>| -> Vec<usize> {
@@ -88,8 +104,9 @@ fn a_clean_page_does_not_serve_a_write() {
 fn pages_that_were_fetched_from_are_remembered() {
     let ids = ids(1);
     let mut tlb = Tlb::<Sv48>::new(&Config::default());
-    tlb.serve(ids[0], 9, Access::Read, 0, host(9));
+    tlb.lines.select(Some(ids[0]));
+    tlb.serve(9, Access::Read, 0, host(9));
     assert!(!tlb.may_hold_code(ids[0], 9));
-    tlb.serve(ids[0], 9, Access::Execute, 0, host(9));
+    tlb.serve(9, Access::Execute, 0, host(9));
     assert!(tlb.may_hold_code(ids[0], 9) && !tlb.may_hold_code(ids[0], 10));
 }

@@ -40,6 +40,10 @@ impl Bus for Flat {
         Ok(self.0.as_mut_ptr().cast::<u8>().wrapping_add(offset as usize))
     }
 
+    fn hit(&mut self, va: u64, access: Access, size: u64) -> Option<*mut u8> {
+        self.translate(va, access).ok().filter(|_| va.is_multiple_of(size))
+    }
+
     fn pending(&self) -> bool {
         false
     }

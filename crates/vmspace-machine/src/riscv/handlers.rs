@@ -1,0 +1,290 @@
+//! One function for each code: what the operation does, and on to the next.
+//!
+//! Guarantee: a function touches nothing before it is certain that its operation takes effect, and
+//! leaves its [`Step`] by `dispatch`, `jump`, `leave`, or back to the loop.
+//!
+//! What is slow has a function of its own with the same parameters, and is handed the whole
+//! operation: a call in the middle of one would have it save what it passes on, every time.
+
+use super::code::{Code, operations};
+use super::execute::{Run, STEP, Step};
+use super::integer::{compute, taken};
+use super::memory;
+use super::op::{File, Op};
+use super::{Bus, Exit, csr, float};
+
+/// An operation's function: a [`Step`], taken apart.
+pub(super) type Handler<B> = fn(&mut Run<'_>, &mut File, *const Op, isize, &Table<B>, &mut B);
+
+/// The functions, by code.
+pub(super) struct Table<B>([Handler<B>; Code::ALL.len()]);
+
+impl<B: Bus> Table<B> {
+    pub const ALL: Table<B> = {
+        let mut table = [handler::<B>(Code::Illegal); Code::ALL.len()];
+        let mut at = 0;
+        while at < table.len() {
+            assert!(Code::ALL[at] as usize == at);
+            table[at] = handler(Code::ALL[at]);
+            at += 1;
+        }
+        Table(table)
+    };
+
+    /// The function of `code`.
+    #[inline(always)]
+    pub fn of(&self, code: Code) -> Handler<B> {
+        self.0[code as usize]
+    }
+}
+
+/// The first operand: from the register file, or the value that was just computed or loaded.
+macro_rules! operand {
+    ($step:ident $value:ident x) => {
+        $step.x[usize::from($step.op().rs1)]
+    };
+    ($step:ident $value:ident v) => {
+        $value
+    };
+}
+
+/// A floating-point computation, by the host if it can: `$result` says.
+macro_rules! float {
+    ($step:ident $result:expr) => {{
+        match $result {
+            Some(result) => $step.x[usize::from($step.op().rd)] = result,
+            None => return $step.pass_to(float_slowly),
+        }
+        $step.advance();
+    }};
+}
+
+/// Does the operation, of a kind and code, that control is at; and goes to the next one, or
+/// elsewhere for good.
+macro_rules! perform {
+    ($s:ident $value:ident alu $code:ident $from:ident) => {
+        $value = compute(Code::$code, operand!($s $value $from), $s.x, $s.op(), $s.run.base);
+        $s.x[usize::from($s.op().rd)] = $value;
+        $s.advance();
+    };
+    ($s:ident $value:ident load $code:ident $from:ident) => {
+        let va = operand!($s $value $from).wrapping_add($s.op().operand());
+        match memory::load(Code::$code, $s.bus, va) {
+            Some(loaded) => $value = loaded,
+            None => return $s.pass_to(load_slowly::<B, { Code::$code as usize }>),
+        }
+        $s.x[usize::from($s.op().rd)] = $value;
+        $s.advance();
+    };
+    ($s:ident $value:ident store $code:ident $from:ident) => {
+        let va = operand!($s $value $from).wrapping_add($s.op().offset() as i64 as u64);
+        let stored = $s.x[usize::from($s.op().rs2())];
+        if !memory::store(Code::$code, $s.bus, va, stored) {
+            return $s.pass_to(store_slowly::<B, { Code::$code as usize }>);
+        }
+        $s.advance();
+    };
+    ($s:ident $value:ident branch $code:ident $from:ident) => {
+        if taken(Code::$code, operand!($s $value $from), $s.x, $s.op()) {
+            let distance = $s.op().offset();
+            return $s.jump(distance, 1);
+        }
+        $s.advance();
+    };
+    ($s:ident $value:ident call $code:ident $from:ident) => {
+        let op = $s.op();
+        $s.x[usize::from(op.rd)] = $s.run.base.wrapping_add(op.link());
+        return $s.jump(op.target(), 1)
+    };
+    ($s:ident $value:ident jump $code:ident $from:ident) => {
+        let op = $s.op();
+        let target = operand!($s $value $from).wrapping_add((op.imm >> 16) as i64 as u64);
+        $s.x[usize::from(op.rd)] = $s.run.base.wrapping_add(op.operand() & 0xffff);
+        return $s.leave(target & !1, 1)
+    };
+    ($s:ident $value:ident single $code:ident $from:ident) => {
+        float!($s float::host::single(Code::$code, $s.x, $s.op(), *$s.run.fcsr));
+    };
+    ($s:ident $value:ident double $code:ident $from:ident) => {
+        float!($s float::host::double(Code::$code, $s.x, $s.op(), *$s.run.fcsr));
+    };
+    ($s:ident $value:ident float $code:ident $from:ident) => {
+        float!($s float::host::other(Code::$code, $s.x, $s.op(), *$s.run.fcsr));
+    };
+    ($s:ident $value:ident exact $code:ident $from:ident) => {
+        float!($s None);
+    };
+}
+
+/// The function that performs operations in turn.
+macro_rules! sequence {
+    ($($kind:ident $code:ident $from:ident),*) => {
+        |run, x, ip, origin, table, bus| {
+            let mut step = Step { run, x, ip, origin, table, bus };
+            // What the last operation gave, for the next one.
+            let mut value = 0u64;
+            $(perform!(step value $kind $code $from);)*
+            step.dispatch()
+        }
+    };
+}
+
+macro_rules! define {
+    (
+        kinds { $([$kind:ident $($code:ident)*])* }
+        others { $($(#[$doc:meta])* $other:ident)* }
+        pairs { $($pair:ident:
+            $k1:ident $a:ident $x1:ident, $k2:ident $b:ident $x2:ident;)* }
+        triples { $($triple:ident:
+            $l1:ident $c:ident $y1:ident, $l2:ident $d:ident $y2:ident,
+            $l3:ident $e:ident $y3:ident;)* }
+    ) => {
+        // A jump ends its sequence.
+        #[allow(unreachable_code, unused_assignments, unused_mut, unused_variables)]
+        const fn handler<B: Bus>(code: Code) -> Handler<B> {
+            match code {
+                $($(Code::$code => sequence!($kind $code x),)*)*
+                $(Code::$pair => sequence!($k1 $a $x1, $k2 $b $x2),)*
+                $(Code::$triple => sequence!($l1 $c $y1, $l2 $d $y2, $l3 $e $y3),)*
+                other => special(other),
+            }
+        }
+    };
+}
+operations!(define);
+
+/// The functions of operations that are never fused.
+const fn special<B: Bus>(code: Code) -> Handler<B> {
+    macro_rules! special {
+        ($step:ident => $body:expr) => {
+            |run, x, ip, origin, table, bus| {
+                #[allow(unused_mut)]
+                let mut $step = Step { run, x, ip, origin, table, bus };
+                $body
+            }
+        };
+    }
+    match code {
+        Code::JalFar => special!(step => {
+            let op = step.op();
+            step.x[usize::from(op.rd)] = step.run.base.wrapping_add(op.link());
+            let target = step.run.base.wrapping_add(op.target() as i64 as u64);
+            step.leave(target, 1)
+        }),
+        Code::Goto => special!(step => {
+            let distance = step.op().imm;
+            step.jump(distance, 0)
+        }),
+        Code::Leave => special!(step => {
+            let target = step.run.base.wrapping_add(step.op().operand());
+            step.leave(target, 0)
+        }),
+        Code::Crossing => special!(step => match cross(step.run, step.bus, step.ip) {
+            Some(inside) => {
+                step.origin += inside.addr() as isize - step.ip.addr() as isize;
+                step.ip = inside;
+                step.dispatch()
+            }
+            None => step.come_back(),
+        }),
+        Code::AmoW => special!(step => atomic(step, 4)),
+        Code::AmoD => special!(step => atomic(step, 8)),
+        Code::Csr => special!(step => {
+            let now = (step.ip.addr() as isize - step.origin) / STEP;
+            let retired = step.run.before.wrapping_add(now as u64);
+            let op = step.op();
+            let read = csr::execute(step.x, step.run.fcsr, op, || step.bus.time(), retired);
+            let done = read.is_some() || step.run.refuse(step.ip);
+            finish(step, done)
+        }),
+        Code::Fence => special!(step => {
+            memory::fence_for(step.op());
+            finish(step, true)
+        }),
+        Code::FenceI => special!(step => {
+            let behind = step.run.cache.pc_of(step.run.base, step.ip).wrapping_add(4);
+            step.run.cache.forget();
+            step.leave(behind, 1)
+        }),
+        Code::Ecall => special!(step => step.stop(Exit::Ecall)),
+        Code::Ebreak => special!(step => step.stop(Exit::Breakpoint)),
+        _ => special!(step => {
+            let bits = step.op().imm as u32;
+            let pc = step.run.cache.pc_of(step.run.base, step.ip);
+            step.stop(Exit::Illegal { pc, bits })
+        }),
+    }
+}
+
+/// The rest of an operation whose work is done if `done`; if not, why the run ends is noted.
+#[inline(always)]
+fn finish<B: Bus>(mut step: Step<'_, '_, B>, done: bool) {
+    if done {
+        step.advance();
+        step.dispatch()
+    } else {
+        step.come_back()
+    }
+}
+
+macro_rules! slowly {
+    ($(#[$doc:meta])* $name:ident $(const $code:ident)? ($step:ident) $body:expr) => {
+        $(#[$doc])*
+        #[cold]
+        #[inline(never)]
+        fn $name<B: Bus $(, const $code: usize)?>(
+            run: &mut Run<'_>,
+            x: &mut File,
+            ip: *const Op,
+            origin: isize,
+            table: &Table<B>,
+            bus: &mut B,
+        ) {
+            let $step = Step { run, x, ip, origin, table, bus };
+            let done = $body;
+            finish($step, done)
+        }
+    };
+}
+
+slowly! {
+    /// A load whose translation is not at hand, or that is not aligned.
+    load_slowly const CODE (step) {
+        let op = step.op();
+        let va = step.x[usize::from(op.rs1)].wrapping_add(op.operand());
+        let loaded = memory::load_slowly(Code::ALL[CODE], step.bus, va);
+        step.run.attempt(loaded.map(|value| step.x[usize::from(op.rd)] = value))
+    }
+}
+slowly! {
+    /// A store whose translation is not at hand, or that is not aligned.
+    store_slowly const CODE (step) {
+        let op = step.op();
+        let va = step.x[usize::from(op.rs1)].wrapping_add(op.offset() as i64 as u64);
+        let value = step.x[usize::from(op.rs2())];
+        step.run.attempt(memory::store_slowly(Code::ALL[CODE], step.bus, va, value))
+    }
+}
+slowly! {
+    /// A floating-point computation that the host's arithmetic is not trusted with.
+    float_slowly(step) {
+        let done = float::execute(step.x, step.run.fcsr, step.op()).is_some();
+        done || step.run.refuse(step.ip)
+    }
+}
+
+/// An atomic operation of `size` bytes.
+#[inline(always)]
+fn atomic<B: Bus>(step: Step<'_, '_, B>, size: u64) {
+    let result = memory::amo(step.bus, step.run.reservation, step.x, step.op(), size);
+    let done = step.run.attempt(result);
+    finish(step, done)
+}
+
+/// The instruction whose halves lie in two pages, its `Crossing` at `ip`; none when the second page
+/// cannot be fetched from.
+#[inline(never)]
+fn cross<B: Bus>(run: &mut Run<'_>, bus: &mut B, ip: *const Op) -> Option<*const Op> {
+    let crossed = run.cache.cross(bus, run.base, ip);
+    crossed.map_err(|trap| run.exit = Some(trap.into())).ok()
+}
