@@ -16,7 +16,7 @@ use vmspace::{Frame, Platform, Space, SpaceId};
 /// One hart. It belongs to the thread that made it.
 pub struct HartContext<'m, V: Manager> {
     /// The interpreter: registers of the program that runs.
-    pub hart: Hart,
+    pub hart: Hart<Mmu<'m, V>>,
     index: usize,
     hardware: &'m Hardware,
     mmu: Mmu<'m, V>,
@@ -103,7 +103,7 @@ impl<'m, V: Manager> HartContext<'m, V> {
     /// program has computed is not to be trusted.
     pub fn inside<R>(
         &mut self,
-        work: impl FnOnce(&mut Hart, &mut Mmu<'m, V>) -> R,
+        work: impl FnOnce(&mut Hart<Mmu<'m, V>>, &mut Mmu<'m, V>) -> R,
     ) -> Result<R, Box<Violation>> {
         let inside = Inside::new(&self.port.0.door);
         self.mmu.answer();

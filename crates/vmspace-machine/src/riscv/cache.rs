@@ -10,20 +10,19 @@
 
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
-use super::op::Op;
-use super::page::{PAGE, Page, Words};
+use super::page::{PAGE, Page, Threaded, Words};
 use super::{Access, Bus, Trap};
 
 const ENTRIES: usize = 512;
 
-struct Entry {
+struct Entry<B> {
     base: u64,
     epoch: u64,
-    page: Box<Page>,
+    page: Box<Page<B>>,
 }
 
-pub(super) struct Cache {
-    entries: Box<[Option<Entry>; ENTRIES]>,
+pub(super) struct Cache<B> {
+    entries: Box<[Option<Entry<B>>; ENTRIES]>,
     epoch: u64,
     /// The bus's epoch when it was last asked.
     seen: u64,
@@ -45,7 +44,7 @@ fn offset_in(pc: u64) -> usize {
     pc as usize % PAGE
 }
 
-impl Cache {
+impl<B: Bus> Cache<B> {
     pub fn new() -> Self {
         Cache { entries: Box::new([const { None }; ENTRIES]), epoch: 0, seen: 0 }
     }
@@ -65,20 +64,20 @@ impl Cache {
     }
 
     #[inline(always)]
-    fn trusted(&self, pc: u64) -> Option<&Page> {
+    fn trusted(&self, pc: u64) -> Option<&Page<B>> {
         let entry = self.entries[slot_of(pc)].as_ref()?;
         (entry.base == base_of(pc) && entry.epoch == self.epoch).then_some(&*entry.page)
     }
 
     /// The operation at `pc`, if it is decoded and trusted.
     #[inline(always)]
-    pub fn find(&self, pc: u64) -> Option<*const Op> {
+    pub fn find(&self, pc: u64) -> Option<*const Threaded<B>> {
         self.trusted(pc)?.find(offset_in(pc))
     }
 
     /// The operation at `pc`, translated, compared and decoded as far as needed.
     #[cold]
-    pub fn enter<B: Bus>(&mut self, bus: &mut B, pc: u64) -> Result<*const Op, Trap> {
+    pub fn enter(&mut self, bus: &mut B, pc: u64) -> Result<*const Threaded<B>, Trap> {
         let base = base_of(pc);
         let entry = &mut self.entries[slot_of(pc)];
         let current = entry.take_if(|entry| entry.base == base);
@@ -99,31 +98,31 @@ impl Cache {
     }
 
     /// The page at `base`, which control is in, and so is in the table.
-    fn page(&mut self, base: u64) -> Option<&mut Page> {
+    fn page(&mut self, base: u64) -> Option<&mut Page<B>> {
         Some(&mut *self.entries[slot_of(base)].as_mut()?.page)
     }
 
     /// The program counter of `ip`, which points into the page at `base`.
     #[cold]
-    pub fn pc_of(&mut self, base: u64, ip: *const Op) -> u64 {
+    pub fn pc_of(&mut self, base: u64, ip: *const Threaded<B>) -> u64 {
         base.wrapping_add(self.page(base).map_or(0, |page| page.offset_of(ip)))
     }
 
     /// The encoding of the four-byte instruction at `ip`, which points into the page at `base`.
     #[cold]
-    pub fn bits_of(&mut self, base: u64, ip: *const Op) -> u32 {
+    pub fn bits_of(&mut self, base: u64, ip: *const Threaded<B>) -> u32 {
         self.page(base).map_or(0, |page| page.bits_of(ip))
     }
 
     /// The instruction at the end of the page at `base` that goes on in the next one; `ip` is its
     /// `Crossing`.
     #[inline(never)]
-    pub fn cross<B: Bus>(
+    pub fn cross(
         &mut self,
         bus: &mut B,
         base: u64,
-        ip: *const Op,
-    ) -> Result<*const Op, Trap> {
+        ip: *const Threaded<B>,
+    ) -> Result<*const Threaded<B>, Trap> {
         let host = bus.translate(base.wrapping_add(PAGE as u64), Access::Execute)?;
         // SAFETY: `translate` gives the start of a page, aligned and valid until the bus is polled.
         let second = unsafe { AtomicU16::from_ptr(host.cast()) }.load(Ordering::Relaxed);

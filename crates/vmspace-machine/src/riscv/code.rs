@@ -1,11 +1,11 @@
-//! The codes of operations, listed once: [`operations`] hands the lists to whoever needs an arm for
-//! each code.
+//! The codes of operations, listed once: [`operations`] hands the lists to whoever needs something
+//! for each code.
 
 /// Invoke `$callback` with all computing operations by kind, and with the fused pairs and triples.
 ///
-/// A kind says how the loop executes an operation: `alu` computes a register, `load`, `store` and
-/// `branch` speak for themselves, `call` and `jump` link, `single`, `double` and `float` try the
-/// host's arithmetic first, `exact` does not. What is fused is what compilers emit most, as counted
+/// A kind says how an operation is executed: `Alu` computes a register, `Load`, `Store` and
+/// `Branch` speak for themselves, `Call` and `Jump` link, `Single`, `Double` and `Float` try the
+/// host's arithmetic first, `Exact` does not; the others have each their own. What is fused is what compilers emit most, as counted
 /// in glibc and in running programs. `x` or `v` says where an operation has its first operand: from
 /// the register file, or the value that the operation before it has just computed (`To`). Those
 /// come first, because they are preferred.
@@ -13,22 +13,22 @@ macro_rules! operations {
     ($callback:ident) => {
         $callback! {
             kinds {
-                [alu Li Mv Auipc Addi Slti Sltiu Xori Ori Andi Slli Srli Srai]
-                [alu Addiw Slliw Srliw Sraiw Add Sub Sll Slt Sltu Xor Srl Sra Or And]
-                [alu Addw Subw Sllw Srlw Sraw Mul Mulh Mulhsu Mulhu Div Divu Rem Remu]
-                [alu Mulw Divw Divuw Remw Remuw]
-                [load Lb Lh Lw Ld Lbu Lhu Lwu Flw]
-                [store Sb Sh Sw Sd]
-                [branch Beq Bne Blt Bge Bltu Bgeu]
-                [call Jal]
-                [jump Jalr Jr]
-                [single FaddS FsubS FmulS FdivS FsqrtS FmaddS FmsubS FnmsubS FnmaddS FcvtSD]
-                [double FaddD FsubD FmulD FdivD FsqrtD FmaddD FmsubD FnmsubD FnmaddD]
-                [float FeqS FltS FleS FeqD FltD FleD FcvtDW FcvtDWu FcvtDL FcvtDLu FcvtWD FcvtDS]
-                [exact FsgnjS FsgnjnS FsgnjxS FminS FmaxS FclassS FmvXW FmvWX]
-                [exact FsgnjD FsgnjnD FsgnjxD FminD FmaxD FclassD]
-                [exact FcvtWS FcvtWuS FcvtLS FcvtLuS FcvtSW FcvtSWu FcvtSL FcvtSLu]
-                [exact FcvtWuD FcvtLD FcvtLuD]
+                [Alu Li Mv Auipc Addi Slti Sltiu Xori Ori Andi Slli Srli Srai]
+                [Alu Addiw Slliw Srliw Sraiw Add Sub Sll Slt Sltu Xor Srl Sra Or And]
+                [Alu Addw Subw Sllw Srlw Sraw Mul Mulh Mulhsu Mulhu Div Divu Rem Remu]
+                [Alu Mulw Divw Divuw Remw Remuw]
+                [Load Lb Lh Lw Ld Lbu Lhu Lwu Flw]
+                [Store Sb Sh Sw Sd]
+                [Branch Beq Bne Blt Bge Bltu Bgeu]
+                [Call Jal]
+                [Jump Jalr Jr]
+                [Single FaddS FsubS FmulS FdivS FsqrtS FmaddS FmsubS FnmsubS FnmaddS FcvtSD]
+                [Double FaddD FsubD FmulD FdivD FsqrtD FmaddD FmsubD FnmsubD FnmaddD]
+                [Float FeqS FltS FleS FeqD FltD FleD FcvtDW FcvtDWu FcvtDL FcvtDLu FcvtWD FcvtDS]
+                [Exact FsgnjS FsgnjnS FsgnjxS FminS FmaxS FclassS FmvXW FmvWX]
+                [Exact FsgnjD FsgnjnD FsgnjxD FminD FmaxD FclassD]
+                [Exact FcvtWS FcvtWuS FcvtLS FcvtLuS FcvtSW FcvtSWu FcvtSL FcvtSLu]
+                [Exact FcvtWuD FcvtLD FcvtLuD]
             }
             others {
                 /// Out of the page: to a target relative to it.
@@ -55,147 +55,147 @@ macro_rules! operations {
                 Illegal
             }
             pairs {
-                AuipcToAddi: alu Auipc x, alu Addi v; AuipcToLd: alu Auipc x, load Ld v;
-                AuipcToJalr: alu Auipc x, jump Jalr v; LiToAddi: alu Li x, alu Addi v;
-                LiToBeq: alu Li x, branch Beq v; LiToBne: alu Li x, branch Bne v;
-                LiToBltu: alu Li x, branch Bltu v; LiToBgeu: alu Li x, branch Bgeu v;
-                AddiToAdd: alu Addi x, alu Add v; AddiToSd: alu Addi x, store Sd v;
-                AddiToLd: alu Addi x, load Ld v; AddiToBeq: alu Addi x, branch Beq v;
-                AddiToBne: alu Addi x, branch Bne v; AddiToAnd: alu Addi x, alu And v;
-                AddiToSlli: alu Addi x, alu Slli v; AddToLd: alu Add x, load Ld v;
-                AddToLw: alu Add x, load Lw v; AddToLbu: alu Add x, load Lbu v;
-                AddToSd: alu Add x, store Sd v; AddToSw: alu Add x, store Sw v;
-                AddToSb: alu Add x, store Sb v; AddToAdd: alu Add x, alu Add v;
-                AddToAddi: alu Add x, alu Addi v; SlliToAdd: alu Slli x, alu Add v;
-                SlliToSrli: alu Slli x, alu Srli v; SlliToSrai: alu Slli x, alu Srai v;
-                SlliToOr: alu Slli x, alu Or v; SrliToAdd: alu Srli x, alu Add v;
-                SrliToAnd: alu Srli x, alu And v; SrliToAndi: alu Srli x, alu Andi v;
-                SrliToBne: alu Srli x, branch Bne v; SrliToSrli: alu Srli x, alu Srli v;
-                SrliToXor: alu Srli x, alu Xor v; SlliToXor: alu Slli x, alu Xor v;
-                AndiToBne: alu Andi x, branch Bne v; AndiToBeq: alu Andi x, branch Beq v;
-                AndiToAdd: alu Andi x, alu Add v; AndiToSlli: alu Andi x, alu Slli v;
-                AndToBne: alu And x, branch Bne v; AndToBeq: alu And x, branch Beq v;
-                AddiwToBne: alu Addiw x, branch Bne v; AddiwToAndi: alu Addiw x, alu Andi v;
-                AddiwToSlli: alu Addiw x, alu Slli v; SltuToAdd: alu Sltu x, alu Add v;
-                SltuToSub: alu Sltu x, alu Sub v; MulToAdd: alu Mul x, alu Add v;
-                MulToSrli: alu Mul x, alu Srli v; XorToXor: alu Xor x, alu Xor v;
-                XorToAnd: alu Xor x, alu And v; XorToSrli: alu Xor x, alu Srli v;
-                XorToBne: alu Xor x, branch Bne v; OrToOr: alu Or x, alu Or v;
-                AndToAnd: alu And x, alu And v; AndToXor: alu And x, alu Xor v;
-                SrliwToAnd: alu Srliw x, alu And v; SrliwToOr: alu Srliw x, alu Or v;
-                SlliwToOr: alu Slliw x, alu Or v; AddwToAddiw: alu Addw x, alu Addiw v;
-                SubToSrli: alu Sub x, alu Srli v; LdToBeq: load Ld x, branch Beq v;
-                LdToBne: load Ld x, branch Bne v; LdToLd: load Ld x, load Ld v;
-                LdToXor: load Ld x, alu Xor v; LdToAdd: load Ld x, alu Add v;
-                LdToAddi: load Ld x, alu Addi v; LdToSub: load Ld x, alu Sub v;
-                LdToSlli: load Ld x, alu Slli v; LdToSltu: load Ld x, alu Sltu v;
-                LwToAddiw: load Lw x, alu Addiw v; LwToBeq: load Lw x, branch Beq v;
-                LwToBne: load Lw x, branch Bne v; LwToAndi: load Lw x, alu Andi v;
-                LwToAdd: load Lw x, alu Add v; LbuToBeq: load Lbu x, branch Beq v;
-                LbuToBne: load Lbu x, branch Bne v; LbuToAdd: load Lbu x, alu Add v;
-                LbuToAddi: load Lbu x, alu Addi v; MvMv: alu Mv x, alu Mv x;
-                MvLd: alu Mv x, load Ld x; MvLi: alu Mv x, alu Li x; MvSd: alu Mv x, store Sd x;
-                MvAddi: alu Mv x, alu Addi x; MvBeq: alu Mv x, branch Beq x;
-                MvBne: alu Mv x, branch Bne x; MvJal: alu Mv x, call Jal x;
-                LiLi: alu Li x, alu Li x; LiMv: alu Li x, alu Mv x; LiLd: alu Li x, load Ld x;
-                LiSd: alu Li x, store Sd x; LiAdd: alu Li x, alu Add x;
-                LiAddi: alu Li x, alu Addi x; LiBeq: alu Li x, branch Beq x;
-                LiBne: alu Li x, branch Bne x; LiJal: alu Li x, call Jal x;
-                LiAuipc: alu Li x, alu Auipc x; AddiAddi: alu Addi x, alu Addi x;
-                AddiAdd: alu Addi x, alu Add x; AddiLi: alu Addi x, alu Li x;
-                AddiMv: alu Addi x, alu Mv x; AddiSd: alu Addi x, store Sd x;
-                AddiLd: alu Addi x, load Ld x; AddiLw: alu Addi x, load Lw x;
-                AddiLbu: alu Addi x, load Lbu x; AddiAuipc: alu Addi x, alu Auipc x;
-                AddiBeq: alu Addi x, branch Beq x; AddiBne: alu Addi x, branch Bne x;
-                AddiBltu: alu Addi x, branch Bltu x; AddiJal: alu Addi x, call Jal x;
-                AddiJr: alu Addi x, jump Jr x; AddiXor: alu Addi x, alu Xor x;
-                AddiSlli: alu Addi x, alu Slli x; AddAdd: alu Add x, alu Add x;
-                AddAddi: alu Add x, alu Addi x; AddSd: alu Add x, store Sd x;
-                AddLd: alu Add x, load Ld x; AddBne: alu Add x, branch Bne x;
-                AddBltu: alu Add x, branch Bltu x; SlliSlli: alu Slli x, alu Slli x;
-                SlliLd: alu Slli x, load Ld x; SlliSrli: alu Slli x, alu Srli x;
-                SrliSlli: alu Srli x, alu Slli x; XorXor: alu Xor x, alu Xor x;
-                XorSrliw: alu Xor x, alu Srliw x; XorLi: alu Xor x, alu Li x;
-                AndAnd: alu And x, alu And x; OrAnd: alu Or x, alu And x;
-                SlliwSlliw: alu Slliw x, alu Slliw x; SrliSrli: alu Srli x, alu Srli x;
-                SraiSrai: alu Srai x, alu Srai x; SrliwSlli: alu Srliw x, alu Slli x;
-                SlliSlliw: alu Slli x, alu Slliw x; SubSub: alu Sub x, alu Sub x;
-                AddiwSw: alu Addiw x, store Sw x; AddiwSlli: alu Addiw x, alu Slli x;
-                LdLd: load Ld x, load Ld x; LdAddi: load Ld x, alu Addi x;
-                LdAdd: load Ld x, alu Add x; LdMv: load Ld x, alu Mv x; LdLi: load Ld x, alu Li x;
-                LdSd: load Ld x, store Sd x; LdSlli: load Ld x, alu Slli x;
-                LdBeq: load Ld x, branch Beq x; LdBne: load Ld x, branch Bne x;
-                LdBgeu: load Ld x, branch Bgeu x; LdBltu: load Ld x, branch Bltu x;
-                LdAuipc: load Ld x, alu Auipc x; LwLw: load Lw x, load Lw x;
-                LwLi: load Lw x, alu Li x; LwAddi: load Lw x, alu Addi x;
-                LbuLbu: load Lbu x, load Lbu x; LbuAddi: load Lbu x, alu Addi x;
-                LbuSb: load Lbu x, store Sb x; SdSd: store Sd x, store Sd x;
-                SdLd: store Sd x, load Ld x; SdLi: store Sd x, alu Li x;
-                SdMv: store Sd x, alu Mv x; SdAddi: store Sd x, alu Addi x;
-                SdJal: store Sd x, call Jal x; SdBeq: store Sd x, branch Beq x;
-                SdAuipc: store Sd x, alu Auipc x; SdSlli: store Sd x, alu Slli x;
-                SwSw: store Sw x, store Sw x; SwLw: store Sw x, load Lw x;
-                SwLi: store Sw x, alu Li x; SwAddi: store Sw x, alu Addi x;
-                SbSb: store Sb x, store Sb x; SbAddi: store Sb x, alu Addi x;
-                SbBne: store Sb x, branch Bne x; BneLd: branch Bne x, load Ld x;
-                BneLi: branch Bne x, alu Li x; BneMv: branch Bne x, alu Mv x;
-                BneAddi: branch Bne x, alu Addi x; BneLw: branch Bne x, load Lw x;
-                BneLbu: branch Bne x, load Lbu x; BneSrli: branch Bne x, alu Srli x;
-                BneBeq: branch Bne x, branch Beq x; BneAdd: branch Bne x, alu Add x;
-                BeqLd: branch Beq x, load Ld x; BeqLi: branch Beq x, alu Li x;
-                BeqMv: branch Beq x, alu Mv x; BeqAddi: branch Beq x, alu Addi x;
-                BeqLw: branch Beq x, load Lw x; BeqLbu: branch Beq x, load Lbu x;
-                BeqBeq: branch Beq x, branch Beq x; BeqAuipc: branch Beq x, alu Auipc x;
-                BgeuLd: branch Bgeu x, load Ld x; BgeuMv: branch Bgeu x, alu Mv x;
-                BltuLd: branch Bltu x, load Ld x; BltuMv: branch Bltu x, alu Mv x;
-                BltuSd: branch Bltu x, store Sd x; BltuSlli: branch Bltu x, alu Slli x;
+                AuipcToAddi: Alu Auipc x, Alu Addi v; AuipcToLd: Alu Auipc x, Load Ld v;
+                AuipcToJalr: Alu Auipc x, Jump Jalr v; LiToAddi: Alu Li x, Alu Addi v;
+                LiToBeq: Alu Li x, Branch Beq v; LiToBne: Alu Li x, Branch Bne v;
+                LiToBltu: Alu Li x, Branch Bltu v; LiToBgeu: Alu Li x, Branch Bgeu v;
+                AddiToAdd: Alu Addi x, Alu Add v; AddiToSd: Alu Addi x, Store Sd v;
+                AddiToLd: Alu Addi x, Load Ld v; AddiToBeq: Alu Addi x, Branch Beq v;
+                AddiToBne: Alu Addi x, Branch Bne v; AddiToAnd: Alu Addi x, Alu And v;
+                AddiToSlli: Alu Addi x, Alu Slli v; AddToLd: Alu Add x, Load Ld v;
+                AddToLw: Alu Add x, Load Lw v; AddToLbu: Alu Add x, Load Lbu v;
+                AddToSd: Alu Add x, Store Sd v; AddToSw: Alu Add x, Store Sw v;
+                AddToSb: Alu Add x, Store Sb v; AddToAdd: Alu Add x, Alu Add v;
+                AddToAddi: Alu Add x, Alu Addi v; SlliToAdd: Alu Slli x, Alu Add v;
+                SlliToSrli: Alu Slli x, Alu Srli v; SlliToSrai: Alu Slli x, Alu Srai v;
+                SlliToOr: Alu Slli x, Alu Or v; SrliToAdd: Alu Srli x, Alu Add v;
+                SrliToAnd: Alu Srli x, Alu And v; SrliToAndi: Alu Srli x, Alu Andi v;
+                SrliToBne: Alu Srli x, Branch Bne v; SrliToSrli: Alu Srli x, Alu Srli v;
+                SrliToXor: Alu Srli x, Alu Xor v; SlliToXor: Alu Slli x, Alu Xor v;
+                AndiToBne: Alu Andi x, Branch Bne v; AndiToBeq: Alu Andi x, Branch Beq v;
+                AndiToAdd: Alu Andi x, Alu Add v; AndiToSlli: Alu Andi x, Alu Slli v;
+                AndToBne: Alu And x, Branch Bne v; AndToBeq: Alu And x, Branch Beq v;
+                AddiwToBne: Alu Addiw x, Branch Bne v; AddiwToAndi: Alu Addiw x, Alu Andi v;
+                AddiwToSlli: Alu Addiw x, Alu Slli v; SltuToAdd: Alu Sltu x, Alu Add v;
+                SltuToSub: Alu Sltu x, Alu Sub v; MulToAdd: Alu Mul x, Alu Add v;
+                MulToSrli: Alu Mul x, Alu Srli v; XorToXor: Alu Xor x, Alu Xor v;
+                XorToAnd: Alu Xor x, Alu And v; XorToSrli: Alu Xor x, Alu Srli v;
+                XorToBne: Alu Xor x, Branch Bne v; OrToOr: Alu Or x, Alu Or v;
+                AndToAnd: Alu And x, Alu And v; AndToXor: Alu And x, Alu Xor v;
+                SrliwToAnd: Alu Srliw x, Alu And v; SrliwToOr: Alu Srliw x, Alu Or v;
+                SlliwToOr: Alu Slliw x, Alu Or v; AddwToAddiw: Alu Addw x, Alu Addiw v;
+                SubToSrli: Alu Sub x, Alu Srli v; LdToBeq: Load Ld x, Branch Beq v;
+                LdToBne: Load Ld x, Branch Bne v; LdToLd: Load Ld x, Load Ld v;
+                LdToXor: Load Ld x, Alu Xor v; LdToAdd: Load Ld x, Alu Add v;
+                LdToAddi: Load Ld x, Alu Addi v; LdToSub: Load Ld x, Alu Sub v;
+                LdToSlli: Load Ld x, Alu Slli v; LdToSltu: Load Ld x, Alu Sltu v;
+                LwToAddiw: Load Lw x, Alu Addiw v; LwToBeq: Load Lw x, Branch Beq v;
+                LwToBne: Load Lw x, Branch Bne v; LwToAndi: Load Lw x, Alu Andi v;
+                LwToAdd: Load Lw x, Alu Add v; LbuToBeq: Load Lbu x, Branch Beq v;
+                LbuToBne: Load Lbu x, Branch Bne v; LbuToAdd: Load Lbu x, Alu Add v;
+                LbuToAddi: Load Lbu x, Alu Addi v; MvMv: Alu Mv x, Alu Mv x;
+                MvLd: Alu Mv x, Load Ld x; MvLi: Alu Mv x, Alu Li x; MvSd: Alu Mv x, Store Sd x;
+                MvAddi: Alu Mv x, Alu Addi x; MvBeq: Alu Mv x, Branch Beq x;
+                MvBne: Alu Mv x, Branch Bne x; MvJal: Alu Mv x, Call Jal x;
+                LiLi: Alu Li x, Alu Li x; LiMv: Alu Li x, Alu Mv x; LiLd: Alu Li x, Load Ld x;
+                LiSd: Alu Li x, Store Sd x; LiAdd: Alu Li x, Alu Add x;
+                LiAddi: Alu Li x, Alu Addi x; LiBeq: Alu Li x, Branch Beq x;
+                LiBne: Alu Li x, Branch Bne x; LiJal: Alu Li x, Call Jal x;
+                LiAuipc: Alu Li x, Alu Auipc x; AddiAddi: Alu Addi x, Alu Addi x;
+                AddiAdd: Alu Addi x, Alu Add x; AddiLi: Alu Addi x, Alu Li x;
+                AddiMv: Alu Addi x, Alu Mv x; AddiSd: Alu Addi x, Store Sd x;
+                AddiLd: Alu Addi x, Load Ld x; AddiLw: Alu Addi x, Load Lw x;
+                AddiLbu: Alu Addi x, Load Lbu x; AddiAuipc: Alu Addi x, Alu Auipc x;
+                AddiBeq: Alu Addi x, Branch Beq x; AddiBne: Alu Addi x, Branch Bne x;
+                AddiBltu: Alu Addi x, Branch Bltu x; AddiJal: Alu Addi x, Call Jal x;
+                AddiJr: Alu Addi x, Jump Jr x; AddiXor: Alu Addi x, Alu Xor x;
+                AddiSlli: Alu Addi x, Alu Slli x; AddAdd: Alu Add x, Alu Add x;
+                AddAddi: Alu Add x, Alu Addi x; AddSd: Alu Add x, Store Sd x;
+                AddLd: Alu Add x, Load Ld x; AddBne: Alu Add x, Branch Bne x;
+                AddBltu: Alu Add x, Branch Bltu x; SlliSlli: Alu Slli x, Alu Slli x;
+                SlliLd: Alu Slli x, Load Ld x; SlliSrli: Alu Slli x, Alu Srli x;
+                SrliSlli: Alu Srli x, Alu Slli x; XorXor: Alu Xor x, Alu Xor x;
+                XorSrliw: Alu Xor x, Alu Srliw x; XorLi: Alu Xor x, Alu Li x;
+                AndAnd: Alu And x, Alu And x; OrAnd: Alu Or x, Alu And x;
+                SlliwSlliw: Alu Slliw x, Alu Slliw x; SrliSrli: Alu Srli x, Alu Srli x;
+                SraiSrai: Alu Srai x, Alu Srai x; SrliwSlli: Alu Srliw x, Alu Slli x;
+                SlliSlliw: Alu Slli x, Alu Slliw x; SubSub: Alu Sub x, Alu Sub x;
+                AddiwSw: Alu Addiw x, Store Sw x; AddiwSlli: Alu Addiw x, Alu Slli x;
+                LdLd: Load Ld x, Load Ld x; LdAddi: Load Ld x, Alu Addi x;
+                LdAdd: Load Ld x, Alu Add x; LdMv: Load Ld x, Alu Mv x; LdLi: Load Ld x, Alu Li x;
+                LdSd: Load Ld x, Store Sd x; LdSlli: Load Ld x, Alu Slli x;
+                LdBeq: Load Ld x, Branch Beq x; LdBne: Load Ld x, Branch Bne x;
+                LdBgeu: Load Ld x, Branch Bgeu x; LdBltu: Load Ld x, Branch Bltu x;
+                LdAuipc: Load Ld x, Alu Auipc x; LwLw: Load Lw x, Load Lw x;
+                LwLi: Load Lw x, Alu Li x; LwAddi: Load Lw x, Alu Addi x;
+                LbuLbu: Load Lbu x, Load Lbu x; LbuAddi: Load Lbu x, Alu Addi x;
+                LbuSb: Load Lbu x, Store Sb x; SdSd: Store Sd x, Store Sd x;
+                SdLd: Store Sd x, Load Ld x; SdLi: Store Sd x, Alu Li x;
+                SdMv: Store Sd x, Alu Mv x; SdAddi: Store Sd x, Alu Addi x;
+                SdJal: Store Sd x, Call Jal x; SdBeq: Store Sd x, Branch Beq x;
+                SdAuipc: Store Sd x, Alu Auipc x; SdSlli: Store Sd x, Alu Slli x;
+                SwSw: Store Sw x, Store Sw x; SwLw: Store Sw x, Load Lw x;
+                SwLi: Store Sw x, Alu Li x; SwAddi: Store Sw x, Alu Addi x;
+                SbSb: Store Sb x, Store Sb x; SbAddi: Store Sb x, Alu Addi x;
+                SbBne: Store Sb x, Branch Bne x; BneLd: Branch Bne x, Load Ld x;
+                BneLi: Branch Bne x, Alu Li x; BneMv: Branch Bne x, Alu Mv x;
+                BneAddi: Branch Bne x, Alu Addi x; BneLw: Branch Bne x, Load Lw x;
+                BneLbu: Branch Bne x, Load Lbu x; BneSrli: Branch Bne x, Alu Srli x;
+                BneBeq: Branch Bne x, Branch Beq x; BneAdd: Branch Bne x, Alu Add x;
+                BeqLd: Branch Beq x, Load Ld x; BeqLi: Branch Beq x, Alu Li x;
+                BeqMv: Branch Beq x, Alu Mv x; BeqAddi: Branch Beq x, Alu Addi x;
+                BeqLw: Branch Beq x, Load Lw x; BeqLbu: Branch Beq x, Load Lbu x;
+                BeqBeq: Branch Beq x, Branch Beq x; BeqAuipc: Branch Beq x, Alu Auipc x;
+                BgeuLd: Branch Bgeu x, Load Ld x; BgeuMv: Branch Bgeu x, Alu Mv x;
+                BltuLd: Branch Bltu x, Load Ld x; BltuMv: Branch Bltu x, Alu Mv x;
+                BltuSd: Branch Bltu x, Store Sd x; BltuSlli: Branch Bltu x, Alu Slli x;
             }
             triples {
-                LiToAddiToAdd: alu Li x, alu Addi v, alu Add v;
-                AddiToAddToLd: alu Addi x, alu Add v, load Ld v;
-                AddiToAddToSd: alu Addi x, alu Add v, store Sd v;
-                AuipcToLdToLd: alu Auipc x, load Ld v, load Ld v;
-                SlliToAddToLd: alu Slli x, alu Add v, load Ld v;
-                SlliToAddToLw: alu Slli x, alu Add v, load Lw v;
-                SlliToAddToSd: alu Slli x, alu Add v, store Sd v;
-                SlliToSrliToAdd: alu Slli x, alu Srli v, alu Add v;
-                AddToLbuToBeq: alu Add x, load Lbu v, branch Beq v;
-                AddToLbuToBne: alu Add x, load Lbu v, branch Bne v;
-                AuipcToAddiToAdd: alu Auipc x, alu Addi v, alu Add v;
-                AddToLdToSltu: alu Add x, load Ld v, alu Sltu v;
-                LdLdToBeq: load Ld x, load Ld x, branch Beq v;
-                LdLdToXor: load Ld x, load Ld x, alu Xor v;
-                AddiAuipcToAddi: alu Addi x, alu Auipc x, alu Addi v;
-                AddToSbBne: alu Add x, store Sb v, branch Bne x;
-                AddAddToSb: alu Add x, alu Add x, store Sb v;
-                MulToAddAddi: alu Mul x, alu Add v, alu Addi x;
-                LbuAddiToXor: load Lbu x, alu Addi x, alu Xor v;
-                SlliLdToAdd: alu Slli x, load Ld x, alu Add v;
-                SrliToBneAddi: alu Srli x, branch Bne v, alu Addi x;
-                LdLdLd: load Ld x, load Ld x, load Ld x;
-                SdSdSd: store Sd x, store Sd x, store Sd x; MvMvMv: alu Mv x, alu Mv x, alu Mv x;
-                LiLiLi: alu Li x, alu Li x, alu Li x; LdAddiJr: load Ld x, alu Addi x, jump Jr x;
-                LdLdAddi: load Ld x, load Ld x, alu Addi x;
-                MvMvJal: alu Mv x, alu Mv x, call Jal x; LdLdMv: load Ld x, load Ld x, alu Mv x;
-                BneLdLd: branch Bne x, load Ld x, load Ld x;
-                BeqLdLd: branch Beq x, load Ld x, load Ld x;
-                SdSdMv: store Sd x, store Sd x, alu Mv x;
-                SbSbSb: store Sb x, store Sb x, store Sb x;
-                AddiAddiBne: alu Addi x, alu Addi x, branch Bne x;
-                AddiAddBne: alu Addi x, alu Add x, branch Bne x;
-                AddAddiBne: alu Add x, alu Addi x, branch Bne x;
-                AddiBeqAddi: alu Addi x, branch Beq x, alu Addi x;
-                BeqAddiBeq: branch Beq x, alu Addi x, branch Beq x;
-                LdLdSltu: load Ld x, load Ld x, alu Sltu x;
-                XorXorXor: alu Xor x, alu Xor x, alu Xor x;
-                AndAndAnd: alu And x, alu And x, alu And x;
-                SlliwSlliwSlliw: alu Slliw x, alu Slliw x, alu Slliw x;
-                SrliSrliSrli: alu Srli x, alu Srli x, alu Srli x;
-                LwLwAddi: load Lw x, load Lw x, alu Addi x;
-                SdSdAddi: store Sd x, store Sd x, alu Addi x;
-                BltuSdAddi: branch Bltu x, store Sd x, alu Addi x;
-                SdAddiBltu: store Sd x, alu Addi x, branch Bltu x;
-                BneAddiAuipc: branch Bne x, alu Addi x, alu Auipc x;
+                LiToAddiToAdd: Alu Li x, Alu Addi v, Alu Add v;
+                AddiToAddToLd: Alu Addi x, Alu Add v, Load Ld v;
+                AddiToAddToSd: Alu Addi x, Alu Add v, Store Sd v;
+                AuipcToLdToLd: Alu Auipc x, Load Ld v, Load Ld v;
+                SlliToAddToLd: Alu Slli x, Alu Add v, Load Ld v;
+                SlliToAddToLw: Alu Slli x, Alu Add v, Load Lw v;
+                SlliToAddToSd: Alu Slli x, Alu Add v, Store Sd v;
+                SlliToSrliToAdd: Alu Slli x, Alu Srli v, Alu Add v;
+                AddToLbuToBeq: Alu Add x, Load Lbu v, Branch Beq v;
+                AddToLbuToBne: Alu Add x, Load Lbu v, Branch Bne v;
+                AuipcToAddiToAdd: Alu Auipc x, Alu Addi v, Alu Add v;
+                AddToLdToSltu: Alu Add x, Load Ld v, Alu Sltu v;
+                LdLdToBeq: Load Ld x, Load Ld x, Branch Beq v;
+                LdLdToXor: Load Ld x, Load Ld x, Alu Xor v;
+                AddiAuipcToAddi: Alu Addi x, Alu Auipc x, Alu Addi v;
+                AddToSbBne: Alu Add x, Store Sb v, Branch Bne x;
+                AddAddToSb: Alu Add x, Alu Add x, Store Sb v;
+                MulToAddAddi: Alu Mul x, Alu Add v, Alu Addi x;
+                LbuAddiToXor: Load Lbu x, Alu Addi x, Alu Xor v;
+                SlliLdToAdd: Alu Slli x, Load Ld x, Alu Add v;
+                SrliToBneAddi: Alu Srli x, Branch Bne v, Alu Addi x;
+                LdLdLd: Load Ld x, Load Ld x, Load Ld x;
+                SdSdSd: Store Sd x, Store Sd x, Store Sd x; MvMvMv: Alu Mv x, Alu Mv x, Alu Mv x;
+                LiLiLi: Alu Li x, Alu Li x, Alu Li x; LdAddiJr: Load Ld x, Alu Addi x, Jump Jr x;
+                LdLdAddi: Load Ld x, Load Ld x, Alu Addi x;
+                MvMvJal: Alu Mv x, Alu Mv x, Call Jal x; LdLdMv: Load Ld x, Load Ld x, Alu Mv x;
+                BneLdLd: Branch Bne x, Load Ld x, Load Ld x;
+                BeqLdLd: Branch Beq x, Load Ld x, Load Ld x;
+                SdSdMv: Store Sd x, Store Sd x, Alu Mv x;
+                SbSbSb: Store Sb x, Store Sb x, Store Sb x;
+                AddiAddiBne: Alu Addi x, Alu Addi x, Branch Bne x;
+                AddiAddBne: Alu Addi x, Alu Add x, Branch Bne x;
+                AddAddiBne: Alu Add x, Alu Addi x, Branch Bne x;
+                AddiBeqAddi: Alu Addi x, Branch Beq x, Alu Addi x;
+                BeqAddiBeq: Branch Beq x, Alu Addi x, Branch Beq x;
+                LdLdSltu: Load Ld x, Load Ld x, Alu Sltu x;
+                XorXorXor: Alu Xor x, Alu Xor x, Alu Xor x;
+                AndAndAnd: Alu And x, Alu And x, Alu And x;
+                SlliwSlliwSlliw: Alu Slliw x, Alu Slliw x, Alu Slliw x;
+                SrliSrliSrli: Alu Srli x, Alu Srli x, Alu Srli x;
+                LwLwAddi: Load Lw x, Load Lw x, Alu Addi x;
+                SdSdAddi: Store Sd x, Store Sd x, Alu Addi x;
+                BltuSdAddi: Branch Bltu x, Store Sd x, Alu Addi x;
+                SdAddiBltu: Store Sd x, Alu Addi x, Branch Bltu x;
+                BneAddiAuipc: Branch Bne x, Alu Addi x, Alu Auipc x;
             }
         }
     };

@@ -13,7 +13,7 @@ const INSTRET: u32 = 0xc02;
 pub(super) fn execute(
     x: &mut File,
     fcsr: &mut u32,
-    op: Op,
+    op: &Op,
     time: impl FnOnce() -> u64,
     retired: u64,
 ) -> Option<()> {

@@ -16,7 +16,7 @@ pub(super) const fn length(half: u16) -> u16 {
 pub(super) fn decode_half(half: u16) -> Op {
     match expand(half) {
         Some(word) => match decode(word) {
-            Op { code: Code::Illegal, .. } => Op::illegal(half.into()),
+            op if op.code == Code::Illegal => Op::illegal(half.into()),
             op => op,
         },
         None => Op::illegal(half.into()),

@@ -6,103 +6,137 @@
 //! Mechanism: each code has a function ([`super::handlers`]) that does its work and calls the
 //! function of the operation that follows, so each has an indirect jump of its own, which the host
 //! predicts by itself. Compilers make these calls jumps when they optimise; nothing relies on it,
-//! since control comes back to [`Hart::execute`] after [`SLICE`] operations and what is left of a
+//! since control comes back to [`Core::execute`] after [`SLICE`] operations and what is left of a
 //! page, which bounds the stack.
 //!
-//! What the functions pass on is a [`Step`], in registers; what they rarely need is in [`Run`].
+//! What the functions pass on is a [`Step`], in registers; guest registers are in [`Core`].
 //! Operations are walked by a bare pointer, which [`super::page`] promises never runs off them.
-//! `ip - origin` is eight times the number of retired instructions of the run: every jump moves
-//! `origin` along with `ip`, less the one operation that it is itself.
+//! `bound - ip` is [`STEP`] times the number of instructions that may be retired before control comes
+//! back: every jump moves `bound` along with `ip`, less the one operation that it is itself.
 
 use super::cache::{Cache, base_of};
-use super::handlers::{Handler, Table};
+use super::handlers::Handler;
 use super::memory::{Refusal, Reservation};
 use super::op::{File, Op};
-use super::{Bus, Exit, Hart, Trap};
-
-/// The size of an operation, in the unit of `ip` and `origin`.
-pub(super) const STEP: isize = size_of::<Op>() as isize;
+use super::page::{STEP, Threaded};
+use super::{Bus, Exit, Trap};
 
 /// Retired instructions after which the next taken branch comes back to the loop, in the unit of
 /// `ip`: few where calls are calls.
 const SLICE: isize = STEP * if cfg!(debug_assertions) { 64 } else { 2048 };
 
-/// What a run needs beside what operations pass on.
-pub(super) struct Run<'h> {
-    pub cache: &'h mut Cache,
-    pub fcsr: &'h mut u32,
-    pub reservation: &'h mut Option<Reservation>,
+/// What runs: registers, decoded code, and where control is while it is in the loop.
+pub(super) struct Core<B> {
+    pub x: File,
+    pub fcsr: u32,
+    pub pc: u64,
+    pub cache: Cache<B>,
+    pub reservation: Option<Reservation>,
     /// Instructions retired before this run.
-    pub before: u64,
+    pub retired: u64,
     /// The page that control is in.
     pub base: u64,
-    /// What may be retired, in the unit of `ip`, before control comes back.
-    until: isize,
-    /// Where control is when it has come back, and how much was retired by then.
-    pc: u64,
+    /// What was retired in this run when control came back, and may be before it does, in the unit
+    /// of `ip`.
     spent: isize,
+    until: isize,
     /// Why the run is over, if it is.
     pub exit: Option<Exit>,
 }
 
 /// Control at an operation.
-pub(super) struct Step<'s, 'h, B> {
-    pub run: &'s mut Run<'h>,
-    pub x: &'s mut File,
-    pub ip: *const Op,
-    pub origin: isize,
-    pub table: &'s Table<B>,
+pub(super) struct Step<'s, B> {
+    pub core: &'s mut Core<B>,
+    pub ip: *const Threaded<B>,
+    /// Where `ip` must come back.
+    pub bound: isize,
     pub bus: &'s mut B,
 }
 
-impl Hart {
-    /// Run with the registers in `file`.
-    pub(super) fn execute<B: Bus>(&mut self, bus: &mut B, quota: u64) -> Exit {
-        let Hart { regs, file, cache, reservation, retired } = self;
-        let limit = isize::try_from(quota.max(1)).unwrap_or(isize::MAX).saturating_mul(STEP);
-        let table = &Table::<B>::ALL;
-        let (fcsr, before) = (&mut regs.fcsr, *retired);
-        let pc = regs.pc & !1;
-        let (base, until, spent, exit) = (0, 0, 0, None);
-        let mut run = Run { cache, fcsr, reservation, before, base, until, pc, spent, exit };
+impl<B: Bus> Core<B> {
+    pub fn new() -> Box<Core<B>> {
+        Box::new(Core {
+            x: [0; 256],
+            fcsr: 0,
+            pc: 0,
+            cache: Cache::new(),
+            reservation: None,
+            retired: 0,
+            base: 0,
+            spent: 0,
+            until: 0,
+            exit: None,
+        })
+    }
+
+    /// Runs from `pc`; the quota is at least one.
+    pub fn execute(&mut self, bus: &mut B, quota: u64) -> Exit {
+        let limit = isize::try_from(quota).unwrap_or(isize::MAX).saturating_mul(STEP);
+        self.pc &= !1;
+        self.spent = 0;
         let exit = loop {
-            if let Some(exit) = run.exit.take() {
+            if let Some(exit) = self.exit.take() {
                 break exit;
             }
             if bus.pending() && bus.poll() {
                 break Exit::Pending;
             }
-            if run.spent >= limit {
+            if self.spent >= limit {
                 break Exit::Quota;
             }
-            run.cache.observe(bus.code_epoch());
-            run.until = limit.min(run.spent.saturating_add(SLICE));
-            let ip = match run.cache.find(run.pc) {
+            self.cache.observe(bus.code_epoch());
+            self.until = limit.min(self.spent.saturating_add(SLICE));
+            let ip = match self.cache.find(self.pc) {
                 Some(ip) => ip,
-                None => match run.cache.enter(bus, run.pc) {
+                None => match self.cache.enter(bus, self.pc) {
                     Ok(ip) => ip,
                     Err(trap) => break trap.into(),
                 },
             };
-            run.base = base_of(run.pc);
-            let origin = ip.addr() as isize - run.spent;
-            Step { run: &mut run, x: file, ip, origin, table, bus }.dispatch();
+            self.base = base_of(self.pc);
+            let bound = ip.addr() as isize + self.until - self.spent;
+            Step { core: self, ip, bound, bus }.dispatch();
         };
-        *retired = before.wrapping_add((run.spent / STEP) as u64);
-        regs.pc = run.pc;
+        self.retired = self.retired.wrapping_add((self.spent / STEP) as u64);
         exit
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn come_back(&mut self, ip: *const Threaded<B>, bound: isize) {
+        self.pc = self.cache.pc_of(self.base, ip);
+        self.spent = self.until - (bound - ip.addr() as isize);
+    }
+
+    /// Notes that the run ends at `ip`: there is no such instruction of four bytes. Gives false.
+    #[inline(never)]
+    pub fn refuse(&mut self, ip: *const Threaded<B>) -> bool {
+        let pc = self.cache.pc_of(self.base, ip);
+        self.exit = Some(Exit::Illegal { pc, bits: self.cache.bits_of(self.base, ip) });
+        false
+    }
+
+    /// Whether it succeeded; if not, why the run ends is noted.
+    pub fn attempt(&mut self, result: Result<(), impl Into<Exit>>) -> bool {
+        self.exit = result.err().map(Into::into);
+        self.exit.is_none()
     }
 }
 
-impl<B: Bus> Step<'_, '_, B> {
+impl<'s, B: Bus> Step<'s, B> {
     /// The operation that control is at.
     #[inline(always)]
-    pub fn op(&self) -> Op {
+    pub fn op(&self) -> &'s Op {
+        &self.threaded().op
+    }
+
+    #[inline(always)]
+    fn threaded(&self) -> &'s Threaded<B> {
         // SAFETY: `ip` points at an operation of a page in the cache: `find`, `enter` and `cross`
         // give such pointers, distances lead to others in the same page, and only operations that
         // fall through are stepped over, with which a stream does not end. The page is neither
         // changed nor dropped while control is in it, but by `cross`, which gives the new pointer.
-        unsafe { *self.ip }
+        unsafe { &*self.ip }
     }
 
     /// To the next operation; this one falls through.
@@ -114,20 +148,20 @@ impl<B: Bus> Step<'_, '_, B> {
     /// Does the operation that control is at, and what follows.
     #[inline(always)]
     pub fn dispatch(self) {
-        let handler = self.table.of(self.op().code);
+        let handler = self.threaded().handler;
         self.pass_to(handler);
     }
 
     /// Hands control to `handler`.
     #[inline(always)]
     pub fn pass_to(self, handler: Handler<B>) {
-        handler(self.run, self.x, self.ip, self.origin, self.table, self.bus);
+        handler(self.core, self.ip, self.bound, self.bus);
     }
 
-    /// What was retired when control is at `ip` and `retired` operations behind it are done.
+    /// What was retired when `retired` operations behind the one that control is at are done.
     #[inline(always)]
-    fn spent(&self, retired: isize) -> isize {
-        self.ip.addr() as isize - self.origin + retired * STEP
+    pub fn spent(&self, retired: isize) -> isize {
+        self.core.until - (self.bound - self.ip.addr() as isize) + retired * STEP
     }
 
     /// To the operation that is `distance` away in this page, `retired` of this one being retired.
@@ -135,8 +169,8 @@ impl<B: Bus> Step<'_, '_, B> {
     pub fn jump(mut self, distance: i32, retired: isize) {
         let distance = distance as isize;
         self.ip = self.ip.wrapping_byte_offset(distance);
-        self.origin += distance - retired * STEP;
-        if self.bus.pending() || self.spent(0) >= self.run.until {
+        self.bound += distance - retired * STEP;
+        if self.bus.pending() || self.ip.addr() as isize >= self.bound {
             return self.come_back();
         }
         self.dispatch();
@@ -145,53 +179,30 @@ impl<B: Bus> Step<'_, '_, B> {
     /// To `pc`, anywhere, `retired` of this operation being retired.
     #[inline(always)]
     pub fn leave(mut self, pc: u64, retired: isize) {
-        let spent = self.spent(retired);
+        let left = self.bound - self.ip.addr() as isize - retired * STEP;
         if !self.bus.pending()
-            && spent < self.run.until
-            && let Some(ip) = self.run.cache.find(pc)
+            && left > 0
+            && let Some(ip) = self.core.cache.find(pc)
         {
-            self.run.base = base_of(pc);
+            self.core.base = base_of(pc);
             self.ip = ip;
-            self.origin = ip.addr() as isize - spent;
+            self.bound = ip.addr() as isize + left;
             return self.dispatch();
         }
-        (self.run.pc, self.run.spent) = (pc, spent);
+        (self.core.pc, self.core.spent) = (pc, self.core.until - left);
     }
 
     /// Back to the loop, at the operation that control is at.
     #[inline(always)]
     pub fn come_back(self) {
-        self.run.come_back(self.ip, self.origin);
+        self.core.come_back(self.ip, self.bound);
     }
 
     /// The run ends at this operation.
     #[inline(always)]
     pub fn stop(self, exit: impl Into<Exit>) {
-        self.run.exit = Some(exit.into());
+        self.core.exit = Some(exit.into());
         self.come_back();
-    }
-}
-
-impl Run<'_> {
-    #[cold]
-    #[inline(never)]
-    fn come_back(&mut self, ip: *const Op, origin: isize) {
-        self.pc = self.cache.pc_of(self.base, ip);
-        self.spent = ip.addr() as isize - origin;
-    }
-
-    /// Notes that the run ends at `ip`: there is no such instruction of four bytes. Gives false.
-    #[inline(never)]
-    pub fn refuse(&mut self, ip: *const Op) -> bool {
-        let pc = self.cache.pc_of(self.base, ip);
-        self.exit = Some(Exit::Illegal { pc, bits: self.cache.bits_of(self.base, ip) });
-        false
-    }
-
-    /// Whether it succeeded; if not, why the run ends is noted.
-    pub fn attempt(&mut self, result: Result<(), impl Into<Exit>>) -> bool {
-        self.exit = result.err().map(Into::into);
-        self.exit.is_none()
     }
 }
 

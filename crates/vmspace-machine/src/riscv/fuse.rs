@@ -1,6 +1,6 @@
-//! Pairs and triples of operations that are executed by one arm of the dispatch.
+//! Pairs and triples of operations that are executed by one function.
 //!
-//! Only the code of the first operation changes: the arm takes the operands of the others from
+//! Only the function of the first operation changes: it takes the operands of the others from
 //! where they stand, which is also where a jump to one finds it whole. Hence any neighbours may be
 //! fused, and they may overlap. An operation that takes the result of the one before it as its
 //! first operand can have it without a detour through the register file; commutative operations are
@@ -50,26 +50,17 @@ macro_rules! operand {
 }
 operations!(define);
 
-/// Fuse what can be fused in `ops`, whose streams are complete.
-pub(super) fn fuse(ops: &mut [Op]) {
-    for at in 0..ops.len() {
-        let [first, rest @ ..] = &mut ops[at..] else { return };
-        let Some(second) = rest.first_mut() else { return };
-        turn(first, second);
-        let second = *second;
-        let third = rest.get_mut(1).map(|third| {
-            turn(&second, third);
-            *third
-        });
-        let linked = first.rd == second.rs1;
-        let fused = third
-            .and_then(|third| {
-                let codes = [first.code, second.code, third.code];
-                triple(codes, [linked, second.rd == third.rs1])
-            })
-            .or_else(|| pair(first.code, linked, second.code));
-        first.code = fused.unwrap_or(first.code);
-    }
+/// The code that does `first`, `second` and perhaps `third` in one, if there is one; where order
+/// does not matter, their sources are turned so that more can be fused.
+pub(super) fn fuse(first: &Op, second: &mut Op, third: Option<&mut Op>) -> Option<Code> {
+    turn(first, second);
+    let linked = first.rd == second.rs1;
+    let three = third.and_then(|third| {
+        turn(second, third);
+        let codes = [first.code, second.code, third.code];
+        triple(codes, [linked, second.rd == third.rs1])
+    });
+    three.or_else(|| pair(first.code, linked, second.code))
 }
 
 /// Let `op` have the result of `before` as its first operand, if order does not matter to it.

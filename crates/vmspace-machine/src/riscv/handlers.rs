@@ -1,47 +1,25 @@
 //! One function for each code: what the operation does, and on to the next.
 //!
 //! Guarantee: a function touches nothing before it is certain that its operation takes effect, and
-//! leaves its [`Step`] by `dispatch`, `jump`, `leave`, or back to the loop.
+//! hands its [`Step`] on by `dispatch`, `jump` or `leave`, or brings control back to the loop.
 //!
 //! What is slow has a function of its own with the same parameters, and is handed the whole
 //! operation: a call in the middle of one would have it save what it passes on, every time.
 
 use super::code::{Code, operations};
-use super::execute::{Run, STEP, Step};
+use super::execute::{Core, Step};
 use super::integer::{compute, taken};
 use super::memory;
-use super::op::{File, Op};
+use super::page::{STEP, Threaded};
 use super::{Bus, Exit, csr, float};
 
 /// An operation's function: a [`Step`], taken apart.
-pub(super) type Handler<B> = fn(&mut Run<'_>, &mut File, *const Op, isize, &Table<B>, &mut B);
+pub(super) type Handler<B> = fn(&mut Core<B>, *const Threaded<B>, isize, &mut B);
 
-/// The functions, by code.
-pub(super) struct Table<B>([Handler<B>; Code::ALL.len()]);
-
-impl<B: Bus> Table<B> {
-    pub const ALL: Table<B> = {
-        let mut table = [handler::<B>(Code::Illegal); Code::ALL.len()];
-        let mut at = 0;
-        while at < table.len() {
-            assert!(Code::ALL[at] as usize == at);
-            table[at] = handler(Code::ALL[at]);
-            at += 1;
-        }
-        Table(table)
-    };
-
-    /// The function of `code`.
-    #[inline(always)]
-    pub fn of(&self, code: Code) -> Handler<B> {
-        self.0[code as usize]
-    }
-}
-
-/// The first operand: from the register file, or the value that was just computed or loaded.
-macro_rules! operand {
+/// The first source: from the register file, or the value that was just computed or loaded (`v`).
+macro_rules! source {
     ($step:ident $value:ident x) => {
-        $step.x[usize::from($step.op().rs1)]
+        $step.core.x[usize::from($step.op().rs1)]
     };
     ($step:ident $value:ident v) => {
         $value
@@ -52,7 +30,7 @@ macro_rules! operand {
 macro_rules! float {
     ($step:ident $result:expr) => {{
         match $result {
-            Some(result) => $step.x[usize::from($step.op().rd)] = result,
+            Some(result) => $step.core.x[usize::from($step.op().rd)] = result,
             None => return $step.pass_to(float_slowly),
         }
         $step.advance();
@@ -62,56 +40,56 @@ macro_rules! float {
 /// Does the operation, of a kind and code, that control is at; and goes to the next one, or
 /// elsewhere for good.
 macro_rules! perform {
-    ($s:ident $value:ident alu $code:ident $from:ident) => {
-        $value = compute(Code::$code, operand!($s $value $from), $s.x, $s.op(), $s.run.base);
-        $s.x[usize::from($s.op().rd)] = $value;
+    ($s:ident $value:ident Alu $code:ident $from:ident) => {
+        $value = compute(Code::$code, source!($s $value $from), &$s.core.x, $s.op(), $s.core.base);
+        $s.core.x[usize::from($s.op().rd)] = $value;
         $s.advance();
     };
-    ($s:ident $value:ident load $code:ident $from:ident) => {
-        let va = operand!($s $value $from).wrapping_add($s.op().operand());
+    ($s:ident $value:ident Load $code:ident $from:ident) => {
+        let va = source!($s $value $from).wrapping_add($s.op().operand());
         match memory::load(Code::$code, $s.bus, va) {
-            Some(loaded) => $value = loaded,
+            Some(value) => $value = value,
             None => return $s.pass_to(load_slowly::<B, { Code::$code as usize }>),
         }
-        $s.x[usize::from($s.op().rd)] = $value;
+        $s.core.x[usize::from($s.op().rd)] = $value;
         $s.advance();
     };
-    ($s:ident $value:ident store $code:ident $from:ident) => {
-        let va = operand!($s $value $from).wrapping_add($s.op().offset() as i64 as u64);
-        let stored = $s.x[usize::from($s.op().rs2())];
+    ($s:ident $value:ident Store $code:ident $from:ident) => {
+        let va = source!($s $value $from).wrapping_add($s.op().offset() as i64 as u64);
+        let stored = $s.core.x[usize::from($s.op().rs2())];
         if !memory::store(Code::$code, $s.bus, va, stored) {
             return $s.pass_to(store_slowly::<B, { Code::$code as usize }>);
         }
         $s.advance();
     };
-    ($s:ident $value:ident branch $code:ident $from:ident) => {
-        if taken(Code::$code, operand!($s $value $from), $s.x, $s.op()) {
+    ($s:ident $value:ident Branch $code:ident $from:ident) => {
+        if taken(Code::$code, source!($s $value $from), &$s.core.x, $s.op()) {
             let distance = $s.op().offset();
             return $s.jump(distance, 1);
         }
         $s.advance();
     };
-    ($s:ident $value:ident call $code:ident $from:ident) => {
+    ($s:ident $value:ident Call $code:ident $from:ident) => {
         let op = $s.op();
-        $s.x[usize::from(op.rd)] = $s.run.base.wrapping_add(op.link());
+        $s.core.x[usize::from(op.rd)] = $s.core.base.wrapping_add(op.link());
         return $s.jump(op.target(), 1)
     };
-    ($s:ident $value:ident jump $code:ident $from:ident) => {
+    ($s:ident $value:ident Jump $code:ident $from:ident) => {
         let op = $s.op();
-        let target = operand!($s $value $from).wrapping_add((op.imm >> 16) as i64 as u64);
-        $s.x[usize::from(op.rd)] = $s.run.base.wrapping_add(op.operand() & 0xffff);
+        let target = source!($s $value $from).wrapping_add((op.imm >> 16) as i64 as u64);
+        $s.core.x[usize::from(op.rd)] = $s.core.base.wrapping_add(op.operand() & 0xffff);
         return $s.leave(target & !1, 1)
     };
-    ($s:ident $value:ident single $code:ident $from:ident) => {
-        float!($s float::host::single(Code::$code, $s.x, $s.op(), *$s.run.fcsr));
+    ($s:ident $value:ident Single $code:ident $from:ident) => {
+        float!($s float::host::single(Code::$code, &$s.core.x, $s.op(), $s.core.fcsr));
     };
-    ($s:ident $value:ident double $code:ident $from:ident) => {
-        float!($s float::host::double(Code::$code, $s.x, $s.op(), *$s.run.fcsr));
+    ($s:ident $value:ident Double $code:ident $from:ident) => {
+        float!($s float::host::double(Code::$code, &$s.core.x, $s.op(), $s.core.fcsr));
     };
-    ($s:ident $value:ident float $code:ident $from:ident) => {
-        float!($s float::host::other(Code::$code, $s.x, $s.op(), *$s.run.fcsr));
+    ($s:ident $value:ident Float $code:ident $from:ident) => {
+        float!($s float::host::other(Code::$code, &$s.core.x, $s.op(), $s.core.fcsr));
     };
-    ($s:ident $value:ident exact $code:ident $from:ident) => {
+    ($s:ident $value:ident Exact $code:ident $from:ident) => {
         float!($s None);
     };
 }
@@ -119,8 +97,8 @@ macro_rules! perform {
 /// The function that performs operations in turn.
 macro_rules! sequence {
     ($($kind:ident $code:ident $from:ident),*) => {
-        |run, x, ip, origin, table, bus| {
-            let mut step = Step { run, x, ip, origin, table, bus };
+        |core, ip, bound, bus| {
+            let mut step = Step { core, ip, bound, bus };
             // What the last operation gave, for the next one.
             let mut value = 0u64;
             $(perform!(step value $kind $code $from);)*
@@ -140,8 +118,9 @@ macro_rules! define {
             $l3:ident $e:ident $y3:ident;)* }
     ) => {
         // A jump ends its sequence.
+        /// The function of `code`.
         #[allow(unreachable_code, unused_assignments, unused_mut, unused_variables)]
-        const fn handler<B: Bus>(code: Code) -> Handler<B> {
+        pub(super) fn handler_of<B: Bus>(code: Code) -> Handler<B> {
             match code {
                 $($(Code::$code => sequence!($kind $code x),)*)*
                 $(Code::$pair => sequence!($k1 $a $x1, $k2 $b $x2),)*
@@ -154,12 +133,12 @@ macro_rules! define {
 operations!(define);
 
 /// The functions of operations that are never fused.
-const fn special<B: Bus>(code: Code) -> Handler<B> {
+fn special<B: Bus>(code: Code) -> Handler<B> {
     macro_rules! special {
         ($step:ident => $body:expr) => {
-            |run, x, ip, origin, table, bus| {
+            |core, ip, bound, bus| {
                 #[allow(unused_mut)]
-                let mut $step = Step { run, x, ip, origin, table, bus };
+                let mut $step = Step { core, ip, bound, bus };
                 $body
             }
         };
@@ -167,8 +146,8 @@ const fn special<B: Bus>(code: Code) -> Handler<B> {
     match code {
         Code::JalFar => special!(step => {
             let op = step.op();
-            step.x[usize::from(op.rd)] = step.run.base.wrapping_add(op.link());
-            let target = step.run.base.wrapping_add(op.target() as i64 as u64);
+            step.core.x[usize::from(op.rd)] = step.core.base.wrapping_add(op.link());
+            let target = step.core.base.wrapping_add(op.target() as i64 as u64);
             step.leave(target, 1)
         }),
         Code::Goto => special!(step => {
@@ -176,12 +155,12 @@ const fn special<B: Bus>(code: Code) -> Handler<B> {
             step.jump(distance, 0)
         }),
         Code::Leave => special!(step => {
-            let target = step.run.base.wrapping_add(step.op().operand());
+            let target = step.core.base.wrapping_add(step.op().operand());
             step.leave(target, 0)
         }),
-        Code::Crossing => special!(step => match cross(step.run, step.bus, step.ip) {
+        Code::Crossing => special!(step => match cross(step.core, step.bus, step.ip) {
             Some(inside) => {
-                step.origin += inside.addr() as isize - step.ip.addr() as isize;
+                step.bound += inside.addr() as isize - step.ip.addr() as isize;
                 step.ip = inside;
                 step.dispatch()
             }
@@ -190,11 +169,11 @@ const fn special<B: Bus>(code: Code) -> Handler<B> {
         Code::AmoW => special!(step => atomic(step, 4)),
         Code::AmoD => special!(step => atomic(step, 8)),
         Code::Csr => special!(step => {
-            let now = (step.ip.addr() as isize - step.origin) / STEP;
-            let retired = step.run.before.wrapping_add(now as u64);
+            let now = step.spent(0) / STEP;
+            let retired = step.core.retired.wrapping_add(now as u64);
             let op = step.op();
-            let read = csr::execute(step.x, step.run.fcsr, op, || step.bus.time(), retired);
-            let done = read.is_some() || step.run.refuse(step.ip);
+            let read = csr::execute(&mut step.core.x, &mut step.core.fcsr, op, || step.bus.time(), retired);
+            let done = read.is_some() || step.core.refuse(step.ip);
             finish(step, done)
         }),
         Code::Fence => special!(step => {
@@ -202,15 +181,15 @@ const fn special<B: Bus>(code: Code) -> Handler<B> {
             finish(step, true)
         }),
         Code::FenceI => special!(step => {
-            let behind = step.run.cache.pc_of(step.run.base, step.ip).wrapping_add(4);
-            step.run.cache.forget();
+            let behind = step.core.cache.pc_of(step.core.base, step.ip).wrapping_add(4);
+            step.core.cache.forget();
             step.leave(behind, 1)
         }),
         Code::Ecall => special!(step => step.stop(Exit::Ecall)),
         Code::Ebreak => special!(step => step.stop(Exit::Breakpoint)),
         _ => special!(step => {
             let bits = step.op().imm as u32;
-            let pc = step.run.cache.pc_of(step.run.base, step.ip);
+            let pc = step.core.cache.pc_of(step.core.base, step.ip);
             step.stop(Exit::Illegal { pc, bits })
         }),
     }
@@ -218,7 +197,7 @@ const fn special<B: Bus>(code: Code) -> Handler<B> {
 
 /// The rest of an operation whose work is done if `done`; if not, why the run ends is noted.
 #[inline(always)]
-fn finish<B: Bus>(mut step: Step<'_, '_, B>, done: bool) {
+fn finish<B: Bus>(mut step: Step<'_, B>, done: bool) {
     if done {
         step.advance();
         step.dispatch()
@@ -233,14 +212,12 @@ macro_rules! slowly {
         #[cold]
         #[inline(never)]
         fn $name<B: Bus $(, const $code: usize)?>(
-            run: &mut Run<'_>,
-            x: &mut File,
-            ip: *const Op,
-            origin: isize,
-            table: &Table<B>,
+            core: &mut Core<B>,
+            ip: *const Threaded<B>,
+            bound: isize,
             bus: &mut B,
         ) {
-            let $step = Step { run, x, ip, origin, table, bus };
+            let $step = Step { core, ip, bound, bus };
             let done = $body;
             finish($step, done)
         }
@@ -251,40 +228,47 @@ slowly! {
     /// A load whose translation is not at hand, or that is not aligned.
     load_slowly const CODE (step) {
         let op = step.op();
-        let va = step.x[usize::from(op.rs1)].wrapping_add(op.operand());
+        let va = step.core.x[usize::from(op.rs1)].wrapping_add(op.operand());
         let loaded = memory::load_slowly(Code::ALL[CODE], step.bus, va);
-        step.run.attempt(loaded.map(|value| step.x[usize::from(op.rd)] = value))
+        let done = loaded.map(|value| step.core.x[usize::from(op.rd)] = value);
+        step.core.attempt(done)
     }
 }
 slowly! {
     /// A store whose translation is not at hand, or that is not aligned.
     store_slowly const CODE (step) {
         let op = step.op();
-        let va = step.x[usize::from(op.rs1)].wrapping_add(op.offset() as i64 as u64);
-        let value = step.x[usize::from(op.rs2())];
-        step.run.attempt(memory::store_slowly(Code::ALL[CODE], step.bus, va, value))
+        let va = step.core.x[usize::from(op.rs1)].wrapping_add(op.offset() as i64 as u64);
+        let value = step.core.x[usize::from(op.rs2())];
+        step.core.attempt(memory::store_slowly(Code::ALL[CODE], step.bus, va, value))
     }
 }
 slowly! {
     /// A floating-point computation that the host's arithmetic is not trusted with.
     float_slowly(step) {
-        let done = float::execute(step.x, step.run.fcsr, step.op()).is_some();
-        done || step.run.refuse(step.ip)
+        let op = step.op();
+        let done = float::execute(&mut step.core.x, &mut step.core.fcsr, op).is_some();
+        done || step.core.refuse(step.ip)
     }
 }
 
 /// An atomic operation of `size` bytes.
 #[inline(always)]
-fn atomic<B: Bus>(step: Step<'_, '_, B>, size: u64) {
-    let result = memory::amo(step.bus, step.run.reservation, step.x, step.op(), size);
-    let done = step.run.attempt(result);
+fn atomic<B: Bus>(step: Step<'_, B>, size: u64) {
+    let (op, Core { x, reservation, .. }) = (step.op(), &mut *step.core);
+    let result = memory::amo(step.bus, reservation, x, op, size);
+    let done = step.core.attempt(result);
     finish(step, done)
 }
 
 /// The instruction whose halves lie in two pages, its `Crossing` at `ip`; none when the second page
 /// cannot be fetched from.
 #[inline(never)]
-fn cross<B: Bus>(run: &mut Run<'_>, bus: &mut B, ip: *const Op) -> Option<*const Op> {
-    let crossed = run.cache.cross(bus, run.base, ip);
-    crossed.map_err(|trap| run.exit = Some(trap.into())).ok()
+fn cross<B: Bus>(
+    core: &mut Core<B>,
+    bus: &mut B,
+    ip: *const Threaded<B>,
+) -> Option<*const Threaded<B>> {
+    let crossed = core.cache.cross(bus, core.base, ip);
+    crossed.map_err(|trap| core.exit = Some(trap.into())).ok()
 }

@@ -1,7 +1,7 @@
 //! Integer computations: the base set and M.
 //!
-//! [`compute`] is one table of all of them. It is inlined with a constant code in each arm of the
-//! dispatch, where nothing but the one line remains.
+//! [`compute`] is one table of all of them. It is inlined with a constant code into each
+//! operation's function, where nothing but the one line remains.
 
 use super::op::{Code, File, Op};
 
@@ -14,7 +14,7 @@ const fn word(value: u64) -> u64 {
 /// The result of an operation that only computes; `a` is its first operand, `base` the address of
 /// its page.
 #[inline(always)]
-pub(super) fn compute(code: Code, a: u64, x: &File, op: Op, base: u64) -> u64 {
+pub(super) fn compute(code: Code, a: u64, x: &File, op: &Op, base: u64) -> u64 {
     let b = x[usize::from(op.rs2())];
     let i = op.operand();
     match code {
@@ -80,7 +80,7 @@ const fn remainder(a: i64, b: i64) -> u64 {
 
 /// Whether a conditional branch with the first operand `a` is taken.
 #[inline(always)]
-pub(super) fn taken(code: Code, a: u64, x: &File, op: Op) -> bool {
+pub(super) fn taken(code: Code, a: u64, x: &File, op: &Op) -> bool {
     let b = x[usize::from(op.rs2())];
     match code {
         Code::Beq => a == b,

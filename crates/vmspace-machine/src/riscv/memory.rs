@@ -172,7 +172,7 @@ fn store_bytes<B: Bus>(bus: &mut B, va: u64, value: u64, size: u64) -> Result<()
 }
 
 /// A fence: only store before load needs the host's full one.
-pub(super) fn fence_for(op: Op) {
+pub(super) fn fence_for(op: &Op) {
     let (write_before, read_after) = (op.imm >> 4 & 1, op.imm >> 1 & 1);
     let full = write_before & read_after != 0;
     fence(if full { Ordering::SeqCst } else { Ordering::AcqRel });
@@ -218,7 +218,7 @@ pub(super) fn amo<B: Bus>(
     bus: &mut B,
     reservation: &mut Option<Reservation>,
     x: &mut File,
-    op: Op,
+    op: &Op,
     size: u64,
 ) -> Result<(), Refusal> {
     let va = x[usize::from(op.rs1)];
@@ -253,7 +253,7 @@ fn load_reserved<B: Bus>(
     reservation: &mut Option<Reservation>,
     va: u64,
     size: u64,
-    op: Op,
+    op: &Op,
 ) -> Result<u64, Trap> {
     *reservation = None;
     if op.offset() & 1 != 0 {

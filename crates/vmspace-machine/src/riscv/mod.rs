@@ -5,10 +5,11 @@
 //! before the instruction that it names, which had no effect: every fault can be repaired and the
 //! run resumed.
 //!
-//! Mechanism: [`page`] decodes code once into rows of eight-byte operations ([`op`]), [`fuse`]
-//! marks neighbours that are executed together, [`cache`] remembers pages and compares them with
-//! memory again when a translation may have been dropped, [`execute`] is the loop. Retired
-//! instructions are counted by the distance that the loop has walked. `quota` and [`Bus::pending`]
+//! Mechanism: [`page`] decodes code once into rows of operations ([`op`]), each with the function
+//! that does it ([`handlers`]) and perhaps its neighbours too ([`fuse`]); [`cache`] remembers pages
+//! and compares them with memory again when a translation may have been dropped; [`execute`] brings
+//! control to an operation, and operations hand it on to one another. Retired instructions are
+//! counted by the distance that control has walked. `quota` and [`Bus::pending`]
 //! are looked at when a branch is taken or a page left, so a run overshoots its quota by at most
 //! one stretch without taken branches; that is bounded by a page, and the same in every replay.
 //! [`memory`] has loads, stores, and atomics, which are host atomics.
@@ -36,9 +37,8 @@ mod page;
 #[cfg(test)]
 mod tests;
 
-use cache::Cache;
-use memory::Reservation;
-use op::{F0, File};
+use execute::Core;
+use op::F0;
 
 /// What an access does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -132,74 +132,66 @@ pub enum Exit {
 }
 
 /// A hart. [`Hart::regs`] is its architectural state between runs; everything else is cache.
-pub struct Hart {
+pub struct Hart<B> {
     /// The registers, as the last run left them and the next will take them.
     pub regs: Registers,
-    file: Box<File>,
-    cache: Cache,
-    reservation: Option<Reservation>,
-    retired: u64,
+    core: Box<Core<B>>,
 }
 
-impl Default for Hart {
+impl<B: Bus> Default for Hart<B> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Hart {
+impl<B: Bus> Hart<B> {
     /// A hart with all registers zero and nothing decoded.
     pub fn new() -> Self {
-        Hart {
-            regs: Registers::default(),
-            file: Box::new([0; 256]),
-            cache: Cache::new(),
-            reservation: None,
-            retired: 0,
-        }
+        Hart { regs: Registers::default(), core: Core::new() }
     }
 
     /// Execute from `regs.pc` until something other than computing has to be done.
     ///
     /// At least one instruction is attempted, whatever the quota. The reservation survives `Quota`
     /// and `Pending`, and is lost in every other exit.
-    pub fn run<B: Bus>(&mut self, bus: &mut B, quota: u64) -> Exit {
-        self.cache.observe(bus.code_epoch());
+    pub fn run(&mut self, bus: &mut B, quota: u64) -> Exit {
         self.load_registers();
-        let exit = self.execute(bus, quota);
+        let exit = self.core.execute(bus, quota.max(1));
         self.save_registers();
         if !matches!(exit, Exit::Quota | Exit::Pending) {
-            self.reservation = None;
+            self.core.reservation = None;
         }
         exit
     }
 
     /// How many instructions have been retired in all runs.
     pub fn retired(&self) -> u64 {
-        self.retired
+        self.core.retired
     }
 
     /// Compare all decoded code with memory before it is executed again: for `fence.i` and switches
     /// of space.
     pub fn forget_code(&mut self) {
-        self.cache.forget();
+        self.core.cache.forget();
     }
 
     /// Lose the reservation of a load-reserved: for context switches.
     pub fn clear_reservation(&mut self) {
-        self.reservation = None;
+        self.core.reservation = None;
     }
 
     fn load_registers(&mut self) {
-        let f0 = usize::from(F0);
-        self.file[..f0].copy_from_slice(&self.regs.x);
-        self.file[f0..2 * f0].copy_from_slice(&self.regs.f);
-        self.file[0] = 0;
+        let (f0, Registers { x, f, pc, fcsr }) = (usize::from(F0), &self.regs);
+        self.core.x[..f0].copy_from_slice(x);
+        self.core.x[f0..2 * f0].copy_from_slice(f);
+        self.core.x[0] = 0;
+        (self.core.pc, self.core.fcsr) = (*pc, *fcsr);
     }
 
     fn save_registers(&mut self) {
-        let f0 = usize::from(F0);
-        self.regs.x.copy_from_slice(&self.file[..f0]);
-        self.regs.f.copy_from_slice(&self.file[f0..2 * f0]);
+        let (f0, core) = (usize::from(F0), &self.core);
+        self.regs.x.copy_from_slice(&core.x[..f0]);
+        self.regs.f.copy_from_slice(&core.x[f0..2 * f0]);
+        (self.regs.pc, self.regs.fcsr) = (core.pc, core.fcsr);
     }
 }

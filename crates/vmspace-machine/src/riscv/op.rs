@@ -1,4 +1,4 @@
-//! One decoded operation: eight bytes that the dispatch loop can execute without looking at the
+//! One decoded operation: eight bytes that can be executed without looking at the
 //! encoding again.
 //!
 //! Registers are indices into a file of 256 words, so that an index byte never needs a bound check:
@@ -35,7 +35,7 @@ impl Op {
 
     /// An operation with two sources, and an immediate of at most 24 bits.
     pub const fn with_two(code: Code, rd: u8, rs1: u8, rs2: u8, imm: i32) -> Self {
-        Op { code, rd, rs1, imm: imm << 8 | rs2 as i32 }
+        Op::new(code, rd, rs1, imm << 8 | rs2 as i32)
     }
 
     pub const fn illegal(bits: u32) -> Self {
@@ -45,19 +45,19 @@ impl Op {
     /// The immediate, of an operation with at most one source, as the 64-bit operand that it stands
     /// for.
     #[inline(always)]
-    pub fn operand(self) -> u64 {
+    pub fn operand(&self) -> u64 {
         self.imm as i64 as u64
     }
 
     /// The second source.
     #[inline(always)]
-    pub fn rs2(self) -> u8 {
+    pub fn rs2(&self) -> u8 {
         self.imm as u8
     }
 
     /// The immediate of an operation with two sources.
     #[inline(always)]
-    pub fn offset(self) -> i32 {
+    pub fn offset(&self) -> i32 {
         self.imm >> 8
     }
 
@@ -67,7 +67,7 @@ impl Op {
 
     /// The target of `Jal` and `JalFar`.
     #[inline(always)]
-    pub fn target(self) -> i32 {
+    pub fn target(&self) -> i32 {
         self.imm >> 5
     }
 
@@ -78,7 +78,7 @@ impl Op {
     /// The page offset that `Jal` and `JalFar` link to: 13 bits, in the place of the source and
     /// below the target.
     #[inline(always)]
-    pub fn link(self) -> u64 {
+    pub fn link(&self) -> u64 {
         u64::from(self.rs1) | (self.imm as u64 & 31) << 8
     }
 
@@ -89,18 +89,18 @@ impl Op {
 
     /// The rounding-mode field of a floating-point operation.
     #[inline(always)]
-    pub fn rounding(self) -> u32 {
+    pub fn rounding(&self) -> u32 {
         self.imm as u32 >> 8 & 7
     }
 
     /// The third source of a fused multiply-add.
     #[inline(always)]
-    pub fn rs3(self) -> u8 {
+    pub fn rs3(&self) -> u8 {
         (self.imm >> 16) as u8
     }
 
     /// Does control never reach the operation behind this one?
-    pub fn ends_stream(self) -> bool {
+    pub fn ends_stream(&self) -> bool {
         use Code::*;
         match self.code {
             Jr | Illegal | Goto | Leave => true,
@@ -110,7 +110,7 @@ impl Op {
     }
 
     /// Is this a conditional branch?
-    pub fn is_branch(self) -> bool {
+    pub fn is_branch(&self) -> bool {
         use Code::*;
         matches!(self.code, Beq | Bne | Blt | Bge | Bltu | Bgeu)
     }

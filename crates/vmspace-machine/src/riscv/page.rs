@@ -1,7 +1,7 @@
 //! Decoded pages of code.
 //!
 //! Guarantee: control that is inside [`Page::ops`] stays inside until it executes an operation that
-//! leaves the page (a far jump, `Jalr`, `Leave`) or ends the run. The dispatch loop walks `ops`
+//! leaves the page (a far jump, `Jalr`, `Leave`) or ends the run. Execution walks `ops`
 //! with a bare pointer and relies on it.
 //!
 //! Mechanism: `ops` is a row of *streams*. A stream holds consecutive instructions in program
@@ -17,26 +17,37 @@
 //! Instructions are read from a copy of the page, taken when the page was last translated: what
 //! RISC-V allows until the next `fence.i`. The copy is also what a reused page is compared with.
 
+use super::Bus;
 use super::decode::{decode, decode_half, length};
-use super::fuse;
+use super::fuse::fuse;
+use super::handlers::{Handler, handler_of};
 use super::op::{Code, Op, SINK};
 
 /// The unit that is decoded: the smallest page of every format.
 pub(super) const PAGE: usize = 4096;
+/// The size of a threaded operation.
+pub(super) const STEP: isize = size_of::<Threaded<()>>() as isize;
 /// No operation for this offset yet.
 const NONE: u16 = u16::MAX;
 
 pub(super) type Words = [u64; PAGE / 8];
 
-pub(super) struct Page {
+/// An operation, and the function that does it and what is fused with it.
+#[repr(C)]
+pub(super) struct Threaded<B> {
+    pub handler: Handler<B>,
+    pub op: Op,
+}
+
+pub(super) struct Page<B> {
     index: [u16; PAGE / 2],
-    ops: Vec<Op>,
+    ops: Vec<Threaded<B>>,
     offsets: Vec<u16>,
     words: Words,
 }
 
-impl Page {
-    pub fn new(words: Words) -> Box<Page> {
+impl<B: Bus> Page<B> {
+    pub fn new(words: Words) -> Box<Page<B>> {
         Box::new(Page { index: [NONE; PAGE / 2], ops: Vec::new(), offsets: Vec::new(), words })
     }
 
@@ -47,14 +58,14 @@ impl Page {
 
     /// The operation of the instruction at `offset`, if it is decoded already.
     #[inline(always)]
-    pub fn find(&self, offset: usize) -> Option<*const Op> {
+    pub fn find(&self, offset: usize) -> Option<*const Threaded<B>> {
         let position = self.index[offset / 2 % (PAGE / 2)];
         // SAFETY: `index` holds NONE or positions in `ops`, which never shrinks.
         (position != NONE).then(|| unsafe { self.ops.as_ptr().add(position.into()) })
     }
 
     /// The operation of the instruction at `offset`.
-    pub fn reach(&mut self, offset: usize) -> *const Op {
+    pub fn reach(&mut self, offset: usize) -> *const Threaded<B> {
         let first = self.ops.len();
         let position = self.position(offset);
         let mut next = first;
@@ -62,50 +73,50 @@ impl Page {
             self.resolve(next);
             next += 1;
         }
-        fuse::fuse(&mut self.ops[first..]);
+        (first..self.ops.len()).for_each(|at| self.thread(at));
         &raw const self.ops[position]
     }
 
     /// The page offset of the instruction that `ip`, a pointer into `ops`, belongs to.
-    pub fn offset_of(&self, ip: *const Op) -> u64 {
+    pub fn offset_of(&self, ip: *const Threaded<B>) -> u64 {
         let at = self.position_of(ip);
         // A way out of the page stands at no instruction: it is where it leads.
-        match self.ops[at].code {
-            Code::Leave => self.ops[at].operand(),
+        match self.ops[at].op.code {
+            Code::Leave => self.ops[at].op.operand(),
             _ => self.offsets[at].into(),
         }
     }
 
     /// The encoding of the instruction at `ip`, which is four bytes long.
-    pub fn bits_of(&self, ip: *const Op) -> u32 {
+    pub fn bits_of(&self, ip: *const Threaded<B>) -> u32 {
         let at = self.position_of(ip);
         let offset = usize::from(self.offsets[at]);
         let second = match offset + 2 {
-            PAGE => self.ops[at - 1].imm as u16,
+            PAGE => self.ops[at - 1].op.imm as u16,
             offset => self.half(offset),
         };
         u32::from(self.half(offset)) | u32::from(second) << 16
     }
 
-    fn position_of(&self, ip: *const Op) -> usize {
-        (ip.addr() - self.ops.as_ptr().addr()) / size_of::<Op>()
+    fn position_of(&self, ip: *const Threaded<B>) -> usize {
+        (ip.addr() - self.ops.as_ptr().addr()) / STEP as usize
     }
 
     /// Complete the `Crossing` at `ip` by its second half, and return its instruction.
-    pub fn cross(&mut self, ip: *const Op, second: u16) -> *const Op {
+    pub fn cross(&mut self, ip: *const Threaded<B>, second: u16) -> *const Threaded<B> {
         let at = self.position_of(ip);
-        if self.ops[at].imm != i32::from(second) {
+        if self.ops[at].op.imm != i32::from(second) {
             let bits = u32::from(self.half(PAGE - 2)) | u32::from(second) << 16;
             let mut op = self.place(decode(bits), PAGE - 2, 4);
             if op.is_branch() {
-                self.ops[at + 3].imm = op.offset() + (PAGE - 2) as i32;
+                self.ops[at + 3].op.imm = op.offset() + (PAGE - 2) as i32;
                 op.set_offset(distance(at + 1, at + 3));
             } else if op.code == Code::Jal {
                 op.code = Code::JalFar;
                 op.set_target(op.target() + (PAGE - 2) as i32);
             }
-            self.ops[at].imm = second.into();
-            self.ops[at + 1] = op;
+            self.ops[at].op.imm = second.into();
+            self.ops[at + 1] = Threaded { handler: handler_of(op.code), op };
         }
         &raw const self.ops[at + 1]
     }
@@ -124,7 +135,7 @@ impl Page {
     }
 
     fn push(&mut self, op: Op, offset: usize) {
-        self.ops.push(op);
+        self.ops.push(Threaded { handler: handler_of(op.code), op });
         self.offsets.push(offset as u16);
     }
 
@@ -178,9 +189,20 @@ impl Page {
         op
     }
 
+    /// Give the operation at `at` its function, with the next ones fused into it if they can be.
+    fn thread(&mut self, at: usize) {
+        let op = self.ops[at].op;
+        let fused = match &mut self.ops[at + 1..] {
+            [] => None,
+            [second] => fuse(&op, &mut second.op, None),
+            [second, third, ..] => fuse(&op, &mut second.op, Some(&mut third.op)),
+        };
+        self.ops[at].handler = handler_of(fused.unwrap_or(op.code));
+    }
+
     /// Give the branch or jump at `at`, if it is one, its target.
     fn resolve(&mut self, at: usize) {
-        let mut op = self.ops[at];
+        let mut op = self.ops[at].op;
         let origin = i32::from(self.offsets[at]);
         if op.is_branch() {
             let target = origin + op.offset();
@@ -202,11 +224,11 @@ impl Page {
                 }
             }
         }
-        self.ops[at] = op;
+        self.ops[at].op = op;
     }
 }
 
 /// The distance between two operations in bytes.
 fn distance(from: usize, to: usize) -> i32 {
-    (to as i32 - from as i32) * size_of::<Op>() as i32
+    (to as i32 - from as i32) * STEP as i32
 }

@@ -17,6 +17,8 @@ struct Flat {
     epoch: u64,
     /// Polls until the run must end.
     polls: Option<u32>,
+    /// The lowest and the highest place on the stack that a translation was asked from.
+    stack: Option<(usize, usize)>,
 }
 
 impl Flat {
@@ -28,6 +30,7 @@ impl Flat {
             executable: [true; PAGES],
             epoch: 0,
             polls: None,
+            stack: None,
         };
         flat.put(CODE, code);
         flat
@@ -50,6 +53,9 @@ impl Flat {
 
 impl Bus for Flat {
     fn translate(&mut self, va: u64, access: Access) -> Result<*mut u8, Trap> {
+        let here = (&raw const va).addr();
+        let (lowest, highest) = self.stack.unwrap_or((here, here));
+        self.stack = Some((lowest.min(here), highest.max(here)));
         let page = (va.wrapping_sub(CODE) / 4096) as usize;
         let rights = match access {
             Access::Read => self.readable,
@@ -87,14 +93,14 @@ impl Bus for Flat {
     }
 }
 
-fn hart_at(pc: u64) -> Hart {
+fn hart_at(pc: u64) -> Hart<Flat> {
     let mut hart = Hart::new();
     hart.regs.pc = pc;
     hart
 }
 
 /// Run `code` from its start with `x` in x10 and x11.
-fn run(code: &[u32], x: [u64; 2]) -> (Exit, Hart) {
+fn run(code: &[u32], x: [u64; 2]) -> (Exit, Hart<Flat>) {
     let mut hart = hart_at(CODE);
     hart.regs.x[10..12].copy_from_slice(&x);
     let exit = hart.run(&mut Flat::new(code), u64::MAX);
@@ -291,4 +297,18 @@ fn any_bytes_execute_without_panic() {
             assert_eq!(hart.regs.x[0], 0);
         }
     }
+}
+
+/// A page of loads, each of which is slow and so asks from where it was called, over and over.
+#[test]
+fn a_long_run_does_not_pile_up_calls() {
+    let mut flat = Flat::new(&[]);
+    let last = CODE + 4096 - 4;
+    (CODE..last).step_by(2).for_each(|at| flat.put_half(at, 0x6110)); // c.ld x12, 0(x10)
+    flat.put(last, &[0x804f_f06f]); // jal x0, CODE - last
+    let mut hart = hart_at(CODE);
+    hart.regs.x[10] = CODE + 0x1001;
+    assert_eq!(hart.run(&mut flat, 100_000), Exit::Quota);
+    let (lowest, highest) = flat.stack.unwrap();
+    assert!(highest - lowest < 512 << 10, "{} bytes of stack", highest - lowest);
 }

@@ -18,7 +18,7 @@ const EXACT: bool = cfg!(not(all(target_arch = "x86", not(target_feature = "sse2
 
 /// Is rounding to nearest even in force, with nothing to say about inexactness?
 #[inline(always)]
-fn permitted(op: Op, fcsr: u32) -> bool {
+fn permitted(op: &Op, fcsr: u32) -> bool {
     // Dynamic rounding is field 7, and frm is above the flags.
     let nearest = op.rounding() == 0 || op.rounding() == 7 && fcsr >> 5 & 7 == 0;
     EXACT && nearest && fcsr & NX != 0
@@ -32,7 +32,7 @@ fn certain<F: Format>(bits: u64) -> bool {
 
 /// Arithmetic in binary64.
 #[inline(always)]
-pub(in crate::riscv) fn double(code: Code, x: &File, op: Op, fcsr: u32) -> Option<u64> {
+pub(in crate::riscv) fn double(code: Code, x: &File, op: &Op, fcsr: u32) -> Option<u64> {
     let [a, b, c] = [op.rs1, op.rs2(), op.rs3()].map(|r| f64::from_bits(x[usize::from(r)]));
     if !permitted(op, fcsr) {
         return None;
@@ -54,7 +54,7 @@ pub(in crate::riscv) fn double(code: Code, x: &File, op: Op, fcsr: u32) -> Optio
 
 /// Arithmetic in binary32.
 #[inline(always)]
-pub(in crate::riscv) fn single(code: Code, x: &File, op: Op, fcsr: u32) -> Option<u64> {
+pub(in crate::riscv) fn single(code: Code, x: &File, op: &Op, fcsr: u32) -> Option<u64> {
     let [a, b, c] = [op.rs1, op.rs2(), op.rs3()]
         .map(|r| f32::from_bits(Single::unbox(x[usize::from(r)]) as u32));
     if !permitted(op, fcsr) {
@@ -79,7 +79,7 @@ pub(in crate::riscv) fn single(code: Code, x: &File, op: Op, fcsr: u32) -> Optio
 
 /// Comparisons, and conversions that are exact or truncate what fits.
 #[inline(always)]
-pub(in crate::riscv) fn other(code: Code, x: &File, op: Op, fcsr: u32) -> Option<u64> {
+pub(in crate::riscv) fn other(code: Code, x: &File, op: &Op, fcsr: u32) -> Option<u64> {
     let a = x[usize::from(op.rs1)];
     let b = x[usize::from(op.rs2())];
     let env = &mut Env { rounding: Rounding::NearestEven, flags: 0 };

@@ -19,7 +19,7 @@ use round::{Env, Rounding};
 
 /// Execute a floating-point computation; `None` if its rounding mode is reserved.
 #[inline(never)]
-pub(super) fn execute(x: &mut File, fcsr: &mut u32, op: Op) -> Option<()> {
+pub(super) fn execute(x: &mut File, fcsr: &mut u32, op: &Op) -> Option<()> {
     let mut env = Env { rounding: Rounding::new(op.rounding(), *fcsr)?, flags: 0 };
     x[usize::from(op.rd)] = compute(&mut env, x, op);
     *fcsr |= env.flags;
@@ -27,7 +27,7 @@ pub(super) fn execute(x: &mut File, fcsr: &mut u32, op: Op) -> Option<()> {
 }
 
 /// The value of the destination register.
-fn compute(env: &mut Env, x: &File, op: Op) -> u64 {
+fn compute(env: &mut Env, x: &File, op: &Op) -> u64 {
     let a = x[usize::from(op.rs1)];
     let b = x[usize::from(op.rs2())];
     let c = x[usize::from(op.rs3())];
