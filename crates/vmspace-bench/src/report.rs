@@ -88,7 +88,11 @@ fn write_times(text: &mut String, times: &[Time]) -> std::fmt::Result {
     )?;
     writeln!(
         text,
-        "does one swap or compare-exchange an entry; no locks, no counts, no shootdowns.\n"
+        "does one swap or compare-exchange an entry; no locks, no counts, no shootdowns."
+    )?;
+    writeln!(
+        text,
+        "Where it translates, it looks at each entry as hardware does: a table, a leaf or nothing.\n"
     )?;
     writeln!(text, "| | bare walk | vmspace | ratio | aim | |\n|---|---:|---:|---:|---:|---|")?;
     for time in times {

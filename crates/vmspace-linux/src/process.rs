@@ -109,6 +109,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         let Task { space, files, .. } = *task;
         self.close_all(files);
         drop(space);
+        self.vm.reap(ms);
         if last {
             self.bury(process);
         }

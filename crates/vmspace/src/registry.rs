@@ -5,6 +5,9 @@
 //! joining runs the publication step inside it, so that who walks sees a space either not at all
 //! or complete (R03, R05, R06). The lock is a spin lock with the shortest of sections: making and
 //! ending a space, and adding a table to the kernel's half.
+//!
+//! A space that is dropped instead of exited stays in it, and goes onto a list besides, whence
+//! someone takes it who may sleep.
 
 use crate::flush::SpaceId;
 use crate::lock::{self, Attempt};
@@ -21,6 +24,12 @@ pub(crate) struct Registry {
     first: AtomicU64,
     last: AtomicU64,
 }
+
+/// The spaces that were dropped and have not ended; its links are in their headers. On a line of
+/// its own: operations that run out of memory look at it.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct Dropped(AtomicU64);
 
 impl<P: Platform> Vm<P> {
     fn with_registry<R>(&self, section: impl FnOnce(&Registry) -> R) -> R {
@@ -65,6 +74,32 @@ impl<P: Platform> Vm<P> {
         });
     }
 
+    /// A space was dropped, perhaps where nothing may sleep. Takes no lock.
+    pub(crate) fn note_dropped(&self, space: SpaceId) {
+        let list = &self.dropped.0;
+        let link = |first| {
+            self.header(space).dropped.store(first, Ordering::Relaxed);
+            Some(space.0)
+        };
+        // Release: pairs with `take_dropped`; what was done to the space comes before its end.
+        let _ = list.fetch_update(Ordering::Release, Ordering::Relaxed, link);
+    }
+
+    /// Takes all spaces that were dropped: the first, from which `next_dropped` leads on.
+    pub(crate) fn take_dropped(&self) -> Option<SpaceId> {
+        let list = &self.dropped.0;
+        if list.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        // Acquire: pairs with `note_dropped`.
+        space_of(list.swap(0, Ordering::Acquire))
+    }
+
+    /// The one after `space` among those that were taken together.
+    pub(crate) fn next_dropped(&self, space: SpaceId) -> Option<SpaceId> {
+        space_of(self.header(space).dropped.load(Ordering::Relaxed))
+    }
+
     /// Runs `change`, then `visit` for every space, in one step.
     pub(crate) fn for_each_space(
         &self,
@@ -83,4 +118,8 @@ impl<P: Platform> Vm<P> {
             true
         })
     }
+}
+
+fn space_of(link: u64) -> Option<SpaceId> {
+    (link != 0).then_some(SpaceId(link))
 }

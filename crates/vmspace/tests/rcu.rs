@@ -104,6 +104,40 @@ fn tables_are_never_reused_though_nobody_reads() {
     assert!(vm.free_frames() > 256);
 }
 
+/// A space is dropped where nothing may sleep: the walk goes on, and what it was in ends later.
+#[test]
+fn dropping_a_space_in_a_walk_frees_what_is_walked() {
+    let vm = Host::<Sv48>::new(512, 3).manager();
+    let mut ms = token();
+    let free = vm.free_frames();
+    let space = Space::new(&vm, &mut ms).unwrap();
+    let at = space.map(&mut ms, Map::anonymous(4096, RW)).unwrap();
+    assert_eq!(space.write(&mut ms, at, b"x"), 1);
+    let other = Space::new(&vm, &mut ms).unwrap();
+    let used = vm.free_frames();
+    let guard = vm.walk(&mut ms);
+    drop(space);
+    drop(other);
+    assert_eq!(vm.free_frames(), used, "the end of a space was not put off");
+    drop(guard);
+    vm.reap(&mut ms);
+    vm.synchronize(&mut ms);
+    assert_eq!((vm.free_frames(), vm.slab_in_use()), (free, 0), "something leaked");
+}
+
+/// Memory that only the end of a dropped space can give is found when it is needed.
+#[test]
+fn a_dropped_space_keeps_memory_from_those_who_need_it() {
+    let vm = Host::<Sv48>::new(512, 3).manager();
+    let mut ms = token();
+    let [full, other] = [(); 2].map(|()| Space::new(&vm, &mut ms).unwrap());
+    let (_, _, pages) = fill(&full, &mut ms, || true);
+    assert!(pages > 256 && vm.free_frames() == 0, "memory was not exhausted");
+    drop(full);
+    let at = other.map(&mut ms, Map::anonymous(4096, RW)).unwrap();
+    assert_eq!(other.write(&mut ms, at, b"x"), 1);
+}
+
 #[test]
 fn synchronize_returns_though_a_reader_is_inside() {
     let vm = Host::<Sv48>::new(512, 3).manager();

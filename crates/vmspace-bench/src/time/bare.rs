@@ -1,4 +1,7 @@
-//! The yardstick: four levels of tables, walked from the root for each page.
+//! The yardstick: four levels of tables in Sv48's encoding, walked from the root for each page.
+//!
+//! Whoever changes entries knows that the tables are there and goes down without a look. Whoever
+//! translates looks at each entry, as hardware does: a table, a leaf, or nothing.
 
 use super::{PAGES, Subject, shuffled};
 use std::hint::black_box;
@@ -8,11 +11,15 @@ const SLOTS: usize = 512;
 
 type Table = [AtomicU64; SLOTS];
 
-/// Tables in a vector; an entry is the index of the next, plus one.
+/// Tables in a vector; the frame of a table is its index.
 pub struct Bare {
     tables: Vec<Table>,
 }
 
+const VALID: u64 = 1;
+/// Read, write, execute: all clear in an entry that names a table.
+const ACCESS: u64 = 0xe;
+const FRAME_SHIFT: u32 = 10;
 const READ_WRITE: u64 = 0xd7;
 const READ_ONLY: u64 = 0xd3;
 
@@ -32,11 +39,11 @@ impl Bare {
             at = match slot.load(Ordering::Relaxed) {
                 0 => {
                     let next = self.tables.len();
-                    slot.store(next as u64, Ordering::Relaxed);
+                    slot.store((next as u64) << FRAME_SHIFT | VALID, Ordering::Relaxed);
                     self.tables.push(table());
                     next
                 }
-                next => next as usize,
+                word => frame(word),
             };
         }
     }
@@ -46,11 +53,28 @@ impl Bare {
         let mut at = 0;
         for level in (1..4).rev() {
             // SAFETY: `make` put the index of a table there.
-            at = unsafe { self.tables.get_unchecked(at) }[index(page, level)]
-                .load(Ordering::Acquire) as usize;
+            let table = unsafe { self.tables.get_unchecked(at) };
+            at = frame(table[index(page, level)].load(Ordering::Acquire));
         }
         // SAFETY: as above.
         unsafe { self.tables.get_unchecked(at) }
+    }
+
+    /// The frame that `page` translates to, and what its entry says beside.
+    #[inline(always)]
+    fn translate(&self, page: u64) -> Option<(usize, u64)> {
+        let mut at = 0;
+        for level in (0..4).rev() {
+            // SAFETY: `make` put the index of a table there.
+            let table = unsafe { self.tables.get_unchecked(at) };
+            let word = table[index(page, level)].load(Ordering::Acquire);
+            if word & (VALID | ACCESS) != VALID {
+                let within = page as usize & ((1 << (9 * level)) - 1);
+                return (word & VALID != 0).then_some((frame(word) + within, word & 0xff));
+            }
+            at = frame(word);
+        }
+        None
     }
 
     fn each(&self, change: impl Fn(&AtomicU64, u64)) {
@@ -70,6 +94,11 @@ impl Bare {
 
 fn table() -> Table {
     std::array::from_fn(|_| AtomicU64::new(0))
+}
+
+#[inline(always)]
+fn frame(word: u64) -> usize {
+    (word >> FRAME_SHIFT) as usize
 }
 
 #[inline(always)]
@@ -94,7 +123,7 @@ impl Subject for Bare {
 
     fn translate(&mut self) {
         for page in shuffled() {
-            black_box(self.leaf(page)[index(page, 0)].load(Ordering::Acquire) >> 10);
+            black_box(Bare::translate(self, page));
         }
     }
 

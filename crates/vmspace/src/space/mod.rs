@@ -47,8 +47,9 @@ const STACK_LIMIT: u64 = 8 << 20;
 
 /// An address space.
 ///
-/// It ends when dropped or by [`Space::exit`]; either needs a context that may sleep, and no CPU
-/// may run in it or have its root loaded for good.
+/// [`Space::exit`] ends it. One that is dropped, which may happen anywhere, inside a walk too, ends
+/// as soon as somebody who may sleep calls [`Vm::reap`], makes or copies a space, or runs out of
+/// memory. Either way no CPU may run in it any more, or have its root loaded for good.
 pub struct Space<'vm, P: Platform> {
     pub(crate) vm: &'vm Vm<P>,
     id: SpaceId,
@@ -61,6 +62,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn new(vm: &'vm Vm<P>, ms: &mut MaySleep) -> Result<Self, Error> {
+        vm.reap(ms);
         let id = vm.reclaiming(ms, |_| header::make(vm))?;
         let level = P::Format::ROOT_LEVEL;
         let root = vm.reclaiming(ms, |_| Node::make(vm, id, level, 0));
@@ -78,11 +80,6 @@ impl<'vm, P: Platform> Space<'vm, P> {
 
     /// Ends the space. No CPU may run in it. Takes no memory.
     pub fn exit(self, ms: &mut MaySleep) {
-        self.end(ms);
-        core::mem::forget(self);
-    }
-
-    fn end(&self, ms: &mut MaySleep) {
         let mut gather = Gather::default();
         let skip = Mutation::NoShootdownAtUnmap;
         let cursor =
@@ -92,6 +89,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
         self.vm.leave_registry(self.id);
         released.release();
         header::retire(self.vm, self.id);
+        core::mem::forget(self);
     }
 
     /// The manager.
@@ -194,8 +192,18 @@ impl<'vm, P: Platform> Space<'vm, P> {
 
 impl<P: Platform> Drop for Space<'_, P> {
     fn drop(&mut self) {
-        // SAFETY: the type's contract: a space is dropped where sleeping is allowed. A token that
-        // the caller holds besides is not in use during this call, which borrows nothing from it.
-        self.end(&mut unsafe { MaySleep::assume() });
+        self.vm.note_dropped(self.id);
+    }
+}
+
+impl<P: Platform> Vm<P> {
+    /// Ends the spaces that were dropped. Takes no memory.
+    pub fn reap(&self, ms: &mut MaySleep) {
+        let mut next = self.take_dropped();
+        while let Some(id) = next {
+            next = self.next_dropped(id);
+            let root = Frame(self.header(id).root.load(Ordering::Relaxed));
+            Space { vm: self, id, root }.exit(ms);
+        }
     }
 }

@@ -141,9 +141,11 @@ impl<P: Platform> Vm<P> {
         }
     }
 
-    /// Waits for grace periods until all that had been retired before is free again.
+    /// Ends the spaces that were dropped, and waits for grace periods until all that had been
+    /// retired before is free again.
     #[cold]
-    pub fn synchronize(&self, _: &mut MaySleep) {
+    pub fn synchronize(&self, ms: &mut MaySleep) {
+        self.reap(ms);
         // The first period ends the waiting of what waits and starts that of what came since.
         for _ in 0..2 {
             let stamp = self.epoch.stamp();
@@ -159,7 +161,7 @@ impl<P: Platform> Vm<P> {
         self.slab.trim(self);
     }
 
-    /// Tries `allocate` until it succeeds, waiting for retired memory in between.
+    /// Tries `allocate` until it succeeds, waiting for what was dropped or retired in between.
     #[inline]
     pub(crate) fn reclaiming<T>(
         &self,

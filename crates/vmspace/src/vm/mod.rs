@@ -24,7 +24,7 @@ use crate::frame::meta::{Kind, Meta};
 use crate::frame::slab::Slab;
 use crate::platform::{MAX_CPUS, Platform};
 use crate::rcu::Epoch;
-use crate::registry::Registry;
+use crate::registry::{Dropped, Registry};
 use crate::sync::AtomicU64;
 use core::mem::size_of;
 use core::ops::Range;
@@ -42,6 +42,7 @@ pub struct Vm<P: Platform> {
     zero: Frame,
     epoch: Epoch,
     pub(crate) registry: Registry,
+    pub(crate) dropped: Dropped,
     kernel_root: Frame,
 }
 
@@ -128,6 +129,7 @@ impl<P: Platform> Vm<P> {
             zero: Frame(managed.start + carving.total() - 1),
             epoch: Epoch::default(),
             registry: Registry::default(),
+            dropped: Dropped::default(),
             kernel_root: Frame(managed.start + carving.total() - 2),
             platform,
         };
