@@ -77,12 +77,15 @@ impl<P: Platform> Vm<P> {
     /// A space was dropped, perhaps where nothing may sleep. Takes no lock.
     pub(crate) fn note_dropped(&self, space: SpaceId) {
         let list = &self.dropped.0;
-        let link = |first| {
+        let mut first = list.load(Ordering::Relaxed);
+        loop {
             self.header(space).dropped.store(first, Ordering::Relaxed);
-            Some(space.0)
-        };
-        // Release: pairs with `take_dropped`; what was done to the space comes before its end.
-        let _ = list.fetch_update(Ordering::Release, Ordering::Relaxed, link);
+            // Release: pairs with `take_dropped`; what was done to the space comes before its end.
+            match list.compare_exchange(first, space.0, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(found) => first = found,
+            }
+        }
     }
 
     /// Takes all spaces that were dropped: the first, from which `next_dropped` leads on.

@@ -117,8 +117,8 @@ macro_rules! define {
             $l1:ident $c:ident $y1:ident, $l2:ident $d:ident $y2:ident,
             $l3:ident $e:ident $y3:ident;)* }
     ) => {
-        // A jump ends its sequence.
         /// The function of `code`.
+        // A jump ends its sequence, so what stands behind it is not reached.
         #[allow(unreachable_code, unused_assignments, unused_mut, unused_variables)]
         pub(super) fn handler_of<B: Bus>(code: Code) -> Handler<B> {
             match code {
@@ -171,9 +171,9 @@ fn special<B: Bus>(code: Code) -> Handler<B> {
         Code::Csr => special!(step => {
             let now = step.spent(0) / STEP;
             let retired = step.core.retired.wrapping_add(now as u64);
-            let op = step.op();
-            let read = csr::execute(&mut step.core.x, &mut step.core.fcsr, op, || step.bus.time(), retired);
-            let done = read.is_some() || step.core.refuse(step.ip);
+            let (op, Core { x, fcsr, .. }) = (step.op(), &mut *step.core);
+            let executed = csr::execute(x, fcsr, op, || step.bus.time(), retired);
+            let done = executed.is_some() || step.core.refuse(step.ip);
             finish(step, done)
         }),
         Code::Fence => special!(step => {
