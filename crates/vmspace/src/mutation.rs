@@ -50,17 +50,17 @@ pub fn plant(number: u32) {
 }
 
 /// Whether the next request for memory is to fail (unit tests say which).
-#[cfg(not(test))]
+#[cfg(not(all(test, not(loom))))]
 #[inline(always)]
 pub(crate) const fn allocation_fails() -> bool {
     false
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 pub(crate) use failing::{Failing, allocation_fails, fail_allocations};
 
 /// Requests for memory that fail: how unit tests see an operation through exhaustion.
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod failing {
     use core::cell::Cell;
 

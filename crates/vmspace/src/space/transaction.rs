@@ -132,11 +132,11 @@ impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
     #[inline]
     pub fn clear(&mut self, address: u64) -> Result<Option<Leaf>, Error> {
         let Some((node, index)) = self.find(address)? else { return Ok(None) };
-        if node.leaf(index).is_none() {
-            return Ok(None);
-        }
+        // Nothing but leaves stands in a reserved range.
         let taken = self.cursor.take_entry(node, index);
-        node.lost(1);
+        if taken.is_some() {
+            node.lost(1);
+        }
         Ok(taken)
     }
 
