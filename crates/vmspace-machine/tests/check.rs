@@ -144,9 +144,16 @@ fn the_report_names_hart_address_format_and_both_entries() {
 
 /// Changes the entry by compare-exchange, as long as hardware sets bits in it meanwhile.
 fn change_rights(space: &TestSpace<'_, Sv48>, rights: Rights) {
-    let change = |word| Some(Sv48::with_rights(0, word, rights));
     let slot = space.slot(0, PAGE).0;
-    slot.fetch_update(Ordering::AcqRel, Ordering::Acquire, change).expect("never refused");
+    let mut word = slot.load(Ordering::Acquire);
+    while let Err(found) = slot.compare_exchange(
+        word,
+        Sv48::with_rights(0, word, rights),
+        Ordering::AcqRel,
+        Ordering::Acquire,
+    ) {
+        word = found;
+    }
 }
 
 /// One correct operation: write-protect and make writable again, or replace by `spare`. The lock

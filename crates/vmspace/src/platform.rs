@@ -77,8 +77,9 @@ pub unsafe trait Platform: Sync {
 
     /// Waits until `*word != value`, or returns earlier for no reason; the platform's futex.
     /// A platform without a scheduler spins once, serving shootdowns. Called in task context with
-    /// interrupts enabled and no lock of this library held; a running CPU that waits here must
-    /// answer shootdowns.
+    /// interrupts enabled and no lock of this library held but perhaps a space's heap lock, which
+    /// is waited for in the same way and by tasks that hold nothing; a running CPU that waits here
+    /// must answer shootdowns.
     fn park(&self, word: &AtomicU32, value: u32);
 
     /// Wakes everybody that is parked on `word`. Any lock may be held.

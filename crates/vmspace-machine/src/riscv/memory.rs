@@ -10,7 +10,9 @@
 //! operation `SeqCst`. A store-conditional is a compare-exchange against the value that the
 //! load-reserved saw.
 
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{
+    AtomicI32, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence,
+};
 
 use super::op::{Code, File, Op};
 use super::page::PAGE;
@@ -178,9 +180,9 @@ pub(super) fn fence_for(op: &Op) {
     fence(if full { Ordering::SeqCst } else { Ordering::AcqRel });
 }
 
-/// The host atomic of one width and the signed type that goes with it.
+/// The host atomics of one width, unsigned and signed, and the types that go with them.
 macro_rules! width {
-    ($name:ident, $atomic:ty, $unsigned:ty, $signed:ty) => {
+    ($name:ident, $atomic:ty, $unsigned:ty, $signed_atomic:ty, $signed:ty) => {
         /// The read-modify-write `kind`; gives the old value.
         ///
         /// # Safety
@@ -188,20 +190,17 @@ macro_rules! width {
         unsafe fn $name(host: *mut u8, kind: i32, value: u64, ordering: Ordering) -> u64 {
             // SAFETY: the caller's promise.
             let cell = unsafe { <$atomic>::from_ptr(host.cast()) };
+            // SAFETY: as above; the same word, and the same kind of access.
+            let signed = unsafe { <$signed_atomic>::from_ptr(host.cast()) };
             let value = value as $unsigned;
-            let signed = |choose: fn($signed, $signed) -> $signed| {
-                let relaxed = Ordering::Relaxed;
-                let update = |old| Some(choose(old as $signed, value as $signed) as $unsigned);
-                cell.fetch_update(ordering, relaxed, update).unwrap_or_else(|old| old)
-            };
             let old = match kind {
                 0x00 => cell.fetch_add(value, ordering),
                 0x01 => cell.swap(value, ordering),
                 0x04 => cell.fetch_xor(value, ordering),
                 0x08 => cell.fetch_or(value, ordering),
                 0x0c => cell.fetch_and(value, ordering),
-                0x10 => signed(Ord::min),
-                0x14 => signed(Ord::max),
+                0x10 => signed.fetch_min(value as $signed, ordering) as $unsigned,
+                0x14 => signed.fetch_max(value as $signed, ordering) as $unsigned,
                 0x18 => cell.fetch_min(value, ordering),
                 _ => cell.fetch_max(value, ordering),
             };
@@ -210,8 +209,8 @@ macro_rules! width {
     };
 }
 
-width!(modify_word, AtomicU32, u32, i32);
-width!(modify_double, AtomicU64, u64, i64);
+width!(modify_word, AtomicU32, u32, AtomicI32, i32);
+width!(modify_double, AtomicU64, u64, AtomicI64, i64);
 
 /// An atomic operation of `size` bytes.
 pub(super) fn amo<B: Bus>(
