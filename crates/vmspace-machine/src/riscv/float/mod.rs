@@ -31,70 +31,65 @@ fn compute(env: &mut Env, x: &File, op: &Op) -> u64 {
     let a = x[usize::from(op.rs1)];
     let b = x[usize::from(op.rs2())];
     let c = x[usize::from(op.rs3())];
-    // The result of `$f` in one of the formats: boxed if it is of that format itself.
-    macro_rules! boxed {
-        ($format:ident $f:ident $($operand:ident)*) => {
-            $format::boxed($f::<$format>(env, $($format::unbox($operand)),*))
+    // For each operation its codes in binary32 and binary64: `boxed` ones give a number of their
+    // format, `plain` ones an integer, `from` ones make a number of an integer.
+    macro_rules! arms {
+        (
+            boxed { $($s:ident $d:ident $f:ident($($o:ident)*))* }
+            plain { $($ps:ident $pd:ident $pf:ident($($po:ident)*))* }
+            from { $($fs:ident $fd:ident $ff:ident)* }
+            $($rest:tt)*
+        ) => {
+            match op.code {
+                $(
+                    Code::$s => Single::boxed($f::<Single>(env, $(Single::unbox($o)),*)),
+                    Code::$d => Double::boxed($f::<Double>(env, $(Double::unbox($o)),*)),
+                )*
+                $(
+                    Code::$ps => $pf::<Single>(env, $(Single::unbox($po)),*),
+                    Code::$pd => $pf::<Double>(env, $(Double::unbox($po)),*),
+                )*
+                $(
+                    Code::$fs => Single::boxed($ff::<Single>(env, a)),
+                    Code::$fd => Double::boxed($ff::<Double>(env, a)),
+                )*
+                $($rest)*
+            }
         };
     }
-    macro_rules! plain {
-        ($format:ident $f:ident $($operand:ident)*) => {
-            $f::<$format>(env, $($format::unbox($operand)),*)
-        };
-    }
-    match op.code {
-        Code::FaddS => boxed!(Single add a b),
-        Code::FsubS => boxed!(Single subtract a b),
-        Code::FmulS => boxed!(Single multiply a b),
-        Code::FdivS => boxed!(Single divide a b),
-        Code::FsgnjS => boxed!(Single sign a b),
-        Code::FsgnjnS => boxed!(Single sign_not a b),
-        Code::FsgnjxS => boxed!(Single sign_xor a b),
-        Code::FminS => boxed!(Single minimum a b),
-        Code::FmaxS => boxed!(Single maximum a b),
-        Code::FmaddS => boxed!(Single multiply_add a b c),
-        Code::FmsubS => boxed!(Single multiply_subtract a b c),
-        Code::FnmsubS => boxed!(Single negated_multiply_subtract a b c),
-        Code::FnmaddS => boxed!(Single negated_multiply_add a b c),
-        Code::FsqrtS => boxed!(Single square_root a),
-        Code::FeqS => plain!(Single equal a b),
-        Code::FltS => plain!(Single less a b),
-        Code::FleS => plain!(Single less_equal a b),
-        Code::FclassS => plain!(Single classify a),
-        Code::FcvtWS => plain!(Single to_i32 a),
-        Code::FcvtSW => Single::boxed(from_i32::<Single>(env, a)),
-        Code::FcvtWuS => plain!(Single to_u32 a),
-        Code::FcvtSWu => Single::boxed(from_u32::<Single>(env, a)),
-        Code::FcvtLS => plain!(Single to_i64 a),
-        Code::FcvtSL => Single::boxed(from_i64::<Single>(env, a)),
-        Code::FcvtLuS => plain!(Single to_u64 a),
-        Code::FcvtSLu => Single::boxed(from_u64::<Single>(env, a)),
-        Code::FaddD => boxed!(Double add a b),
-        Code::FsubD => boxed!(Double subtract a b),
-        Code::FmulD => boxed!(Double multiply a b),
-        Code::FdivD => boxed!(Double divide a b),
-        Code::FsgnjD => boxed!(Double sign a b),
-        Code::FsgnjnD => boxed!(Double sign_not a b),
-        Code::FsgnjxD => boxed!(Double sign_xor a b),
-        Code::FminD => boxed!(Double minimum a b),
-        Code::FmaxD => boxed!(Double maximum a b),
-        Code::FmaddD => boxed!(Double multiply_add a b c),
-        Code::FmsubD => boxed!(Double multiply_subtract a b c),
-        Code::FnmsubD => boxed!(Double negated_multiply_subtract a b c),
-        Code::FnmaddD => boxed!(Double negated_multiply_add a b c),
-        Code::FsqrtD => boxed!(Double square_root a),
-        Code::FeqD => plain!(Double equal a b),
-        Code::FltD => plain!(Double less a b),
-        Code::FleD => plain!(Double less_equal a b),
-        Code::FclassD => plain!(Double classify a),
-        Code::FcvtWD => plain!(Double to_i32 a),
-        Code::FcvtDW => Double::boxed(from_i32::<Double>(env, a)),
-        Code::FcvtWuD => plain!(Double to_u32 a),
-        Code::FcvtDWu => Double::boxed(from_u32::<Double>(env, a)),
-        Code::FcvtLD => plain!(Double to_i64 a),
-        Code::FcvtDL => Double::boxed(from_i64::<Double>(env, a)),
-        Code::FcvtLuD => plain!(Double to_u64 a),
-        Code::FcvtDLu => Double::boxed(from_u64::<Double>(env, a)),
+    arms! {
+        boxed {
+            FaddS FaddD add(a b)
+            FsubS FsubD subtract(a b)
+            FmulS FmulD multiply(a b)
+            FdivS FdivD divide(a b)
+            FsgnjS FsgnjD sign(a b)
+            FsgnjnS FsgnjnD sign_not(a b)
+            FsgnjxS FsgnjxD sign_xor(a b)
+            FminS FminD minimum(a b)
+            FmaxS FmaxD maximum(a b)
+            FmaddS FmaddD multiply_add(a b c)
+            FmsubS FmsubD multiply_subtract(a b c)
+            FnmsubS FnmsubD negated_multiply_subtract(a b c)
+            FnmaddS FnmaddD negated_multiply_add(a b c)
+            FsqrtS FsqrtD square_root(a)
+        }
+        plain {
+            FeqS FeqD equal(a b)
+            FltS FltD less(a b)
+            FleS FleD less_equal(a b)
+            FclassS FclassD classify(a)
+            FcvtWS FcvtWD to_i32(a)
+            FcvtWuS FcvtWuD to_u32(a)
+            FcvtLS FcvtLD to_i64(a)
+            FcvtLuS FcvtLuD to_u64(a)
+        }
+        from {
+            FcvtSW FcvtDW from_i32
+            FcvtSWu FcvtDWu from_u32
+            FcvtSL FcvtDL from_i64
+            FcvtSLu FcvtDLu from_u64
+        }
         Code::FcvtSD => Single::boxed(narrow(env, a)),
         Code::FcvtDS => widen(env, Single::unbox(a)),
         Code::FmvXW => a as i32 as u64,
