@@ -25,11 +25,16 @@ pub(crate) struct Registry {
     last: AtomicU64,
 }
 
-/// The spaces that were dropped and have not ended; its links are in their headers. On a line of
-/// its own: operations that run out of memory look at it.
+/// The spaces that were dropped and have not ended. On a line of its own: operations that run out
+/// of memory look at it.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-pub(crate) struct Dropped(AtomicU64);
+pub(crate) struct Dropped {
+    /// Its links are in the headers.
+    first: AtomicU64,
+    /// How many have taken the list and are ending what was on it.
+    reapers: AtomicU32,
+}
 
 impl<P: Platform> Vm<P> {
     fn with_registry<R>(&self, section: impl FnOnce(&Registry) -> R) -> R {
@@ -76,11 +81,11 @@ impl<P: Platform> Vm<P> {
 
     /// A space was dropped, perhaps where nothing may sleep. Takes no lock.
     pub(crate) fn note_dropped(&self, space: SpaceId) {
-        let list = &self.dropped.0;
+        let list = &self.dropped.first;
         let mut first = list.load(Ordering::Relaxed);
         loop {
             self.header(space).dropped.store(first, Ordering::Relaxed);
-            // Release: pairs with `take_dropped`; what was done to the space comes before its end.
+            // Release: pairs with `for_each_dropped`; what was done to the space comes before its end.
             match list.compare_exchange(first, space.0, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(found) => first = found,
@@ -88,19 +93,33 @@ impl<P: Platform> Vm<P> {
         }
     }
 
-    /// Takes all spaces that were dropped: the first, from which `next_dropped` leads on.
-    pub(crate) fn take_dropped(&self) -> Option<SpaceId> {
-        let list = &self.dropped.0;
-        if list.load(Ordering::Relaxed) == 0 {
-            return None;
+    /// Takes all spaces that were dropped and gives each to `end`.
+    pub(crate) fn for_each_dropped(&self, mut end: impl FnMut(SpaceId)) {
+        let Dropped { first, reapers } = &self.dropped;
+        if first.load(Ordering::Relaxed) == 0 {
+            return;
         }
-        // Acquire: pairs with `note_dropped`.
-        space_of(list.swap(0, Ordering::Acquire))
+        reapers.fetch_add(1, Ordering::Relaxed);
+        // AcqRel: Acquire pairs with `note_dropped`; Release with `wait_for_reapers`, so that who
+        // sees the list taken sees a reaper at work.
+        let mut next = first.swap(0, Ordering::AcqRel);
+        while next != 0 {
+            let space = SpaceId(next);
+            next = self.header(space).dropped.load(Ordering::Relaxed);
+            end(space);
+        }
+        // Release: pairs with `wait_for_reapers`.
+        reapers.fetch_sub(1, Ordering::Release);
     }
 
-    /// The one after `space` among those that were taken together.
-    pub(crate) fn next_dropped(&self, space: SpaceId) -> Option<SpaceId> {
-        space_of(self.header(space).dropped.load(Ordering::Relaxed))
+    /// Waits until what the caller saw dropped has ended, whoever is at it.
+    pub(crate) fn wait_for_reapers(&self) {
+        let Dropped { first, reapers } = &self.dropped;
+        // Acquire: as said in `for_each_dropped`.
+        let _ = first.load(Ordering::Acquire);
+        while reapers.load(Ordering::Acquire) != 0 {
+            self.platform().relax();
+        }
     }
 
     /// Runs `change`, then `visit` for every space, in one step.
@@ -121,8 +140,4 @@ impl<P: Platform> Vm<P> {
             true
         })
     }
-}
-
-fn space_of(link: u64) -> Option<SpaceId> {
-    (link != 0).then_some(SpaceId(link))
 }

@@ -8,6 +8,8 @@
 mod host;
 
 use host::{Host, be_cpu};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use vmspace::format::{Aarch64Granule64K, Format, Geometry, Rights, Sv48, X86_64};
@@ -136,6 +138,42 @@ fn a_dropped_space_keeps_memory_from_those_who_need_it() {
     drop(full);
     let at = other.map(&mut ms, Map::anonymous(4096, RW)).unwrap();
     assert_eq!(other.write(&mut ms, at, b"x"), 1);
+}
+
+/// While one CPU ends what was dropped, another that needs the memory waits for it.
+#[test]
+fn a_space_that_somebody_else_is_ending_looks_like_no_memory() {
+    let waits = Arc::new(AtomicBool::new(false));
+    let noted = waits.clone();
+    let mut host = Host::<Sv48>::new(512, 3);
+    host.on_relax = Some(Box::new(move || noted.store(true, Ordering::Relaxed)));
+    let vm = host.manager();
+    let mut ms = token();
+    let [full, other] = [(); 2].map(|()| Space::new(&vm, &mut ms).unwrap());
+    let at = other.map(&mut ms, Map::anonymous(4096, RW)).unwrap();
+    full.enter(2); // so its end has to shoot
+    let (_, _, pages) = fill(&full, &mut ms, || true);
+    assert!(pages > 256 && vm.free_frames() == 0, "memory was not exhausted");
+    let shot = vm.platform().shootdowns.load(Ordering::Relaxed);
+    // Whoever shoots waits for this.
+    let shooters_wait = vm.platform().sent.lock().unwrap();
+    drop(full);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            be_cpu(1);
+            vm.reap(&mut token());
+        });
+        while vm.platform().shootdowns.load(Ordering::Relaxed) == shot {
+            thread::yield_now();
+        }
+        waits.store(false, Ordering::Relaxed);
+        let needy = scope.spawn(|| other.write(&mut token(), at, b"x"));
+        while !needy.is_finished() && !waits.load(Ordering::Relaxed) {
+            thread::yield_now();
+        }
+        drop(shooters_wait);
+        assert_eq!(needy.join().unwrap(), 1);
+    });
 }
 
 #[test]

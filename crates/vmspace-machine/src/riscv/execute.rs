@@ -5,9 +5,10 @@
 //!
 //! Mechanism: each code has a function ([`super::handlers`]) that does its work and calls the
 //! function of the operation that follows, so each has an indirect jump of its own, which the host
-//! predicts by itself. Compilers make these calls jumps when they optimise; nothing relies on it,
-//! since control comes back to [`Core::execute`] after [`SLICE`] operations and what is left of a
-//! page, which bounds the stack.
+//! predicts by itself. Compilers make these calls jumps when they optimise. They need not make all
+//! of them: control comes back to [`Core::execute`] after [`SLICE`] operations and what is left of
+//! a page, which bounds the stack. Where they make none, in builds with debug assertions, control
+//! comes back after each operation.
 //!
 //! What the functions pass on is a [`Step`], in registers; guest registers are in [`Core`].
 //! Operations are walked by a bare pointer, which [`super::page`] promises never runs off them.
@@ -22,8 +23,11 @@ use super::page::{STEP, Threaded};
 use super::{Bus, Exit, Trap};
 
 /// Retired instructions after which the next taken branch comes back to the loop, in the unit of
-/// `ip`: few where calls are calls.
-const SLICE: isize = STEP * if cfg!(debug_assertions) { 64 } else { 2048 };
+/// `ip`.
+const SLICE: isize = STEP * 2048;
+
+/// Whether calls are jumps.
+const THREADED: bool = !cfg!(debug_assertions);
 
 /// What runs: registers, decoded code, and where control is while it is in the loop.
 pub(super) struct Core<B> {
@@ -42,6 +46,8 @@ pub(super) struct Core<B> {
     until: isize,
     /// Why the run is over, if it is.
     pub exit: Option<Exit>,
+    /// Where calls are calls: the operation that is next, and its bound.
+    next: Option<(*const Threaded<B>, isize)>,
 }
 
 /// Control at an operation.
@@ -66,6 +72,7 @@ impl<B: Bus> Core<B> {
             spent: 0,
             until: 0,
             exit: None,
+            next: None,
         })
     }
 
@@ -96,6 +103,9 @@ impl<B: Bus> Core<B> {
             self.base = base_of(self.pc);
             let bound = ip.addr() as isize + self.until - self.spent;
             Step { core: self, ip, bound, bus }.dispatch();
+            while let Some((ip, bound)) = self.next.take() {
+                Step { core: self, ip, bound, bus }.perform();
+            }
         };
         self.retired = self.retired.wrapping_add((self.spent / STEP) as u64);
         exit
@@ -148,6 +158,15 @@ impl<'s, B: Bus> Step<'s, B> {
     /// Does the operation that control is at, and what follows.
     #[inline(always)]
     pub fn dispatch(self) {
+        if THREADED {
+            self.perform();
+        } else {
+            self.core.next = Some((self.ip, self.bound));
+        }
+    }
+
+    #[inline(always)]
+    fn perform(self) {
         let handler = self.threaded().handler;
         self.pass_to(handler);
     }
@@ -164,12 +183,18 @@ impl<'s, B: Bus> Step<'s, B> {
         self.core.until - (self.bound - self.ip.addr() as isize) + retired * STEP
     }
 
+    /// Makes control be `distance` away in this page, with nothing retired.
+    #[inline(always)]
+    pub fn move_by(&mut self, distance: isize) {
+        self.ip = self.ip.wrapping_byte_offset(distance);
+        self.bound += distance;
+    }
+
     /// To the operation that is `distance` away in this page, `retired` of this one being retired.
     #[inline(always)]
     pub fn jump(mut self, distance: i32, retired: isize) {
-        let distance = distance as isize;
-        self.ip = self.ip.wrapping_byte_offset(distance);
-        self.bound += distance - retired * STEP;
+        self.move_by(distance as isize);
+        self.bound -= retired * STEP;
         if self.bus.pending() || self.ip.addr() as isize >= self.bound {
             return self.come_back();
         }

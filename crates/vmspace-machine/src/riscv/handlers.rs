@@ -151,8 +151,9 @@ fn special<B: Bus>(code: Code) -> Handler<B> {
             step.leave(target, 1)
         }),
         Code::Goto => special!(step => {
-            let distance = step.op().imm;
-            step.jump(distance, 0)
+            // Not a place to stop at: whether it is there depends on what was decoded before.
+            step.move_by(step.op().imm as isize);
+            step.dispatch()
         }),
         Code::Leave => special!(step => {
             let target = step.core.base.wrapping_add(step.op().operand());

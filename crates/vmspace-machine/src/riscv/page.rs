@@ -74,7 +74,7 @@ impl<B: Bus> Page<B> {
             next += 1;
         }
         (first..self.ops.len()).for_each(|at| self.thread(at));
-        &raw const self.ops[position]
+        self.ops.as_ptr().wrapping_add(position)
     }
 
     /// The page offset of the instruction that `ip`, a pointer into `ops`, belongs to.
@@ -118,7 +118,7 @@ impl<B: Bus> Page<B> {
             self.ops[at].op.imm = second.into();
             self.ops[at + 1] = Threaded { handler: handler_of(op.code), op };
         }
-        &raw const self.ops[at + 1]
+        self.ops.as_ptr().wrapping_add(at + 1)
     }
 
     /// The halfword at `offset`.

@@ -49,7 +49,9 @@ const STACK_LIMIT: u64 = 8 << 20;
 ///
 /// [`Space::exit`] ends it. One that is dropped, which may happen anywhere, inside a walk too, ends
 /// as soon as somebody who may sleep calls [`Vm::reap`], makes or copies a space, or runs out of
-/// memory. Either way no CPU may run in it any more, or have its root loaded for good.
+/// memory; until then its memory counts as used, and if nobody does before the manager goes, its
+/// tables are not released to the backend. Either way no CPU may run in it any more, have its
+/// root loaded for good, or remember its [`SpaceId`], which may be another's afterwards.
 pub struct Space<'vm, P: Platform> {
     pub(crate) vm: &'vm Vm<P>,
     id: SpaceId,
@@ -62,7 +64,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn new(vm: &'vm Vm<P>, ms: &mut MaySleep) -> Result<Self, Error> {
-        vm.reap(ms);
+        vm.end_dropped(ms);
         let id = vm.reclaiming(ms, |_| header::make(vm))?;
         let level = P::Format::ROOT_LEVEL;
         let root = vm.reclaiming(ms, |_| Node::make(vm, id, level, 0));
@@ -197,13 +199,17 @@ impl<P: Platform> Drop for Space<'_, P> {
 }
 
 impl<P: Platform> Vm<P> {
-    /// Ends the spaces that were dropped. Takes no memory.
+    /// Ends the spaces that were dropped, and waits for those that somebody else is ending. Takes no
+    /// memory.
     pub fn reap(&self, ms: &mut MaySleep) {
-        let mut next = self.take_dropped();
-        while let Some(id) = next {
-            next = self.next_dropped(id);
+        self.end_dropped(ms);
+        self.wait_for_reapers();
+    }
+
+    fn end_dropped(&self, ms: &mut MaySleep) {
+        self.for_each_dropped(|id| {
             let root = Frame(self.header(id).root.load(Ordering::Relaxed));
             Space { vm: self, id, root }.exit(ms);
-        }
+        });
     }
 }
