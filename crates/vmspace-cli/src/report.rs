@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -24,10 +25,17 @@ pub enum Destination {
 }
 
 impl Destination {
-    /// Opens the report's file and sees that it can be written.
-    pub fn open(path: Option<&Path>) -> Result<Destination, Failure> {
+    /// Opens the report's file, which is not `program`, and sees that it can be written.
+    pub fn open(path: Option<&Path>, program: &Path) -> Result<Destination, Failure> {
         let Some(path) = path else { return Ok(Destination::StandardError) };
-        let new = !path.exists();
+        let identity = |path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+        let new = identity(path).is_none();
+        if !new && identity(path) == identity(program) {
+            return Err(Failure::new(
+                path.display(),
+                "is the program (give another --report-file)",
+            ));
+        }
         // A FIFO that nobody reads is an error, not a wait.
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let file = OpenOptions::new()

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use vmspace::Vm;
 use vmspace::format::{Format, Geometry};
-use vmspace_linux::{Ending, Options, Program, Report};
+use vmspace_linux::{Ending, Loaded, Options, ProgramError, Report};
 use vmspace_machine::{Config, MachineError, MachinePlatform, TlbKind};
 
 use crate::args::{ReportKind, RunOptions, Tlb, Trace};
@@ -48,14 +48,21 @@ impl Visitor for Run<'_> {
         let options = options_of(given);
         let path = given.program.first().map(Path::new).unwrap_or(Path::new(""));
         let name = path.display();
-        let program = vmspace_linux::check(path, F::PAGE_SIZE, &options)
-            .map_err(|error| Failure::new(&name, error))?;
+        let program =
+            vmspace_linux::check(path, F::PAGE_SIZE, &options).map_err(|error| match error {
+                ProgramError::Open(_) if path.as_os_str().as_encoded_bytes().starts_with(b"-") => {
+                    Failure::new(&name, "is neither an option nor a program (vmspace run --help)")
+                }
+                error => Failure::new(&name, error),
+            })?;
         let vm = machine::<F>(given)?;
+        let loaded = vmspace_linux::load(&vm, &program, &options)
+            .map_err(|error| Failure::new(&name, error))?;
         let destination = match given.report {
-            ReportKind::Text => Destination::open(given.report_file.as_deref())?,
+            ReportKind::Text => Destination::open(given.report_file.as_deref(), path)?,
             ReportKind::None => Destination::Nowhere,
         };
-        let (ending, report) = match run_on(&vm, &program, &options) {
+        let (ending, report) = match run_loaded(loaded) {
             Ok(result) => result,
             Err(error) => {
                 destination.abandon();
@@ -133,11 +140,7 @@ fn refusal(error: MachineError) -> Failure {
 }
 
 /// Runs until the end, or until Ctrl-C.
-fn run_on<F: Format>(
-    vm: &Vm<MachinePlatform<F>>,
-    program: &Program,
-    options: &Options,
-) -> Result<(Ending, Report), vmspace_linux::ProgramError> {
+fn run_loaded<F: Format>(loaded: Loaded<'_, F>) -> Result<(Ending, Report), ProgramError> {
     let main = std::thread::current();
     // Without a handler Ctrl-C still ends the run, only without a report.
     let _ = ctrlc::set_handler(move || {
@@ -146,7 +149,7 @@ fn run_on<F: Format>(
         }
         main.unpark();
     });
-    vmspace_linux::run(vm, program, options, &INTERRUPTED)
+    loaded.run(&INTERRUPTED)
 }
 
 fn status(ending: &Ending) -> u8 {

@@ -195,6 +195,17 @@ fn outputs_that_cannot_be_written() {
     refused(&["run", "--report-file", name, "--", "/nonexistent"], &["no such file"]);
     assert!(!report.exists());
 
+    // The report does not replace the program, nor an old one when the program is not begun.
+    run(path, &["is the program", "--report-file"]);
+    assert!(fs::read(path).is_ok_and(|bytes| bytes == Elf::exit(5).bytes()));
+    fs::write(&report, "old").expect("a file");
+    let mut big = Elf::exit(5);
+    big.headers[0].length = 1 << 30;
+    let big = executable(&directory, "big", &big.bytes());
+    let big = big.to_str().expect("a name");
+    refused(&["run", "--report-file", name, "--", big], &["memory"]);
+    assert!(fs::read(&report).is_ok_and(|text| text == b"old"));
+
     let full = || File::options().write(true).open("/dev/full").expect("/dev/full");
     let output = vmspace(["formats"]).stdout(full()).output().expect("the command runs");
     assert_eq!(code(&output), 2);

@@ -74,6 +74,8 @@ pub enum ProgramError {
     },
     /// The machine's memory does not hold the program.
     Memory,
+    /// The host refuses a thread for a hart.
+    Threads(io::Error),
 }
 
 /// The names of the architectures that are met most.
@@ -105,6 +107,9 @@ impl fmt::Display for ProgramError {
                 }
                 _ => write!(f, "cannot be opened: {error} (check the path)"),
             },
+            Self::Threads(error) => {
+                write!(f, "the host refuses another thread: {error} (give fewer --harts)")
+            }
             Self::Read(error) => write!(f, "cannot be read: {error} (check the disk)"),
             Self::NotAFile(what) => write!(f, "is {what} (name a program's file)"),
             Self::Empty => write!(f, "the file is empty (build it again)"),

@@ -189,6 +189,7 @@ impl<'vm, F: Format> Worker<'_, 'vm, F> {
             }
             Err(FaultError::OutOfMemory) => {
                 self.kernel.counts.out_of_memory.add(1);
+                self.kernel.counts.sample(self.kernel.vm);
                 self.kill(task, SIGKILL);
             }
             Err(_) => self.trap(task, Info::fault(SIGSEGV, SEGV_MAPERR, address)),

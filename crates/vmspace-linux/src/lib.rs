@@ -96,16 +96,21 @@ pub fn check(program: &Path, page_size: u64, options: &Options) -> Result<Progra
     Ok(program)
 }
 
-/// Runs a program on the machine below `vm` to its end.
+/// A program in the memory of the machine, about to begin.
+pub struct Loaded<'vm, F: Format> {
+    kernel: Kernel<'vm, F>,
+    first: Box<Task<'vm, F>>,
+    timeout: Option<Duration>,
+}
+
+/// Loads a program into the machine below `vm`.
 ///
-/// The run is given up when `interrupted` becomes true; who sets it unparks the calling thread.
 /// The caller's thread must be one that may sleep, and is no hart's.
-pub fn run<F: Format>(
-    vm: &Vm<MachinePlatform<F>>,
+pub fn load<'vm, F: Format>(
+    vm: &'vm Vm<MachinePlatform<F>>,
     program: &Program,
     options: &Options,
-    interrupted: &AtomicBool,
-) -> Result<(Ending, Report), ProgramError> {
+) -> Result<Loaded<'vm, F>, ProgramError> {
     vm.platform().bind_other(0);
     // SAFETY: the caller's thread may sleep, says this function's contract; nothing of the library
     // is held here, and the `MaySleep` does not leave this function.
@@ -115,34 +120,55 @@ pub fn run<F: Format>(
     let path = std::path::absolute(&program.path).unwrap_or_else(|_| program.path.clone());
     let executable = path.into_os_string().into_vec();
     let kernel = Kernel::new(vm, options, executable, poller);
-    start(&kernel, &mut ms, program, options)?;
-
-    let began = Instant::now();
-    std::thread::scope(|scope| {
-        scope.spawn(|| kernel.poll_host());
-        for index in 0..vm.platform().harts() {
-            let kernel = &kernel;
-            scope.spawn(move || hart::work(kernel, index));
-        }
-        let deadline = options.timeout.and_then(|timeout| began.checked_add(timeout));
-        wait(&kernel, deadline, interrupted);
-    });
-    let time = began.elapsed();
-    kernel.counts.sample(vm);
-    let report = kernel.report(time);
-    let ending = kernel.lock().ended.take().unwrap_or(Ending::Broken);
-    Ok((ending, report))
+    let (space, registers) =
+        load::load(vm, &mut ms, program, &options.arguments, &options.environment)?;
+    let first = initial(&kernel, space, registers, program, options);
+    Ok(Loaded { kernel, first, timeout: options.timeout })
 }
 
-/// Loads the program and makes its first thread ready.
-fn start<'vm, F: Format>(
+impl<F: Format> Loaded<'_, F> {
+    /// Runs the program to its end, or until `interrupted` becomes true; who sets it unparks the
+    /// calling thread, which is as for [`load`].
+    pub fn run(self, interrupted: &AtomicBool) -> Result<(Ending, Report), ProgramError> {
+        let Loaded { kernel, first, timeout } = self;
+        let kernel = &kernel;
+        let began = Instant::now();
+        let spawned = std::thread::scope(|scope| {
+            let thread = || std::thread::Builder::new();
+            let harts = 0..kernel.vm.platform().harts();
+            // All of them, before the program begins: the host may refuse one.
+            let spawned = thread().spawn_scoped(scope, || kernel.poll_host()).and_then(|_| {
+                let mut each = harts.map(|index| {
+                    thread().spawn_scoped(scope, move || hart::work(kernel, index)).map(drop)
+                });
+                each.try_for_each(|spawned| spawned)
+            });
+            match &spawned {
+                Ok(()) => {
+                    kernel.start(&mut kernel.lock(), first, SignalSet::default());
+                    let deadline = timeout.and_then(|timeout| began.checked_add(timeout));
+                    wait(kernel, deadline, interrupted);
+                }
+                Err(_) => kernel.end(&mut kernel.lock(), Ending::Broken),
+            }
+            spawned
+        });
+        spawned.map_err(ProgramError::Threads)?;
+        let time = began.elapsed();
+        kernel.counts.sample(kernel.vm);
+        let ending = kernel.lock().ended.take().unwrap_or(Ending::Broken);
+        Ok((ending, kernel.report(time)))
+    }
+}
+
+/// The first thread, of the first process.
+fn initial<'vm, F: Format>(
     kernel: &Kernel<'vm, F>,
-    ms: &mut MaySleep,
+    space: space::Space<'vm, F>,
+    registers: vmspace_machine::riscv::Registers,
     program: &Program,
     options: &Options,
-) -> Result<(), ProgramError> {
-    let (space, registers) =
-        load::load(kernel.vm, ms, program, &options.arguments, &options.environment)?;
+) -> Box<Task<'vm, F>> {
     let name = Path::new(&program.path).file_name().unwrap_or_default();
     let mut short = [0; 16];
     for (to, from) in short[..15].iter_mut().zip(name.as_encoded_bytes()) {
@@ -180,8 +206,7 @@ fn start<'vm, F: Format>(
     let mut state = kernel.lock();
     state.last_id = INITIAL;
     state.processes.insert(INITIAL, process);
-    kernel.start(&mut state, Box::new(task), SignalSet::default());
-    Ok(())
+    Box::new(task)
 }
 
 /// Waits for the end of the run, and brings it about when its time is over.

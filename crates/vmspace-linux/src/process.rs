@@ -108,6 +108,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         };
         let Task { space, files, .. } = *task;
         self.close_all(files);
+        self.counts.sample(self.vm);
         drop(space);
         self.vm.reap(ms);
         if last {

@@ -37,6 +37,7 @@ fn rights(prot: u64) -> Rights {
 
 impl<F: Format> Call<'_, '_, F> {
     pub(super) fn brk(&mut self) -> Outcome {
+        self.kernel.counts.sample(self.kernel.vm);
         Ok(self.task.space.brk(self.ms, self.args[0]))
     }
 
@@ -53,6 +54,10 @@ impl<F: Format> Call<'_, '_, F> {
             self.kernel.close(file);
             self.kernel.counts.refuse("mmap of a file");
             return Err(Errno::ENODEV.into());
+        }
+        if flags & MAP_TYPE == MAP_SHARED_VALIDATE {
+            // Only files have flags to be validated.
+            return Err(Errno::EINVAL.into());
         }
         if flags & MAP_HUGETLB != 0 {
             self.kernel.counts.refuse("mmap with MAP_HUGETLB");
@@ -87,6 +92,7 @@ impl<F: Format> Call<'_, '_, F> {
 
     pub(super) fn munmap(&mut self) -> Outcome {
         let [address, length, ..] = self.args;
+        self.kernel.counts.sample(self.kernel.vm);
         self.task.space.unmap(self.ms, address, length).map_err(errno)?;
         Ok(0)
     }
@@ -119,6 +125,7 @@ impl<F: Format> Call<'_, '_, F> {
             return Err(Errno::EINVAL.into());
         }
         if advice == 4 && length > 0 {
+            self.kernel.counts.sample(self.kernel.vm);
             self.task.space.advise(self.ms, address, length, Advice::DontNeed).map_err(errno)?;
         }
         Ok(0)

@@ -119,24 +119,28 @@ fn bounds(steps: &mut Steps) {
 /// What Miri can do in minutes: tests of the library by what their names begin with or contain.
 /// It leaves out 64 KiB pages, large memories, and the copying of pages that were written byte by
 /// byte, over which its emulation of weak memory stumbles.
-const MIRI: [(&str, &str); 3] = [
-    ("--lib", "frame::slab alloc::tests::random alloc::tests::threads alloc::tests::every_frame"),
-    ("--test first_steps", "placement_is brk_moves a_stack_grows"),
+const MIRI: [(&str, &str); 4] = [
     (
-        "--test mutations",
+        "vmspace --lib",
+        "frame::slab alloc::tests::random alloc::tests::threads alloc::tests::every_frame",
+    ),
+    ("vmspace --test first_steps", "placement_is brk_moves a_stack_grows"),
+    (
+        "vmspace --test mutations",
         "a_store_over a_detached unlocking protect_without fork_without dont_need",
     ),
+    ("vmspace-machine --lib", "riscv::tests tlb:: --skip any_bytes --skip a_long_run"),
 ];
 
-/// Undefined behaviour, in a part of the library's tests.
+/// Undefined behaviour, in a part of the library's and of the machine's tests.
 fn miri(steps: &mut Steps) {
-    let what = "Miri on the library";
+    let what = "Miri";
     if output(&mut cargo("+nightly miri --version")).is_err() {
         return steps.skip(what, "there is no nightly toolchain with Miri");
     }
     for (target, tests) in MIRI {
         steps.step(format!("{what}: {target} {tests}"), || {
-            let line = format!("+nightly miri test --package vmspace {target} -- {tests}");
+            let line = format!("+nightly miri test --package {target} -- {tests}");
             succeed(within(6, cargo(&line)).env("MIRIFLAGS", "-Zmiri-strict-provenance"))
         });
     }
