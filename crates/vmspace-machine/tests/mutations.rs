@@ -23,7 +23,7 @@ struct Planted;
 
 impl Planted {
     fn new(mutation: Option<Mutation>) -> Planted {
-        plant(mutation.map_or(0, |mutation| mutation as u32));
+        plant(mutation.map_or(0, Mutation::number));
         Planted
     }
 }

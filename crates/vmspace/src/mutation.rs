@@ -1,12 +1,24 @@
 //! Faults that the test-only build (`--cfg vmspace_mutations`) can plant, one at a time, so that
 //! each protection is seen to be needed. In every other build [`active`] is the constant `false`.
 
-/// A protection to leave out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub enum Mutation {
+macro_rules! mutations {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// A protection to leave out.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Mutation {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Mutation {
+            /// All of them.
+            pub const ALL: &[Mutation] = &[$(Mutation::$name,)*];
+        }
+    };
+}
+
+mutations! {
     /// Unmap sends no shootdown.
-    NoShootdownAtUnmap = 1,
+    NoShootdownAtUnmap,
     /// Protect sends no shootdown.
     NoShootdownAtProtect,
     /// Fork sends no shootdown.
@@ -27,6 +39,13 @@ pub enum Mutation {
     StoreForCompareExchange,
 }
 
+impl Mutation {
+    /// What [`active`]'s build plants it by; never 0.
+    pub const fn number(self) -> u32 {
+        self as u32 + 1
+    }
+}
+
 /// Whether `mutation` is planted.
 #[cfg(not(vmspace_mutations))]
 #[inline(always)]
@@ -35,18 +54,18 @@ pub const fn active(_: Mutation) -> bool {
 }
 
 #[cfg(vmspace_mutations)]
-static PLANTED: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(0);
+static PLANTED: crate::sync::AtomicU32 = crate::sync::AtomicU32::new(0);
 
 /// Whether `mutation` is planted.
 #[cfg(vmspace_mutations)]
 pub fn active(mutation: Mutation) -> bool {
-    PLANTED.load(core::sync::atomic::Ordering::Relaxed) == mutation as u32
+    PLANTED.load(crate::sync::Ordering::Relaxed) == mutation.number()
 }
 
 /// Plants the mutation with this number (0: none) for the whole process.
 #[cfg(vmspace_mutations)]
 pub fn plant(number: u32) {
-    PLANTED.store(number, core::sync::atomic::Ordering::Relaxed);
+    PLANTED.store(number, crate::sync::Ordering::Relaxed);
 }
 
 /// Whether the next request for memory is to fail (unit tests say which).

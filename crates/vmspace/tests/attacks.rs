@@ -4,7 +4,7 @@ mod host;
 
 use host::Host;
 use vmspace::format::{Rights, Sv48};
-use vmspace::{Access, Advice, Error, Frame, Map, MaySleep, Platform, Space, Vm};
+use vmspace::{Access, Advice, Error, FaultError, Frame, Map, MaySleep, Platform, Space, Vm};
 
 const RW: Rights = Rights::READ.union(Rights::WRITE);
 const PAGE: u64 = 4096;
@@ -159,4 +159,26 @@ fn software_that_sets_accessed_bits_by_faulting_faults_for_ever() {
         child.fault(ms, at, Access::Read).unwrap();
         assert!(child.translate(&vm.walk(ms), at).unwrap().accessed);
     });
+}
+
+/// Two managers with the same tables at the same places: the walk of one is no walk of the other.
+#[test]
+fn a_guard_of_another_manager_lets_its_tables_be_walked() {
+    let managers = [(); 2].map(|()| Host::<Sv48>::new(1024, 2).manager());
+    // SAFETY: a test's own thread, which holds nothing, and plays a thread of each manager's.
+    let [mut ms, mut other_ms] = [(); 2].map(|()| unsafe { MaySleep::assume() });
+    let spaces = managers.each_ref().map(|vm| Space::new(vm, &mut ms).unwrap());
+    let places = spaces.each_ref().map(|space| {
+        let at = space.map(&mut ms, Map::anonymous(4096, Rights::READ)).unwrap();
+        space.fault(&mut ms, at, Access::Read).unwrap();
+        at
+    });
+    assert_eq!(places[0], places[1]);
+    let own = managers[0].walk(&mut ms);
+    assert_eq!(spaces[0].fault_atomic(&own, places[0], Access::Read), Ok(()));
+    let foreign = managers[1].walk(&mut other_ms);
+    let refused = spaces[0].fault_atomic(&foreign, places[0], Access::Read);
+    assert_eq!(refused, Err(FaultError::MustSleep));
+    assert!(spaces[0].translate(&foreign, places[0]).is_none());
+    drop((own, foreign));
 }

@@ -23,19 +23,6 @@ const STALE_FOUND: i32 = 3;
 /// How long a test may take: it needs a small part of a second.
 const LIMIT: Duration = Duration::from_secs(20);
 
-const ALL: [Mutation; 10] = [
-    NoShootdownAtUnmap,
-    NoShootdownAtProtect,
-    NoShootdownAtFork,
-    NoShootdownAtCopy,
-    NoShootdownAtDontNeed,
-    UnlockBeforeAcknowledgement,
-    FreeBeforeFlush,
-    NoGracePeriod,
-    NoStaleCheck,
-    StoreForCompareExchange,
-];
-
 /// The test that must catch a mutation.
 fn catcher(mutation: Mutation) -> &'static str {
     match mutation {
@@ -74,9 +61,9 @@ pub fn run(steps: &mut Steps) {
     if !unharmed {
         return;
     }
-    let caught = ALL.into_iter().filter(|&mutation| plant(&program, mutation)).count();
-    println!("{caught} of {} caught", ALL.len());
-    steps.step("each mutation is caught", || match ALL.len() - caught {
+    let caught = Mutation::ALL.iter().filter(|mutation| plant(&program, **mutation)).count();
+    println!("{caught} of {} caught", Mutation::ALL.len());
+    steps.step("each mutation is caught", || match Mutation::ALL.len() - caught {
         0 => Ok(()),
         survivors => Err(format!("{survivors} survived")),
     });
@@ -111,7 +98,7 @@ fn plant(program: &Path, mutation: Mutation) -> bool {
     let test = catcher(mutation);
     let mut command = Command::new(program);
     command.args(["--exact", "--nocapture", test]);
-    command.env(PLANTS, (mutation as u32).to_string());
+    command.env(PLANTS, mutation.number().to_string());
     let name = format!("{mutation:?}");
     let (caught, text) = match process::run(&mut command, "", LIMIT) {
         Ok(o) => (
@@ -139,7 +126,7 @@ fn stale() -> Result<(), String> {
     let machine = Machine::build_with(CFG)?;
     for (mutation, name) in STALE {
         let run = Run::rust(&format!("stale {name} 6"), Setting::strictest());
-        for (machine, stale) in [(&machine, false), (&machine.planting(mutation as u32), true)] {
+        for (machine, stale) in [(&machine, false), (&machine.planting(mutation.number()), true)] {
             let outcome = machine.run(&run, LIMIT.as_secs())?;
             if stale && outcome.status == STALE_FOUND {
                 let report = outcome.stderr.lines().next().unwrap_or_default();

@@ -66,12 +66,7 @@ const PROGRAMS: [Program; 6] = [
 
 /// Runs them all.
 pub fn run(steps: &mut Steps, arguments: &Arguments) {
-    let mut machine = None;
-    steps.step("build the vmspace command and the guests", || {
-        machine = Some(Machine::build()?);
-        Ok(())
-    });
-    let Some(machine) = machine else { return };
+    let Some(machine) = Machine::step(steps) else { return };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = arguments.seed.unwrap_or(now.as_micros() as u64 % 1_000_000_000);
     let rounds = arguments.rounds;

@@ -105,10 +105,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
         address: u64,
         access: Access,
     ) -> Result<(), FaultError> {
-        let page = address >> P::Format::PAGE_SHIFT;
-        if page >= P::Format::USER_PAGES {
-            return Err(FaultError::NotUser);
-        }
+        let page = user_page::<P>(address)?;
         loop {
             let (need, held, seen) = self.look::<OWN>(ms, page, access);
             match need {
@@ -145,14 +142,12 @@ impl<'vm, P: Platform> Space<'vm, P> {
         address: u64,
         access: Access,
     ) -> Result<(), FaultError> {
-        let page = address >> P::Format::PAGE_SHIFT;
-        if page >= P::Format::USER_PAGES {
-            return Err(FaultError::NotUser);
+        let page = user_page::<P>(address)?;
+        // Another manager's guard guards nothing here.
+        if !core::ptr::eq(guard.vm(), self.vm) {
+            return Err(FaultError::MustSleep);
         }
-        let mut node = Node::at(guard.vm(), self.root(), P::Format::ROOT_LEVEL);
-        while let Some(child) = node.child(node.index(page)) {
-            node = child;
-        }
+        let node = self.root_node().descend(page, 0);
         let index = node.index(page);
         let word = node.load(index);
         match P::Format::decode(node.level, word) {
@@ -306,4 +301,10 @@ impl<'vm, P: Platform> Space<'vm, P> {
             Err(_) => Ok(false),
         }
     }
+}
+
+/// The page of an address of the user's.
+fn user_page<P: Platform>(address: u64) -> Result<u64, FaultError> {
+    let page = address >> P::Format::PAGE_SHIFT;
+    if page < P::Format::USER_PAGES { Ok(page) } else { Err(FaultError::NotUser) }
 }

@@ -3,6 +3,7 @@
 use super::Setting;
 use crate::process::{self, Outcome, tail};
 use crate::project::{self, GUEST_TARGET, cargo, command, shown};
+use crate::steps::Steps;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -60,6 +61,16 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// Builds it, and the Rust guests, as a step.
+    pub fn step(steps: &mut Steps) -> Option<Machine> {
+        let mut machine = None;
+        steps.step("build the vmspace command and the guests", || {
+            machine = Some(Machine::build()?);
+            Ok(())
+        });
+        machine
+    }
+
     /// Builds it, and the Rust guests.
     pub fn build() -> Result<Machine, String> {
         Machine::built(cargo(BUILD), project::target())

@@ -36,12 +36,7 @@ pub enum Sort {
 
 /// Runs the guests, a step for each.
 pub fn run(steps: &mut Steps, arguments: &Arguments) {
-    let mut machine = None;
-    steps.step("build the vmspace command and the guests", || {
-        machine = Some(Machine::build()?);
-        Ok(())
-    });
-    let Some(machine) = machine else { return };
+    let Some(machine) = Machine::step(steps) else { return };
     if arguments.sort != Sort::C {
         for case in cases::RUST {
             let run = |setting| Run::rust(case.line, setting);
