@@ -310,5 +310,21 @@ fn a_long_run_does_not_pile_up_calls() {
     hart.regs.x[10] = CODE + 0x1001;
     assert_eq!(hart.run(&mut flat, 100_000), Exit::Quota);
     let (lowest, highest) = flat.stack.unwrap();
-    assert!(highest - lowest < 512 << 10, "{} bytes of stack", highest - lowest);
+    assert!(highest - lowest < 64 << 10, "{} bytes of stack", highest - lowest);
+}
+
+/// Where a run stops says nothing of what was decoded before it.
+#[test]
+fn a_quota_ends_at_another_place_after_another_history() {
+    // Four no-operations, and back by 16.
+    let mut flat = Flat::new(&[NOP, NOP, NOP, NOP, 0xff1f_f06f]);
+    let ends = [CODE, CODE + 8].map(|begins| {
+        let mut hart = hart_at(begins);
+        assert_eq!(hart.run(&mut flat, 1), Exit::Quota);
+        let before = hart.retired();
+        hart.regs.pc = CODE;
+        assert_eq!(hart.run(&mut flat, 1), Exit::Quota);
+        (hart.regs.pc, hart.retired() - before)
+    });
+    assert_eq!(ends, [(CODE, 5); 2]);
 }
