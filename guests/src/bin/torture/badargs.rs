@@ -74,7 +74,7 @@ fn answers(strict: bool) -> usize {
     let (rw, private) = (prot::RW, flag::PRIVATE | flag::ANONYMOUS);
     let fixed = private | flag::FIXED;
     let minus = usize::MAX;
-    let table: [Row; 21] = [
+    let table: [Row; 22] = [
         ("mmap of nothing", nr::MMAP, [0, 0, rw, private, minus, 0], Errno::EINVAL),
         ("mmap of 2^60", nr::MMAP, [0, 1 << 60, rw, private, minus, 0], Errno::ENOMEM),
         ("mmap of everything", nr::MMAP, [0, minus, rw, private, minus, 0], Errno::ENOMEM),
@@ -86,6 +86,7 @@ fn answers(strict: bool) -> usize {
             [0, page, rw, 0x20, minus, 0],
             Errno::EINVAL,
         ),
+        ("mmap, flags of no file", nr::MMAP, [0, page, rw, private | 3, minus, 0], Errno::EINVAL),
         ("mmap, no file", nr::MMAP, [0, page, rw, flag::PRIVATE, minus, 0], Errno::EBADF),
         ("munmap odd", nr::MUNMAP, [at + 1, page, 0, 0, 0, 0], Errno::EINVAL),
         ("munmap of nothing", nr::MUNMAP, [at, 0, 0, 0, 0, 0], Errno::EINVAL),
