@@ -6,14 +6,13 @@
 //!
 //! Memory begins at [`START`], where boards put it, so that a word of zeros in a table can never
 //! name a frame. What lies in a frame is shared by library, walkers and programs: this module
-//! hands out pointers, and words of tables as atomics; it never reads or writes a byte itself.
+//! hands out pointers, and entries of tables as atomics; it never reads or writes a byte itself.
 
 use crate::config::MachineError;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::Range;
-use std::sync::atomic::AtomicU64;
-use vmspace::Frame;
 use vmspace::format::{Format, Geometry};
+use vmspace::{Cell, Frame};
 
 /// The physical address at which memory begins.
 pub const START: u64 = 0x8000_0000;
@@ -83,16 +82,16 @@ impl Memory {
         self.frames::<F>().contains(&frame.0).then(|| self.frame_ptr::<F>(frame))
     }
 
-    /// A word of a table, if its frame is one of this memory's.
+    /// An entry of a table, if its frame is one of this memory's.
     #[inline]
-    pub fn word<F: Format>(&self, table: Frame, index: usize) -> Option<&AtomicU64> {
-        debug_assert!(index < F::PAGE_SIZE as usize / 8);
+    pub fn cell<F: Format>(&self, table: Frame, index: usize) -> Option<&F::Cell> {
+        debug_assert!(index < F::PAGE_SIZE as usize / F::Cell::BYTES);
         let table = self.get::<F>(table)?;
         // SAFETY: the frame is a whole page of memory that lives as long as `self`, and formats
-        // have no table with more words than a page (asserted above). Others reach the words of
+        // have no table that is larger than a page (asserted above). Others reach the entries of
         // tables as atomics too; a program that writes here through a stale translation is what
         // the machine is there to catch, and does so by relaxed atomics.
-        Some(unsafe { &*table.cast::<AtomicU64>().add(index) })
+        Some(unsafe { &*table.cast::<F::Cell>().add(index) })
     }
 }
 
@@ -134,7 +133,7 @@ mod tests {
         assert!(memory.get::<Sv48>(Frame(0x800ff)).is_some());
         assert!(memory.get::<Sv48>(Frame(0x80100)).is_none());
         assert!(memory.get::<Sv48>(Frame(0)).is_none());
-        assert!(memory.word::<Sv48>(Frame(u64::MAX), 0).is_none());
+        assert!(memory.cell::<Sv48>(Frame(u64::MAX), 0).is_none());
     }
 
     #[test]

@@ -13,7 +13,7 @@
 use crate::memory::Memory;
 use std::sync::atomic::Ordering;
 use vmspace::format::{Entry, Format, Geometry, Leaf, Rights};
-use vmspace::{Access, Frame};
+use vmspace::{Access, Cell, Frame};
 
 /// What a walk came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,10 +87,8 @@ pub fn walk<F: Format>(
             if touched == found.word {
                 return Step::Go;
             }
-            // Relaxed: nothing is published here, and a read-modify-write continues the release
-            // sequence of the word that it found.
-            match cell.compare_exchange(found.word, touched, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => {
+            match cell.compare_exchange(found.word, touched) {
+                Ok(()) => {
                     count_touched::<F>(counts, found.level, entry, touched);
                     Step::Became(touched)
                 }
@@ -134,11 +132,11 @@ fn descend<F: Format>(
     memory: &Memory,
     root: Frame,
     page: u64,
-    mut visit: impl FnMut(&Found, &std::sync::atomic::AtomicU64, Entry) -> Step,
+    mut visit: impl FnMut(&Found, &F::Cell, Entry) -> Step,
 ) -> Option<Found> {
     let (mut table, mut level) = (root, F::ROOT_LEVEL);
     loop {
-        let cell = memory.word::<F>(table, F::index(level, page))?;
+        let cell = memory.cell::<F>(table, F::index(level, page))?;
         // Acquire: pairs with the Release of whoever attached the table or the page, so what the
         // entry names is seen filled; and what its changer did before is seen by the check.
         let word = cell.load(Ordering::Acquire);

@@ -8,7 +8,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use vmspace::format::{Aarch64Granule64K, Entry, Format, Leaf, Rights, Soft, Sv48, X86_64};
-use vmspace::{Access, Frame, SpaceId};
+use vmspace::{Access, Cell, Frame, SpaceId};
 use vmspace_machine::check::Why;
 use vmspace_machine::mmu::Mmu;
 use vmspace_machine::{Config, HartContext, TlbKind, Violation};
@@ -124,7 +124,9 @@ fn tables_that_lead_outside_of_memory_are_never_excused() {
 #[test]
 fn the_report_names_hart_address_format_and_both_entries() {
     fn report<F: Format>() -> String {
-        let clear = |space: &TestSpace<'_, F>, _| space.slot(0, PAGE).0.store(0, Ordering::Release);
+        let clear = |space: &TestSpace<'_, F>, _| {
+            space.slot(0, PAGE).0.swap(0);
+        };
         let violation = use_after::<F>(TlbKind::Normal, read_write(), clear).unwrap_err();
         assert_eq!((violation.space, violation.hart), (SpaceId(9), 0));
         violation.to_string()

@@ -6,8 +6,8 @@ mod common;
 use common::{World, at, host, read_write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use vmspace::Frame;
 use vmspace::format::{Aarch64Granule64K, Format, Rights, Sv48, X86_64};
+use vmspace::{Cell, Frame};
 use vmspace_machine::riscv::Exit;
 use vmspace_machine::{Config, HartContext, TlbKind};
 
@@ -57,7 +57,7 @@ fn interrupted_kicked_and_replaced<F: Format>(tlb: TlbKind, check: bool) {
         counts_on();
         // The code goes and other code comes, as a library does it.
         world.locked.store(true, Ordering::Release);
-        space.slot(0, CODE).0.store(0, Ordering::Release);
+        space.slot(0, CODE).0.swap(0);
         space.shoot(&[CODE]);
         space.map(0, CODE, program(&world, STOP), rights);
         world.locked.store(false, Ordering::Release);

@@ -185,7 +185,7 @@ struct Swapped<'w> {
 }
 
 fn first_word(world: &World<F>, frame: Frame) -> &AtomicU64 {
-    world.hardware().memory().word::<F>(frame, 0).unwrap()
+    world.hardware().memory().cell::<F>(frame, 0).unwrap()
 }
 
 impl Swapped<'_> {

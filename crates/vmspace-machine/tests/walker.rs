@@ -9,7 +9,7 @@ use std::thread;
 use vmspace::format::{
     Aarch64Granule64K, Entry, Format, Geometry, Leaf, Rights, Soft, Sv48, X86_64,
 };
-use vmspace::{Access, Frame};
+use vmspace::{Access, Cell, Frame};
 use vmspace_machine::walker::{WalkCounts, frame_in_leaf, look_up, walk};
 use vmspace_machine::{Config, Manager};
 
@@ -119,7 +119,7 @@ fn absent_entries_end_a_walk_and_stay_as_they_are<F: Format>() {
         F::leaf(0, none),
     ];
     for word in words {
-        space.slot(0, 7).0.store(word, Ordering::Release);
+        space.slot(0, 7).0.swap(word);
         for access in ACCESSES {
             assert_eq!(walked(&space, 7, access), None);
             assert_eq!(space.slot(0, 7).0.load(Ordering::Relaxed), word);
@@ -132,7 +132,7 @@ fn frames_outside_of_memory_end_a_walk<F: Format>() {
     let space = world.space(1);
     let end = Frame(world.machine.frames().end);
     for table in [end, Frame(0), Frame((1 << 32) - 1)] {
-        space.slot(1, 0).0.store(F::table(1, table), Ordering::Release);
+        space.slot(1, 0).0.swap(F::table(1, table));
         assert_eq!(walked(&space, 0, Access::Read), None);
         assert!(look_up::<F>(world.hardware().memory(), space.root, 0).is_none());
     }
@@ -151,7 +151,7 @@ fn no_bit_is_lost_and_none_is_set_in_an_entry_that_does_not_grant<F: Format>() {
     let refusing = [clean(a, read_only()), 0, F::soft(Soft::Swap { device: 0, slot: 77 })];
     let words: Vec<_> = granting.into_iter().chain(refusing).collect();
     let slot = space.slot(0, 3).0;
-    slot.store(words[0], Ordering::Release);
+    slot.swap(words[0]);
     let done = std::sync::atomic::AtomicBool::new(false);
     let (found_dirty, counts) = thread::scope(|scope| {
         let walker = scope.spawn(|| {
@@ -166,7 +166,7 @@ fn no_bit_is_lost_and_none_is_set_in_an_entry_that_does_not_grant<F: Format>() {
         // A loaded host may let the walker run late.
         while turns < SWAPS || (found_dirty == 0 && turns < 1000 * SWAPS) {
             let is = words[(turns * 7 % 11) as usize % words.len()];
-            let found = slot.swap(is, Ordering::AcqRel);
+            let found = slot.swap(is);
             let touched = F::touched(0, was, true);
             let granted = granting.contains(&was);
             assert!(found == was || granted && found == touched, "{was:#x} became {found:#x}");

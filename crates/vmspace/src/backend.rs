@@ -8,13 +8,12 @@
 //! The native backend is atomic instructions and nothing else.
 
 use crate::addr::Frame;
-use crate::sync::{AtomicU64, Ordering};
+use crate::cell::Cell;
 
 /// One slot of a table that others can reach.
-#[derive(Clone, Copy)]
-pub struct Slot<'a> {
-    /// The entry's word.
-    pub word: &'a AtomicU64,
+pub struct Slot<'a, C> {
+    /// Where the entry lies.
+    pub cell: &'a C,
     /// The table that holds it.
     pub table: Frame,
     /// Its index in the table.
@@ -22,6 +21,14 @@ pub struct Slot<'a> {
     /// The table's level.
     pub level: usize,
 }
+
+impl<C> Clone for Slot<'_, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C> Copy for Slot<'_, C> {}
 
 /// How entries are changed. All methods are called with the lock of the slot's node held (for a
 /// kernel's slot of a root, the registry's), but for `clear_accessed`, which the stealer calls
@@ -34,13 +41,13 @@ pub trait Backend: Sync {
     fn release_table(&self, table: Frame);
 
     /// Changes the entry from `old` to `new`; the word found instead, when it is not `old`.
-    fn compare_exchange(&self, slot: Slot<'_>, old: u64, new: u64) -> Result<(), u64>;
+    fn compare_exchange<C: Cell>(&self, slot: Slot<'_, C>, old: u64, new: u64) -> Result<(), u64>;
 
     /// Puts `new` there and returns what stood there.
-    fn swap(&self, slot: Slot<'_>, new: u64) -> u64;
+    fn swap<C: Cell>(&self, slot: Slot<'_, C>, new: u64) -> u64;
 
     /// Clears the bits of `mask` in a leaf entry (accessed, no other) and returns the old word.
-    fn clear_accessed(&self, slot: Slot<'_>, mask: u64) -> u64;
+    fn clear_accessed<C: Cell>(&self, slot: Slot<'_, C>, mask: u64) -> u64;
 
     /// The lock of the node in `table` is about to be released: nothing may stay queued.
     fn close(&self, table: Frame);
@@ -64,20 +71,18 @@ impl Backend for Native {
     fn release_table(&self, _: Frame) {}
 
     #[inline(always)]
-    fn compare_exchange(&self, slot: Slot<'_>, old: u64, new: u64) -> Result<(), u64> {
-        // Release: whoever walks to what the entry names (Acquire on the walk) sees it filled.
-        slot.word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).map(|_| ())
+    fn compare_exchange<C: Cell>(&self, slot: Slot<'_, C>, old: u64, new: u64) -> Result<(), u64> {
+        slot.cell.compare_exchange(old, new)
     }
 
     #[inline(always)]
-    fn swap(&self, slot: Slot<'_>, new: u64) -> u64 {
-        // AcqRel: Release publishes a table or frame; Acquire sees the dirty bit's writer.
-        slot.word.swap(new, Ordering::AcqRel)
+    fn swap<C: Cell>(&self, slot: Slot<'_, C>, new: u64) -> u64 {
+        slot.cell.swap(new)
     }
 
     #[inline(always)]
-    fn clear_accessed(&self, slot: Slot<'_>, mask: u64) -> u64 {
-        slot.word.fetch_and(!mask, Ordering::Relaxed)
+    fn clear_accessed<C: Cell>(&self, slot: Slot<'_, C>, mask: u64) -> u64 {
+        slot.cell.clear(mask)
     }
 
     #[inline(always)]

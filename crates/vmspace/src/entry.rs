@@ -8,12 +8,18 @@
 //! the dirty bit is the one of the word that came back.
 
 use crate::backend::{Backend, Slot};
+use crate::cell::Cell;
 use crate::format::{Format, Leaf, Rights};
 use crate::mutation::{self, Mutation};
 use crate::sync::Ordering;
 
 /// A compare-exchange through the backend (or, planted by the test-only build, a store).
-pub fn exchange<B: Backend>(backend: &B, slot: Slot<'_>, old: u64, new: u64) -> Result<(), u64> {
+pub fn exchange<B: Backend, C: Cell>(
+    backend: &B,
+    slot: Slot<'_, C>,
+    old: u64,
+    new: u64,
+) -> Result<(), u64> {
     if mutation::active(Mutation::StoreForCompareExchange) {
         backend.swap(slot, new);
         return Ok(());
@@ -26,10 +32,10 @@ pub fn exchange<B: Backend>(backend: &B, slot: Slot<'_>, old: u64, new: u64) -> 
 #[inline]
 pub fn change_rights<F: Format, B: Backend>(
     backend: &B,
-    slot: Slot<'_>,
+    slot: Slot<'_, F::Cell>,
     rights: impl Fn(Leaf) -> Rights,
 ) -> Option<Leaf> {
-    let mut word = slot.word.load(Ordering::Acquire);
+    let mut word = slot.cell.load(Ordering::Acquire);
     while let Some(leaf) = F::as_leaf(slot.level, word) {
         let wanted = rights(leaf);
         if wanted == leaf.rights {

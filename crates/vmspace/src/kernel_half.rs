@@ -12,9 +12,10 @@
 
 use crate::addr::Frame;
 use crate::backend::{Backend, Slot};
+use crate::cell::Cell;
 use crate::format::{Format, Geometry};
 use crate::platform::Platform;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::Ordering;
 use crate::vm::Vm;
 
 /// Why a kernel table was not added.
@@ -26,9 +27,8 @@ pub enum KernelSlotError {
     Full,
 }
 
-fn slots<P: Platform>(vm: &Vm<P>, root: Frame) -> &[AtomicU64] {
-    let level = P::Format::ROOT_LEVEL;
-    vm.words_at(root.0 << P::Format::PAGE_SHIFT, P::Format::entries(level))
+fn slots<P: Platform>(vm: &Vm<P>, root: Frame) -> &[<P::Format as Format>::Cell] {
+    vm.table_cells(root, P::Format::entries(P::Format::ROOT_LEVEL))
 }
 
 impl<P: Platform> Vm<P> {
@@ -43,12 +43,12 @@ impl<P: Platform> Vm<P> {
         let word = P::Format::table(P::Format::ROOT_LEVEL, table);
         let reference = &slots(self, self.kernel_root())[index];
         let added = self.for_each_space(
-            || reference.compare_exchange(0, word, Ordering::Relaxed, Ordering::Relaxed).is_ok(),
+            || reference.compare_exchange(0, word).is_ok(),
             |space| {
                 let root = Frame(self.header(space).root.load(Ordering::Relaxed));
                 let slot = &slots(self, root)[index];
                 let level = P::Format::ROOT_LEVEL;
-                self.backend().swap(Slot { word: slot, table: root, index, level }, word);
+                self.backend().swap(Slot { cell: slot, table: root, index, level }, word);
                 // The registry's lock is what these slots have: nothing stays queued beyond it.
                 self.backend().close(root);
             },
@@ -60,7 +60,7 @@ impl<P: Platform> Vm<P> {
     pub(crate) fn copy_kernel_half(&self, root: Frame) {
         let (from, to) = (slots(self, self.kernel_root()), slots(self, root));
         for index in P::Format::KERNEL_SLOTS {
-            to[index].store(from[index].load(Ordering::Relaxed), Ordering::Relaxed);
+            to[index].fill(from[index].load(Ordering::Relaxed));
         }
     }
 }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 use vmspace::backend::NoTable;
 use vmspace::format::{Aarch64Granule64K, Format, Geometry, Sv48, X86_64};
-use vmspace::{Backend, Frame, KernelSlotError, MaySleep, Native, Platform, Slot, Space, Vm};
+use vmspace::{Backend, Cell, Frame, KernelSlotError, MaySleep, Native, Platform, Slot, Space, Vm};
 
 fn token() -> MaySleep {
     // SAFETY: a test's own thread, which holds nothing.
@@ -125,16 +125,16 @@ impl Backend for StopAtSwap {
 
     fn release_table(&self, _: Frame) {}
 
-    fn compare_exchange(&self, slot: Slot<'_>, old: u64, new: u64) -> Result<(), u64> {
+    fn compare_exchange<C: Cell>(&self, slot: Slot<'_, C>, old: u64, new: u64) -> Result<(), u64> {
         Native.compare_exchange(slot, old, new)
     }
 
-    fn swap(&self, slot: Slot<'_>, new: u64) -> u64 {
+    fn swap<C: Cell>(&self, slot: Slot<'_, C>, new: u64) -> u64 {
         self.0.reach();
         Native.swap(slot, new)
     }
 
-    fn clear_accessed(&self, slot: Slot<'_>, mask: u64) -> u64 {
+    fn clear_accessed<C: Cell>(&self, slot: Slot<'_, C>, mask: u64) -> u64 {
         Native.clear_accessed(slot, mask)
     }
 

@@ -9,29 +9,25 @@
 
 use loom::sync::Arc;
 use loom::thread;
-use std::marker::PhantomData;
 use vmspace::entry;
 use vmspace::format::{Aarch64Granule64K, Entry, Format, Leaf, Rights, Soft, Sv48, X86_64};
-use vmspace::sync::{AtomicU64, Ordering};
-use vmspace::{Backend, Frame, Native, Slot};
+use vmspace::sync::Ordering;
+use vmspace::{Backend, Cell, Frame, Native, Slot};
 
 const RW: Rights = Rights::USER.union(Rights::READ).union(Rights::WRITE);
 const READ: Rights = Rights::USER.union(Rights::READ);
 
 /// A page's entry, present, writable, accessed and clean.
-struct Word<F> {
-    word: AtomicU64,
-    format: PhantomData<F>,
-}
+struct Word<F: Format>(F::Cell);
 
 impl<F: Format> Word<F> {
     fn new() -> Arc<Self> {
         let leaf = Leaf { frame: Frame(5), rights: RW, accessed: true, dirty: false };
-        Arc::new(Word { word: AtomicU64::new(F::leaf(0, leaf)), format: PhantomData })
+        Arc::new(Word(F::Cell::new(F::leaf(0, leaf))))
     }
 
-    fn slot(&self) -> Slot<'_> {
-        Slot { word: &self.word, table: Frame(1), index: 0, level: 0 }
+    fn slot(&self) -> Slot<'_, F::Cell> {
+        Slot { cell: &self.0, table: Frame(1), index: 0, level: 0 }
     }
 
     fn leaf(word: u64) -> Option<Leaf> {
@@ -43,12 +39,11 @@ impl<F: Format> Word<F> {
 
     /// A store by hardware: dirty is set, in one step with the look at the right, or it faults.
     fn store(&self) -> bool {
-        let mut word = self.word.load(Ordering::Relaxed);
+        let mut word = self.0.load(Ordering::Relaxed);
         while Self::leaf(word).is_some_and(|leaf| leaf.rights.contains(Rights::WRITE)) {
             let dirty = F::touched(0, word, true);
-            let (set, relaxed) = (Ordering::AcqRel, Ordering::Relaxed);
-            match self.word.compare_exchange(word, dirty, set, relaxed) {
-                Ok(_) => return true,
+            match self.0.compare_exchange(word, dirty) {
+                Ok(()) => return true,
                 Err(found) => word = found,
             }
         }
@@ -57,7 +52,7 @@ impl<F: Format> Word<F> {
 
     /// Ageing by the stealer, who looks without the lock.
     fn age(&self) {
-        if Self::leaf(self.word.load(Ordering::Relaxed)).is_some() {
+        if Self::leaf(self.0.load(Ordering::Relaxed)).is_some() {
             Native.clear_accessed(self.slot(), F::ACCESSED);
         }
     }
@@ -82,7 +77,7 @@ fn explore<F: Format>(library: fn(&Word<F>) -> u64, check: fn(u64, u64, bool)) {
         let answer = library(&entry);
         let stored = hardware.join().unwrap();
         stealer.join().unwrap();
-        check(entry.word.load(Ordering::Relaxed), answer, stored);
+        check(entry.0.load(Ordering::Relaxed), answer, stored);
     });
 }
 

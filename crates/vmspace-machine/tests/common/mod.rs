@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use vmspace::flush::ActiveSet;
 use vmspace::format::{Entry, Format, Geometry, Leaf, Rights};
-use vmspace::{Batch, Frame, Platform, Shot, SpaceId};
+use vmspace::{Batch, Cell, Frame, Platform, Shot, SpaceId};
 use vmspace_machine::{AddressSpace, Config, Hardware, MachinePlatform, Manager};
 
 /// Read, write and execute from user mode.
@@ -112,19 +112,19 @@ impl<F: Format> AddressSpace for TestSpace<'_, F> {
 
 impl<F: Format> TestSpace<'_, F> {
     /// The slot for `page` at `level`, and its table; tables are made on the way.
-    pub fn slot(&self, level: usize, page: u64) -> (&AtomicU64, Frame) {
+    pub fn slot(&self, level: usize, page: u64) -> (&F::Cell, Frame) {
         let memory = self.world.hardware().memory();
         let (mut table, mut at) = (self.root, F::ROOT_LEVEL);
         loop {
-            let word = memory.word::<F>(table, F::index(at, page)).unwrap();
+            let cell = memory.cell::<F>(table, F::index(at, page)).unwrap();
             if at == level {
-                return (word, table);
+                return (cell, table);
             }
-            table = match F::decode(at, word.load(Ordering::Acquire)) {
+            table = match F::decode(at, cell.load(Ordering::Acquire)) {
                 Entry::Table(next) => next,
                 _ => {
                     let next = self.world.frame();
-                    word.store(F::table(at, next), Ordering::Release);
+                    cell.swap(F::table(at, next));
                     next
                 }
             };
@@ -135,7 +135,7 @@ impl<F: Format> TestSpace<'_, F> {
     /// Maps a leaf, neither accessed nor dirty.
     pub fn map(&self, level: usize, page: u64, frame: Frame, rights: Rights) {
         let leaf = Leaf { frame, rights, accessed: false, dirty: false };
-        self.slot(level, page).0.store(F::leaf(level, leaf), Ordering::Release);
+        self.slot(level, page).0.swap(F::leaf(level, leaf));
     }
 
     /// Maps a fresh frame, and says which.

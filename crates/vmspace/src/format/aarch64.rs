@@ -28,6 +28,7 @@
 
 use super::{Entry, Format, Leaf, Rights, Soft, check_format, soft};
 use crate::addr::Frame;
+use crate::sync::AtomicU64;
 
 const VALID: u64 = 1 << 0;
 /// A page at level 0, a table above; clear for a block.
@@ -107,6 +108,8 @@ const _: () = {
 };
 
 impl Format for Aarch64Granule64K {
+    type Cell = AtomicU64;
+
     const NAME: &'static str = "aarch64-64k";
     const PAGE_SHIFT: u32 = 16;
     const INDEX_BITS: &'static [u32] = &[13, 13, 6];

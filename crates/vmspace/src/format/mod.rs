@@ -4,13 +4,14 @@
 //! compiles, and is tested bit for bit against its manual, on every host.
 //!
 //! Levels count from the leaf: level 0 tables map base pages, the root is level `LEVELS - 1`.
-//! An entry is one word of 64 bits. It is **absent** (zero, or software content: [`Soft`]), names a
+//! An entry is one word, of 64 bits or fewer. It is **absent** (zero, or software content: [`Soft`]), names a
 //! **table**, or is a **leaf** ([`Leaf`]). The positions that hardware sets on its own (accessed,
 //! dirty) are zero in every absent word and every non-leaf word that a format writes, so a late
 //! `fetch_and` of a stealer can change neither (checked when the format is compiled:
 //! [`check_format`]).
 
 use crate::addr::Frame;
+use crate::cell::Cell;
 use bitflags::bitflags;
 
 mod aarch64;
@@ -89,6 +90,9 @@ pub enum Entry {
 
 /// Geometry and encoding of a page-table format. Pure: constants and functions of their arguments.
 pub trait Format: Copy + Send + Sync + 'static {
+    /// How an entry lies in a table. Its width is the format's; words are handled as 64 bits.
+    type Cell: Cell;
+
     /// The name that the command line uses.
     const NAME: &'static str;
     /// The base page is `1 << PAGE_SHIFT` bytes.

@@ -20,6 +20,7 @@
 
 use super::{Entry, Format, Leaf, Rights, Soft, check_format, soft};
 use crate::addr::Frame;
+use crate::sync::AtomicU64;
 
 const VALID: u64 = 1 << 0;
 const READ: u64 = 1 << 1;
@@ -92,6 +93,8 @@ const _: () = {
 };
 
 impl Format for Sv48 {
+    type Cell = AtomicU64;
+
     const NAME: &'static str = "sv48";
     const PAGE_SHIFT: u32 = 12;
     const INDEX_BITS: &'static [u32] = &[9, 9, 9, 9];

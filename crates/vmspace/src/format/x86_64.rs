@@ -24,6 +24,7 @@
 
 use super::{Entry, Format, Leaf, Rights, Soft, check_format, soft};
 use crate::addr::Frame;
+use crate::sync::AtomicU64;
 
 const PRESENT: u64 = 1 << 0;
 const WRITE: u64 = 1 << 1;
@@ -72,6 +73,8 @@ const _: () = {
 };
 
 impl Format for X86_64 {
+    type Cell = AtomicU64;
+
     const NAME: &'static str = "x86-64";
     const PAGE_SHIFT: u32 = 12;
     const INDEX_BITS: &'static [u32] = &[9, 9, 9, 9];

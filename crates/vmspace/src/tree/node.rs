@@ -12,13 +12,17 @@
 
 use crate::addr::{Frame, PageRange};
 use crate::backend::{Backend, Slot};
+use crate::cell::Cell;
 use crate::counters::Event;
 use crate::flush::SpaceId;
 use crate::format::{Entry, Format, Geometry, Leaf};
 use crate::frame::meta::{Kind, Meta};
 use crate::platform::Platform;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::Ordering;
 use crate::vm::Vm;
+
+/// A table's entries, where they lie.
+type Cells<'a, P> = &'a [<<P as Platform>::Format as Format>::Cell];
 
 /// A table and what is known about it.
 pub(crate) struct Node<'a, P: Platform> {
@@ -26,7 +30,7 @@ pub(crate) struct Node<'a, P: Platform> {
     pub frame: Frame,
     pub level: usize,
     pub meta: &'a Meta,
-    words: &'a [AtomicU64],
+    cells: Cells<'a, P>,
 }
 
 impl<P: Platform> Clone for Node<'_, P> {
@@ -53,35 +57,35 @@ impl<'a, P: Platform> Node<'a, P> {
     /// The node of a table known to be at `level`.
     #[inline(always)]
     pub fn at(vm: &'a Vm<P>, frame: Frame, level: usize) -> Self {
-        let words = vm.table_words(frame, P::Format::entries(level));
-        Node { vm, frame, level, meta: vm.meta_of(frame), words }
+        let cells = vm.table_cells(frame, P::Format::entries(level));
+        Node { vm, frame, level, meta: vm.meta_of(frame), cells }
     }
 
     /// The lowest node at or above level `least` on the way from this one to `page`.
     #[inline(always)]
     pub fn descend(self, page: u64, least: usize) -> Self {
-        let (mut frame, mut level, mut words) = (self.frame, self.level, self.words);
+        let (mut frame, mut level, mut cells) = (self.frame, self.level, self.cells);
         while level > least {
             // Acquire: what the entry names was filled before it was put there.
-            let word = words[P::Format::index(level, page)].load(Ordering::Acquire);
+            let word = cells[P::Format::index(level, page)].load(Ordering::Acquire);
             let Some(table) = P::Format::next_table(level, word) else { break };
             (frame, level) = (table, level - 1);
-            words = self.vm.table_words(frame, P::Format::entries(level));
+            cells = self.vm.table_cells(frame, P::Format::entries(level));
         }
-        Node { vm: self.vm, frame, level, meta: self.vm.meta_of(frame), words }
+        Node { vm: self.vm, frame, level, meta: self.vm.meta_of(frame), cells }
     }
 
     /// The word of the entry that a walk from this node to `page` ends at, and its level.
     #[inline(always)]
     pub fn walk(self, page: u64) -> (u64, usize) {
-        let (mut level, mut words) = (self.level, self.words);
+        let (mut level, mut cells) = (self.level, self.cells);
         loop {
             // Acquire: as above.
-            let word = words[P::Format::index(level, page)].load(Ordering::Acquire);
+            let word = cells[P::Format::index(level, page)].load(Ordering::Acquire);
             match P::Format::next_table(level, word) {
                 Some(table) if level > 0 => {
                     level -= 1;
-                    words = self.vm.table_words(table, P::Format::entries(level));
+                    cells = self.vm.table_cells(table, P::Format::entries(level));
                 }
                 _ => return (word, level),
             }
@@ -167,7 +171,7 @@ impl<'a, P: Platform> Node<'a, P> {
     /// The entry's word. Acquire: what it names was filled before it was put there.
     #[inline(always)]
     pub fn load(&self, index: usize) -> u64 {
-        self.words[index].load(Ordering::Acquire)
+        self.cells[index].load(Ordering::Acquire)
     }
 
     /// The leaf in slot `index`, if there is one.
@@ -191,8 +195,8 @@ impl<'a, P: Platform> Node<'a, P> {
 
     /// The slot as the backend wants it.
     #[inline(always)]
-    pub fn slot(&self, index: usize) -> Slot<'a> {
-        Slot { word: &self.words[index], table: self.frame, index, level: self.level }
+    pub fn slot(&self, index: usize) -> Slot<'a, <P::Format as Format>::Cell> {
+        Slot { cell: &self.cells[index], table: self.frame, index, level: self.level }
     }
 
     /// log2 of the slots that one bit of `occupied` stands for.
@@ -249,7 +253,7 @@ impl<'a, P: Platform> Node<'a, P> {
         core::iter::from_fn(move || {
             loop {
                 for index in run.by_ref() {
-                    if self.words[index].load(Ordering::Relaxed) != 0 {
+                    if self.cells[index].load(Ordering::Relaxed) != 0 {
                         return Some(index);
                     }
                 }
@@ -340,7 +344,7 @@ impl<'a, P: Platform> Fresh<'a, P> {
 
     /// Fills an empty slot.
     pub fn set(&mut self, index: usize, word: u64) {
-        self.node.words[index].store(word, Ordering::Relaxed);
+        self.node.cells[index].fill(word);
         self.node.gained(index);
     }
 

@@ -240,12 +240,14 @@ impl<P: Platform> Vm<P> {
 
     /// The entries of a table.
     #[inline(always)]
-    pub(crate) fn table_words(&self, table: Frame, entries: usize) -> &[AtomicU64] {
+    pub(crate) fn table_cells(
+        &self,
+        table: Frame,
+        entries: usize,
+    ) -> &[<P::Format as Format>::Cell] {
         // SAFETY: tables are whole pages of the platform, reached as atomics alone, or through
         // `&mut` while nobody else can reach them; no level has more entries than fit.
-        unsafe {
-            core::slice::from_raw_parts(self.platform.frame_ptr(table).cast::<AtomicU64>(), entries)
-        }
+        unsafe { core::slice::from_raw_parts(self.platform.frame_ptr(table).cast(), entries) }
     }
 
     /// The running CPU's number, whatever the platform says, below the number of CPUs.

@@ -7,12 +7,12 @@
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::thread::{self, ThreadId};
 use vmspace::backend::NoTable;
 use vmspace::format::{Entry, Format, Geometry, Rights};
-use vmspace::{Backend, Frame, Native, Slot};
+use vmspace::{Backend, Cell, Frame, Native, Slot};
 
 /// Whom a table is known to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,10 +87,10 @@ impl<F: Format> Mirror<F> {
     }
 
     /// The table's memory.
-    fn words(&self, table: Frame, level: usize) -> &[AtomicU64] {
+    fn words(&self, table: Frame, level: usize) -> &[F::Cell] {
         let at = self.memory.get().unwrap() + ((table.0 as usize) << F::PAGE_SHIFT);
         // SAFETY: the frame is a table of the platform's memory, reached as atomics.
-        unsafe { std::slice::from_raw_parts(at as *const AtomicU64, F::entries(level)) }
+        unsafe { std::slice::from_raw_parts(at as *const F::Cell, F::entries(level)) }
     }
 
     /// Copies a table that is attached now, and all below it.
@@ -123,7 +123,7 @@ impl<F: Format> Mirror<F> {
     }
 
     /// An entry was changed from `old` to `new`.
-    fn changed(&self, copies: &mut Copies, slot: Slot<'_>, old: u64, new: u64) {
+    fn changed<C: Cell>(&self, copies: &mut Copies, slot: Slot<'_, C>, old: u64, new: u64) {
         copies.changes += 1;
         let wrong = &mut copies.wrong;
         let Some(table) = copies.tables.get_mut(&slot.table.0) else {
@@ -152,15 +152,14 @@ impl<F: Format> Mirror<F> {
     }
 
     /// What hardware does at the worst instant: an access that the entry allows.
-    fn interfere(&self, copies: &Copies, slot: Slot<'_>) {
-        let word = slot.word.load(Ordering::Relaxed);
+    fn interfere<C: Cell>(&self, copies: &Copies, slot: Slot<'_, C>) {
+        let word = slot.cell.load(Ordering::Relaxed);
         if let Entry::Leaf(leaf) = F::decode(slot.level, word)
             && copies.changes.is_multiple_of(3)
             && leaf.rights.intersects(Rights::READ | Rights::WRITE | Rights::EXECUTE)
         {
             let touched = F::touched(slot.level, word, leaf.rights.contains(Rights::WRITE));
-            let relaxed = Ordering::Relaxed;
-            let _ = slot.word.compare_exchange(word, touched, relaxed, relaxed);
+            let _ = slot.cell.compare_exchange(word, touched);
         }
     }
 }
@@ -205,7 +204,7 @@ impl<F: Format> Backend for Mirror<F> {
         }
     }
 
-    fn compare_exchange(&self, slot: Slot<'_>, old: u64, new: u64) -> Result<(), u64> {
+    fn compare_exchange<C: Cell>(&self, slot: Slot<'_, C>, old: u64, new: u64) -> Result<(), u64> {
         let mut copies = self.lock();
         self.interfere(&copies, slot);
         Native.compare_exchange(slot, old, new)?;
@@ -213,7 +212,7 @@ impl<F: Format> Backend for Mirror<F> {
         Ok(())
     }
 
-    fn swap(&self, slot: Slot<'_>, new: u64) -> u64 {
+    fn swap<C: Cell>(&self, slot: Slot<'_, C>, new: u64) -> u64 {
         let mut copies = self.lock();
         self.interfere(&copies, slot);
         let old = Native.swap(slot, new);
@@ -221,7 +220,7 @@ impl<F: Format> Backend for Mirror<F> {
         old
     }
 
-    fn clear_accessed(&self, slot: Slot<'_>, mask: u64) -> u64 {
+    fn clear_accessed<C: Cell>(&self, slot: Slot<'_, C>, mask: u64) -> u64 {
         Native.clear_accessed(slot, mask)
     }
 

@@ -5,7 +5,7 @@ use crate::machine::{Machine, on_cpu, translation};
 use std::sync::atomic::{AtomicBool, Ordering};
 use vmspace::backend::NoTable;
 use vmspace::format::{Entry, Format, Rights, Sv48};
-use vmspace::{Access, Backend, Frame, Map, Native, Platform, Slot, Space};
+use vmspace::{Access, Backend, Cell, Frame, Map, Native, Platform, Slot, Space};
 
 /// The native backend, beside an MMU that once sets the dirty bit of an entry just before it is
 /// changed.
@@ -15,8 +15,8 @@ struct Writing {
 }
 
 impl Writing {
-    fn strike(&self, slot: Slot<'_>) {
-        let word = slot.word.load(Ordering::Relaxed);
+    fn strike<C: Cell>(&self, slot: Slot<'_, C>) {
+        let word = slot.cell.load(Ordering::Relaxed);
         if let Entry::Leaf(_) = Sv48::decode(slot.level, word)
             && self.armed.swap(false, Ordering::Relaxed)
         {
@@ -34,17 +34,17 @@ impl Backend for Writing {
         Native.release_table(table);
     }
 
-    fn compare_exchange(&self, slot: Slot<'_>, old: u64, new: u64) -> Result<(), u64> {
+    fn compare_exchange<C: Cell>(&self, slot: Slot<'_, C>, old: u64, new: u64) -> Result<(), u64> {
         self.strike(slot);
         Native.compare_exchange(slot, old, new)
     }
 
-    fn swap(&self, slot: Slot<'_>, new: u64) -> u64 {
+    fn swap<C: Cell>(&self, slot: Slot<'_, C>, new: u64) -> u64 {
         self.strike(slot);
         Native.swap(slot, new)
     }
 
-    fn clear_accessed(&self, slot: Slot<'_>, mask: u64) -> u64 {
+    fn clear_accessed<C: Cell>(&self, slot: Slot<'_, C>, mask: u64) -> u64 {
         Native.clear_accessed(slot, mask)
     }
 
