@@ -10,6 +10,7 @@ pub mod map;
 pub mod print;
 pub mod process;
 pub mod rng;
+pub mod signal;
 pub mod start;
 pub mod sync;
 pub mod syscall;

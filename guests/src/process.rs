@@ -1,6 +1,6 @@
 //! Processes: fork a child that runs a closure, and say how it must end.
 
-use crate::{fail, syscall};
+use crate::{fail, syscall, thread};
 use core::fmt::{self, Arguments};
 
 /// A child that has not been waited for.
@@ -51,7 +51,20 @@ pub fn child(body: impl FnOnce() -> i32) -> Child {
     }
 }
 
+/// Starts a child that shares this process's memory and runs `body` while this process waits.
+pub fn vfork(body: impl Fn() -> i32) -> Child {
+    match thread::vfork(|_| syscall::exit_group(body())) {
+        Ok(pid) => Child(pid),
+        Err(error) => fail!("vfork: {error}"),
+    }
+}
+
 impl Child {
+    /// Its number.
+    pub fn number(&self) -> usize {
+        self.0
+    }
+
     /// Waits for its end.
     pub fn wait(self) -> End {
         match syscall::wait4(self.0 as isize) {

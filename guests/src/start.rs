@@ -88,6 +88,20 @@ impl Args {
         Some(text.to_str().unwrap_or("(not UTF-8)"))
     }
 
+    /// String `index` of the environment, if there is one.
+    pub fn environment(&self, index: usize) -> Option<&'static str> {
+        // SAFETY: behind the arguments and their null lie the environment's pointers and their null,
+        // and none is looked at behind that.
+        let string = unsafe {
+            let first = self.vector.add(self.count + 1);
+            if (0..=index).any(|nth| (*first.add(nth)).is_null()) {
+                return None;
+            }
+            CStr::from_ptr(*first.add(index))
+        };
+        Some(string.to_str().unwrap_or("(not UTF-8)"))
+    }
+
     /// Argument `index` as a number, or `default` where there is none; anything else ends the program.
     pub fn number(&self, index: usize, default: usize) -> usize {
         let Some(text) = self.get(index) else { return default };

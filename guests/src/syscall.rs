@@ -1,6 +1,7 @@
 //! The system calls: one function in assembly, and a typed wrapper for each call that programs use.
 
 use core::arch::asm;
+use core::ffi::CStr;
 use core::fmt;
 use core::sync::atomic::AtomicU32;
 
@@ -22,32 +23,48 @@ impl fmt::Debug for Errno {
 
 #[allow(missing_docs)]
 impl Errno {
+    pub const ENOENT: Errno = Errno(2);
+    pub const E2BIG: Errno = Errno(7);
+    pub const ENOEXEC: Errno = Errno(8);
     pub const EBADF: Errno = Errno(9);
     pub const ECHILD: Errno = Errno(10);
     pub const EAGAIN: Errno = Errno(11);
     pub const ENOMEM: Errno = Errno(12);
+    pub const EACCES: Errno = Errno(13);
     pub const EFAULT: Errno = Errno(14);
     pub const EEXIST: Errno = Errno(17);
     pub const EINVAL: Errno = Errno(22);
+    pub const ENAMETOOLONG: Errno = Errno(36);
 }
 
 /// The numbers of riscv64 Linux.
 #[allow(missing_docs)]
 pub mod nr {
+    pub const FCNTL: usize = 25;
+    pub const PIPE2: usize = 59;
+    pub const READ: usize = 63;
     pub const WRITE: usize = 64;
     pub const EXIT: usize = 93;
     pub const EXIT_GROUP: usize = 94;
     pub const FUTEX: usize = 98;
     pub const CLOCK_GETTIME: usize = 113;
     pub const KILL: usize = 129;
+    pub const TGKILL: usize = 131;
+    pub const SIGALTSTACK: usize = 132;
+    pub const RT_SIGACTION: usize = 134;
+    pub const RT_SIGPROCMASK: usize = 135;
+    pub const RT_SIGPENDING: usize = 136;
     pub const GETPID: usize = 172;
+    pub const GETTID: usize = 178;
     pub const MUNMAP: usize = 215;
     pub const CLONE: usize = 220;
+    pub const EXECVE: usize = 221;
     pub const MMAP: usize = 222;
     pub const MPROTECT: usize = 226;
     pub const MADVISE: usize = 233;
     pub const RISCV_FLUSH_ICACHE: usize = 259;
     pub const WAIT4: usize = 260;
+    pub const EXECVEAT: usize = 281;
 }
 
 #[allow(missing_docs)]
@@ -134,6 +151,40 @@ pub fn clock_gettime(time: &mut [u64; 2]) -> Result<(), Errno> {
 /// This process's number.
 pub fn getpid() -> usize {
     call(nr::GETPID, [0; 6]).unwrap_or(0)
+}
+
+/// This thread's number.
+pub fn gettid() -> usize {
+    call(nr::GETTID, [0; 6]).unwrap_or(0)
+}
+
+/// Goes on as another program, with at most fifteen arguments and one string as its environment;
+/// returns only when that fails.
+pub fn execve(path: &CStr, arguments: &[&CStr], environment: &CStr) -> Errno {
+    let mut argv = [core::ptr::null(); 16];
+    assert!(arguments.len() < argv.len(), "too many arguments");
+    argv.iter_mut().zip(arguments).for_each(|(to, string)| *to = string.as_ptr());
+    let envp = [environment.as_ptr(), core::ptr::null()];
+    let args = [path.as_ptr() as usize, argv.as_ptr() as usize, envp.as_ptr() as usize, 0, 0, 0];
+    call(nr::EXECVE, args).err().unwrap_or(Errno(0))
+}
+
+/// Makes a pipe: the end to read from, the end to write to.
+pub fn pipe2(flags: usize) -> Result<[i32; 2], Errno> {
+    let mut ends = [0; 2];
+    call(nr::PIPE2, [ends.as_mut_ptr() as usize, flags, 0, 0, 0, 0])?;
+    Ok(ends)
+}
+
+/// Reads bytes from a file; how many there were.
+pub fn read(fd: usize, bytes: &mut [u8]) -> Result<usize, Errno> {
+    call(nr::READ, [fd, bytes.as_mut_ptr() as usize, bytes.len(), 0, 0, 0])
+}
+
+/// Whether a descriptor is closed when another program is executed.
+pub fn close_on_exec(fd: usize) -> Result<bool, Errno> {
+    const F_GETFD: usize = 1;
+    call(nr::FCNTL, [fd, F_GETFD, 0, 0, 0, 0]).map(|flags| flags & 1 != 0)
 }
 
 /// Sends this process a signal.

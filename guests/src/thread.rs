@@ -1,13 +1,14 @@
-//! Threads: `run` starts some, each with the same closure and its own number, and joins them all.
+//! Threads: `run` starts some, each with the same closure and its own number, and joins them all;
+//! `vfork` starts a process that shares memory.
 
-use crate::syscall::{self, flag, futex_wait, nr, prot, result};
+use crate::syscall::{self, Errno, flag, futex_wait, nr, prot, result};
 use crate::{Map, fail, page_size};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering::*};
 
 /// VM, FS, FILES, SIGHAND, THREAD, SYSVSEM: what Linux (and qemu) want of a thread; CHILD_CLEARTID: at
 /// the thread's end the kernel clears its word and wakes the one who joins.
-const FLAGS: usize = 0x100 | 0x200 | 0x400 | 0x800 | 0x1_0000 | 0x4_0000 | 0x20_0000;
+const THREAD: usize = 0x100 | 0x200 | 0x400 | 0x800 | 0x1_0000 | 0x4_0000 | 0x20_0000;
 
 const STACK: usize = 64 << 10;
 
@@ -41,7 +42,7 @@ pub fn run<F: Fn(usize) + Sync>(count: usize, work: F) {
         // SAFETY: the seat is aligned and lies in this thread's stack, which nobody uses yet.
         let started = unsafe {
             seat(index).write(Seat { work: &work, index, running: AtomicU32::new(1) });
-            clone(seat(index))
+            clone(THREAD, seat(index))
         };
         if let Err(error) = result(started) {
             fail!("thread {index} of {count}: clone: {error}");
@@ -57,11 +58,27 @@ pub fn run<F: Fn(usize) + Sync>(count: usize, work: F) {
     stacks.free();
 }
 
+/// Runs `work` as a child process that shares this one's memory, which waits until the child ends or
+/// executes a program (vfork): the child's number.
+pub fn vfork<F: Fn(usize)>(work: F) -> Result<usize, Errno> {
+    const VFORK: usize = 0x100 | 0x4000 | 17;
+    let pages = STACK.div_ceil(page_size());
+    let stack = Map::private(pages);
+    let seat = (stack.address(0) + pages * page_size() - size_of::<Seat<F>>()) as *mut Seat<F>;
+    // SAFETY: the seat is aligned and lies in a fresh stack, and this process waits for the child.
+    let started = unsafe {
+        seat.write(Seat { work: &work, index: 0, running: AtomicU32::new(0) });
+        clone(VFORK, seat)
+    };
+    stack.free();
+    result(started)
+}
+
 /// Starts a thread on the stack below its seat.
 ///
 /// # Safety
 /// The seat is written, lies at the top of a stack, and outlives the thread, as does what it points to.
-unsafe fn clone<F: Fn(usize)>(seat: *mut Seat<F>) -> isize {
+unsafe fn clone<F: Fn(usize)>(flags: usize, seat: *mut Seat<F>) -> isize {
     let started;
     // SAFETY: the new thread has a copy of the registers and its own sp; it never comes back here.
     unsafe {
@@ -71,7 +88,7 @@ unsafe fn clone<F: Fn(usize)>(seat: *mut Seat<F>) -> isize {
             "jr {enter}",
             "2:",
             enter = in(reg) enter::<F> as extern "C" fn(*const Seat<F>) -> !,
-            inlateout("a0") FLAGS => started, in("a1") seat, in("a2") 0, in("a3") 0,
+            inlateout("a0") flags => started, in("a1") seat, in("a2") 0, in("a3") 0,
             in("a4") &raw const (*seat).running, in("a7") nr::CLONE);
     }
     started

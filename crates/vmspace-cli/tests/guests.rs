@@ -86,6 +86,7 @@ fn rust_guests_run_everywhere() {
         ("threads", &["3", "10"]),
         ("forks", &["2", "3"]),
         ("stale", &["all", "5"]),
+        ("exec", &[]),
     ] {
         everywhere(&rust(name), arguments);
     }

@@ -1,8 +1,8 @@
 //! Reads a program: a statically linked ELF file for 64-bit RISC-V.
 //!
 //! Guarantee: [`Program::open`] never blocks and takes in no more than the headers, whatever the
-//! path names; what it returns is loadable at any page size up to the one that it was checked
-//! against. Everything that can be wrong with a file is one [`ProgramError`], whose text names the
+//! path names; what it or [`Program::read`] returns is loadable at any page size up to the one that
+//! it was checked against. Everything that can be wrong with a file is one [`ProgramError`], whose text names the
 //! thing and the cure. Nothing of the guest exists before a program has passed.
 //!
 //! The `elf` crate parses; the checks are Linux's (`fs/binfmt_elf.c`) and stricter where Linux
@@ -10,11 +10,11 @@
 //! addresses, and the entry point lies in one that may be executed. A static-PIE (`ET_DYN` without
 //! an interpreter) relocates itself in its own start code, so it only needs a base.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use elf::abi;
 use elf::endian::LittleEndian;
@@ -40,12 +40,18 @@ const HIGHEST: u64 = 0x7000_0000_0000;
 /// A program that has been checked and can be loaded.
 #[derive(Debug)]
 pub struct Program {
-    pub(crate) path: PathBuf,
-    pub(crate) file: File,
+    pub(crate) executable: Executable,
     pub(crate) segments: Vec<Segment>,
     pub(crate) entry: u64,
     pub(crate) headers: u64,
     pub(crate) header_count: u64,
+}
+
+/// A file that is run, and the path by which it was found.
+#[derive(Clone, Debug)]
+pub(crate) struct Executable {
+    pub path: PathBuf,
+    pub file: Arc<File>,
 }
 
 /// A part of the file to be in memory. Addresses are final (the base is added).
@@ -67,18 +73,25 @@ impl Segment {
 impl Program {
     /// Opens the file at `path` and checks that it can run with pages of `page` bytes.
     pub fn open(path: &Path, page: u64) -> Result<Program, ProgramError> {
-        let (file, size) = open_regular(path)?;
-        let header = read_header(&file, size)?;
-        let (offset, table) = read_program_headers(&file, size, &header)?;
+        let file = Arc::new(open_regular(path)?);
+        Program::read(Executable { path: path.to_owned(), file }, page)
+    }
+
+    /// The same with a file that is open.
+    pub(crate) fn read(executable: Executable, page: u64) -> Result<Program, ProgramError> {
+        let file = &executable.file;
+        let size = file.metadata().map_err(ProgramError::Open)?.len();
+        let header = read_header(file, size)?;
+        let (offset, table) = read_program_headers(file, size, &header)?;
         if let Some(interpreter) = table.iter().find(|h| h.p_type == abi::PT_INTERP) {
-            return Err(ProgramError::Dynamic(interpreter_name(&file, size, interpreter)));
+            return Err(ProgramError::Dynamic(interpreter_name(file, size, interpreter)));
         }
         let base = if header.e_type == abi::ET_DYN { PIE_BASE } else { 0 };
         let loads: Vec<_> = table.iter().filter(|h| h.p_type == abi::PT_LOAD).collect();
         let segments = check_segments(&loads, base, size, page)?;
         let entry = header.e_entry.wrapping_add(base);
-        let executable = |s: &&Segment| s.rights.contains(Rights::EXECUTE);
-        if !segments.iter().filter(executable).any(|s| (s.address..s.end()).contains(&entry)) {
+        let may_run = |s: &&Segment| s.rights.contains(Rights::EXECUTE);
+        if !segments.iter().filter(may_run).any(|s| (s.address..s.end()).contains(&entry)) {
             return Err(ProgramError::EntryOutside(header.e_entry));
         }
         let headers = segments
@@ -86,23 +99,17 @@ impl Program {
             .find(|s| (s.offset..s.offset + s.filled).contains(&offset))
             .map_or(0, |s| s.address + (offset - s.offset));
         Ok(Program {
-            path: path.to_owned(),
-            file,
+            executable,
             segments,
             entry,
             headers,
             header_count: u64::from(header.e_phnum),
         })
     }
-
-    /// The name that the program is told it was started by.
-    pub(crate) fn name(&self) -> OsString {
-        self.path.clone().into_os_string()
-    }
 }
 
 /// Opens without blocking (a FIFO would wait for a writer), and only what can be run.
-fn open_regular(path: &Path) -> Result<(File, u64), ProgramError> {
+fn open_regular(path: &Path) -> Result<File, ProgramError> {
     let kind = std::fs::metadata(path).map_err(ProgramError::Open)?.file_type();
     let what = match () {
         () if kind.is_dir() => Some("a directory"),
@@ -117,13 +124,8 @@ fn open_regular(path: &Path) -> Result<(File, u64), ProgramError> {
     let access = rustix::fs::Access::READ_OK | rustix::fs::Access::EXEC_OK;
     rustix::fs::access(path, access).map_err(|e| ProgramError::Open(e.into()))?;
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = File::options()
-        .read(true)
-        .custom_flags(nonblocking)
-        .open(path)
-        .map_err(ProgramError::Open)?;
-    let size = file.metadata().map_err(ProgramError::Open)?.len();
-    Ok((file, size))
+    let opened = File::options().read(true).custom_flags(nonblocking).open(path);
+    opened.map_err(ProgramError::Open)
 }
 
 /// Reads `length` bytes at `offset`, which the file must have.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::Errno;
+
 /// Why a program cannot run. Its text says what is wrong and, in brackets, what helps; whoever
 /// shows it puts the program's name in front.
 #[derive(Debug)]
@@ -92,6 +94,21 @@ fn architecture(machine: u16) -> String {
         _ => return format!("architecture number {machine}"),
     };
     name.to_string()
+}
+
+impl ProgramError {
+    /// What `execve` fails with.
+    pub(crate) fn errno(&self) -> Errno {
+        match self {
+            Self::Open(error) | Self::Read(error) => {
+                Errno::new(error.raw_os_error().unwrap_or(Errno::EIO.into_raw()))
+            }
+            Self::NotAFile(_) => Errno::EACCES,
+            Self::StringTooLong { .. } | Self::ArgumentsTooLong { .. } => Errno::E2BIG,
+            Self::Memory => Errno::ENOMEM,
+            _ => Errno::ENOEXEC,
+        }
+    }
 }
 
 impl fmt::Display for ProgramError {

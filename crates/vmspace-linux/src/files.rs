@@ -96,6 +96,13 @@ impl Files {
         slot.take().ok_or(Errno::EBADF)
     }
 
+    /// Takes out what a new program does not get.
+    pub fn take_close_on_exec(&self) -> Vec<Descriptor> {
+        let mut table = self.lock();
+        let marked = table.iter_mut().filter(|d| d.as_ref().is_some_and(|d| d.close_on_exec));
+        marked.filter_map(Option::take).collect()
+    }
+
     pub fn set_close_on_exec(&self, number: u64, on: bool) -> Result<(), Errno> {
         let mut table = self.lock();
         let slot = table.get_mut(number as u32 as usize).and_then(Option::as_mut);

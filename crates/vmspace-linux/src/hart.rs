@@ -116,6 +116,11 @@ impl<'vm, F: Format> Worker<'_, 'vm, F> {
                 Attend::Go => {}
                 Attend::End => return Next::End(0),
                 Attend::Park => return Next::Park,
+                Attend::Replace => {
+                    self.kernel.replace(&mut self.ms, task);
+                    self.context.load(&**task.space);
+                    return Next::Go;
+                }
                 Attend::Handle { info, action, mask } => {
                     let started = task.start_handler(&mut self.ms, &info, &action, mask);
                     if started.is_err() {
@@ -212,7 +217,7 @@ impl<'vm, F: Format> Worker<'_, 'vm, F> {
                 return Next::Yield;
             }
             Err(Stop::Exit(code)) => return Next::End(code),
-            Err(Stop::Resumed | Stop::Dying) => {}
+            Err(Stop::Resumed | Stop::Replaced | Stop::Dying) => {}
         }
         Next::Go
     }

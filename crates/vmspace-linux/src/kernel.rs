@@ -38,8 +38,6 @@ pub(crate) struct Kernel<'vm, F: Format> {
     pub poller: OwnedFd,
     pub counts: Counts,
     pub trace: Option<crate::Trace>,
-    /// The program's absolute path, for /proc/self/exe.
-    pub executable: Vec<u8>,
     pub started: Instant,
     /// Counts the changes of code that every hart must see.
     pub code: AtomicU64,
@@ -78,12 +76,7 @@ pub enum Ending {
 }
 
 impl<'vm, F: Format> Kernel<'vm, F> {
-    pub fn new(
-        vm: &'vm Vm<MachinePlatform<F>>,
-        options: &crate::Options,
-        executable: Vec<u8>,
-        poller: OwnedFd,
-    ) -> Self {
+    pub fn new(vm: &'vm Vm<MachinePlatform<F>>, options: &crate::Options, poller: OwnedFd) -> Self {
         let state = State {
             threads: HashMap::new(),
             processes: HashMap::new(),
@@ -104,7 +97,6 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             poller,
             counts: Counts::default(),
             trace: options.trace,
-            executable,
             started: Instant::now(),
             code: AtomicU64::new(0),
             limit: options.processes,

@@ -10,6 +10,7 @@
 //! | `elf` | reads and checks a program's file |
 //! | `stack` | arguments, environment, auxiliary vector |
 //! | `space`, `load` | a program's space; putting the program into it |
+//! | `exec`, `script` | a process's program replaced; `#!` |
 //! | `task` | what threads and processes are made of |
 //! | `kernel` | the one lock, and what is under it |
 //! | `scheduler` | who waits, and how waits end |
@@ -25,6 +26,7 @@ mod calls;
 mod deliver;
 mod elf;
 mod error;
+mod exec;
 mod files;
 mod futex;
 mod hart;
@@ -35,6 +37,7 @@ mod pipe;
 mod process;
 mod report;
 mod scheduler;
+mod script;
 mod signal;
 mod space;
 mod stack;
@@ -42,7 +45,6 @@ mod task;
 mod trace;
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,6 +54,7 @@ use vmspace::format::Format;
 use vmspace::{MaySleep, Vm};
 use vmspace_machine::MachinePlatform;
 
+use crate::elf::Executable;
 pub use crate::elf::Program;
 pub use crate::error::ProgramError;
 use crate::files::Files;
@@ -59,6 +62,7 @@ pub use crate::kernel::Ending;
 use crate::kernel::{Kernel, attention};
 pub use crate::report::Report;
 use crate::signal::{Action, SIGCHLD, SignalSet};
+use crate::stack::Start;
 use crate::task::{AlternateStack, INIT, INITIAL, Process, Restart, Task};
 
 pub(crate) use syscalls::Errno;
@@ -117,11 +121,13 @@ pub fn load<'vm, F: Format>(
     let mut ms = unsafe { MaySleep::assume() };
     let poller = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK)
         .map_err(|error| ProgramError::Open(error.into()))?;
-    let path = std::path::absolute(&program.path).unwrap_or_else(|_| program.path.clone());
-    let executable = path.into_os_string().into_vec();
-    let kernel = Kernel::new(vm, options, executable, poller);
-    let (space, registers) =
-        load::load(vm, &mut ms, program, &options.arguments, &options.environment)?;
+    let kernel = Kernel::new(vm, options, poller);
+    let start = Start {
+        name: program.executable.path.clone().into_os_string(),
+        arguments: options.arguments.clone(),
+        environment: options.environment.clone(),
+    };
+    let (space, registers) = load::load(vm, &mut ms, program, &start)?;
     let first = initial(&kernel, space, registers, program, options);
     Ok(Loaded { kernel, first, timeout: options.timeout })
 }
@@ -169,11 +175,8 @@ fn initial<'vm, F: Format>(
     program: &Program,
     options: &Options,
 ) -> Box<Task<'vm, F>> {
-    let name = Path::new(&program.path).file_name().unwrap_or_default();
-    let mut short = [0; 16];
-    for (to, from) in short[..15].iter_mut().zip(name.as_encoded_bytes()) {
-        *to = *from;
-    }
+    let executable = program.executable.clone();
+    let path = std::path::absolute(&executable.path).unwrap_or(executable.path);
     let task = Task {
         id: INITIAL,
         process: INITIAL,
@@ -183,10 +186,11 @@ fn initial<'vm, F: Format>(
         attention: attention(),
         clear_child_id: 0,
         robust_list: 0,
-        name: short,
+        name: exec::thread_name(&path),
         restart: Restart::default(),
         saved_mask: None,
         alternate: AlternateStack::default(),
+        image: None,
     };
     let process = Process {
         parent: INIT,
@@ -196,6 +200,9 @@ fn initial<'vm, F: Format>(
         actions: [Action::default(); 65],
         pending: Default::default(),
         dying: None,
+        successor: None,
+        executed: false,
+        executable: Executable { path, file: executable.file },
         zombie: None,
         stopped: false,
         news: None,

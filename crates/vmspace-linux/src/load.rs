@@ -5,7 +5,6 @@
 //! nothing is left. Segments are anonymous private memory: mapped writable, filled from the file,
 //! then given their rights (there are no file mappings yet).
 
-use std::ffi::OsString;
 use std::os::unix::fs::FileExt;
 
 use vmspace::format::{Format, Geometry, Rights};
@@ -17,7 +16,7 @@ use crate::deliver::{TRAMPOLINE, trampoline};
 use crate::elf::Program;
 use crate::error::ProgramError;
 use crate::space::Space;
-use crate::stack::{Block, STACK_LIMIT};
+use crate::stack::{Block, STACK_LIMIT, Start};
 
 /// The stack ends here.
 const STACK_TOP: u64 = (1 << 47) - (1 << 20);
@@ -33,8 +32,7 @@ pub(crate) fn load<'vm, F: Format>(
     vm: &'vm Vm<MachinePlatform<F>>,
     ms: &mut MaySleep,
     program: &Program,
-    arguments: &[OsString],
-    environment: &[OsString],
+    start: &Start,
 ) -> Result<(Space<'vm, F>, Registers), ProgramError> {
     let space = Space::new(vm, ms).map_err(|_| ProgramError::Memory)?;
     for segment in &program.segments {
@@ -44,7 +42,7 @@ pub(crate) fn load<'vm, F: Format>(
     space.set_break(end.next_multiple_of(F::PAGE_SIZE));
 
     let random = random_bytes();
-    let block = Block::build(program, arguments, environment, random, F::PAGE_SIZE, STACK_TOP);
+    let block = Block::build(program, start, random, F::PAGE_SIZE, STACK_TOP);
     space.set_stack_limit(STACK_LIMIT);
     let bottom = (block.address - STACK_START) & !(F::PAGE_SIZE - 1);
     let data = Rights::USER | Rights::READ | Rights::WRITE;
@@ -81,7 +79,8 @@ fn load_segment<F: Format>(
     let mut buffer = vec![0; segment.filled.min(CHUNK) as usize];
     while done < segment.filled {
         let part = &mut buffer[..(segment.filled - done).min(CHUNK) as usize];
-        program.file.read_exact_at(part, segment.offset + done).map_err(ProgramError::Read)?;
+        let offset = segment.offset + done;
+        program.executable.file.read_exact_at(part, offset).map_err(ProgramError::Read)?;
         fill(space, ms, segment.address + done, part)?;
         done += part.len() as u64;
     }

@@ -13,7 +13,7 @@ use vmspace::format::Format;
 use crate::Errno;
 use crate::kernel::{Ending, Kernel, State};
 use crate::signal::{Info, SIGCHLD};
-use crate::task::{INIT, INITIAL, Id, Process, Status, Task, Thread, Wait, Wake};
+use crate::task::{INIT, INITIAL, Id, Process, Status, Task, Thread, Wake};
 
 /// Linux's default pid_max.
 const LAST_ID: Id = 32_768;
@@ -76,59 +76,65 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             return;
         }
         process.dying = Some(status);
+        self.summon(state, id);
+        if id == INITIAL {
+            self.end(state, ending(status));
+        }
+    }
+
+    /// Makes each thread of a process look at what has become of it.
+    pub fn summon(&self, state: &mut State<'vm, F>, id: Id) {
+        let Some(process) = state.processes.get(&id) else { return };
         for thread in process.threads.clone() {
             if let Some(thread) = state.threads.get(&thread) {
                 thread.attention.store(true, Ordering::Release);
             }
             self.wake(state, thread, Wake::Again);
         }
-        if id == INITIAL {
-            self.end(state, ending(status));
+    }
+
+    /// Ends a thread: what it owes to others, its files and memory, then the thread, and with the
+    /// last one the process.
+    pub fn leave(&self, ms: &mut MaySleep, mut task: Box<Task<'vm, F>>, code: u8) {
+        self.leave_memory(ms, &mut task);
+        self.lock().threads.remove(&task.id);
+        let Task { id, process, space, files, image, .. } = *task;
+        self.close_all(files);
+        self.counts.sample(self.vm);
+        drop((space, image));
+        self.vm.reap(ms);
+        let mut state = self.lock();
+        let state = &mut *state;
+        let Some(of) = state.processes.get_mut(&process) else { return };
+        of.threads.retain(|thread| *thread != id);
+        if id == process {
+            of.exit_code = code;
+        }
+        match (&of.threads[..], of.successor) {
+            ([], _) => self.bury(state, process),
+            ([one], Some(successor)) if *one == successor => self.summon(state, process),
+            _ => {}
         }
     }
 
-    /// Ends a thread: robust futexes, the child's word, then the thread, and with the last one
-    /// the process.
-    pub fn leave(&self, ms: &mut MaySleep, mut task: Box<Task<'vm, F>>, code: u8) {
-        self.leave_robust_list(ms, &mut task);
-        if task.clear_child_id != 0 {
-            task.space.write(ms, task.clear_child_id, &[0; 4]);
-            self.wake_futex(ms, &task, task.clear_child_id, 1);
-        }
-        let (id, process) = (task.id, task.process);
-        let last = {
-            let mut state = self.lock();
-            state.threads.remove(&id);
-            let Some(process) = state.processes.get_mut(&task.process) else { return };
-            process.threads.retain(|thread| *thread != id);
-            if id == task.process {
-                process.exit_code = code;
-            }
-            process.threads.is_empty()
-        };
-        let Task { space, files, .. } = *task;
-        self.close_all(files);
-        self.counts.sample(self.vm);
-        drop(space);
-        self.vm.reap(ms);
-        if last {
-            self.bury(process);
+    /// What a thread owes to those who share its memory, before it leaves that: robust futexes, and
+    /// the word that says that it is there.
+    pub fn leave_memory(&self, ms: &mut MaySleep, task: &mut Task<'vm, F>) {
+        self.leave_robust_list(ms, task);
+        let word = std::mem::take(&mut task.clear_child_id);
+        if word != 0 {
+            task.space.write(ms, word, &[0; 4]);
+            self.wake_futex(ms, task, word, 1);
         }
     }
 
     /// The process has no threads left: it becomes a zombie, or nothing.
-    fn bury(&self, id: Id) {
-        let mut state = self.lock();
-        let state = &mut *state;
+    fn bury(&self, state: &mut State<'vm, F>, id: Id) {
         let Some(process) = state.processes.get_mut(&id) else { return };
         let status = process.dying.unwrap_or(Status::Exited(process.exit_code));
         process.zombie = Some(status);
         let (parent, signal) = (process.parent, process.exit_signal);
-        if let Some(thread) = process.vfork.take()
-            && state.threads.get(&thread).is_some_and(|t| t.wait == Some(Wait::Vfork(id)))
-        {
-            self.wake(state, thread, Wake::Return(i64::from(id)));
-        }
+        self.resume_vfork(state, id);
         if id == INITIAL {
             return self.end(state, ending(status));
         }

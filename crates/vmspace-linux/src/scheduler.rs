@@ -143,11 +143,13 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         let pending = thread.pending.set.union(process.pending.set).without(thread.blocked);
         let first: Option<Signal> = pending.first();
         let again = first.is_none_or(|signal| process.actions[usize::from(signal)].restarts());
+        let ends = process.dying.is_some() || process.successor.is_some_and(|one| one != id);
         let restartable = matches!(wait, Wait::Child | Wait::Pipe(_) | Wait::Host { .. })
             || matches!(wait, Wait::Futex { .. }) && thread.timer.is_none();
         let wake = match wait {
-            Wait::Vfork(_) | Wait::Stopped if process.dying.is_none() && first != Some(9) => return,
-            _ if process.dying.is_some() || first.is_none() => Wake::Again,
+            // Nobody but who ends the thread ends these.
+            Wait::Vfork(_) | Wait::Stopped | Wait::Alone if !ends => return,
+            _ if ends || first.is_none() => Wake::Again,
             _ if restartable && again => Wake::Again,
             _ => Wake::Return(-i64::from(Errno::EINTR.into_raw())),
         };

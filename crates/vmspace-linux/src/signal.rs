@@ -130,6 +130,12 @@ impl Action {
         self.handler > SIG_IGN
     }
 
+    /// What is left of it in a new program: a signal that is ignored stays so.
+    pub fn reset(&mut self) {
+        let handler = if self.handler == SIG_IGN { SIG_IGN } else { SIG_DFL };
+        *self = Action { handler, ..Action::default() };
+    }
+
     /// Whether a call that the signal interrupts is made again.
     pub fn restarts(&self) -> bool {
         !self.is_handler() || self.flags & SA_RESTART != 0
@@ -150,8 +156,10 @@ pub(crate) enum Attend {
     Go,
     /// It ends; its process is ending.
     End,
-    /// It waits (for SIGCONT).
+    /// It waits (for SIGCONT, or to be alone).
     Park,
+    /// It goes on as another program.
+    Replace,
     /// It runs a handler.
     Handle {
         info: Info,
@@ -290,8 +298,15 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             else {
                 return Attend::End;
             };
-            if process.dying.is_some() {
+            if process.dying.is_some() || process.successor.is_some_and(|id| id != task.id) {
                 return Attend::End;
+            }
+            if process.successor.is_some() {
+                if process.threads.len() == 1 {
+                    return Attend::Replace;
+                }
+                self.sleep(&mut state, task.id, Wait::Alone, None);
+                return Attend::Park;
             }
             if process.stopped {
                 self.sleep(&mut state, task.id, Wait::Stopped, None);

@@ -18,10 +18,10 @@ use crate::error::ProgramError;
 pub(crate) const STACK_LIMIT: u64 = 8 << 20;
 
 /// MAX_ARG_STRLEN.
-const MOST_STRING: usize = 128 << 10;
+pub(crate) const MOST_STRING: usize = 128 << 10;
 
 /// What arguments and environment may take in all.
-const MOST_ARGUMENTS: usize = STACK_LIMIT as usize / 4;
+pub(crate) const MOST_ARGUMENTS: usize = STACK_LIMIT as usize / 4;
 
 /// The letters of `IMAFDC` as bits, which is how RISC-V fills AT_HWCAP.
 const HWCAP: u64 =
@@ -29,6 +29,16 @@ const HWCAP: u64 =
 
 const fn letter(letter: u8) -> u64 {
     1 << (letter - b'a')
+}
+
+/// What a program is started with.
+pub(crate) struct Start {
+    /// What it is told that it was started by (AT_EXECFN).
+    pub name: OsString,
+    /// Its arguments, its name first.
+    pub arguments: Vec<OsString>,
+    /// Its environment, `NAME=value` each.
+    pub environment: Vec<OsString>,
 }
 
 /// The block and where it belongs.
@@ -78,24 +88,17 @@ pub(crate) fn check_arguments(
 
 impl Block {
     /// Lays the block out so that it ends at `top`.
-    pub fn build(
-        program: &Program,
-        arguments: &[OsString],
-        environment: &[OsString],
-        random: [u8; 16],
-        page: u64,
-        top: u64,
-    ) -> Block {
+    pub fn build(program: &Program, start: &Start, random: [u8; 16], page: u64, top: u64) -> Block {
         let mut strings = Strings { top, bytes: vec![0; 8] };
-        let name = strings.push(program.name().as_bytes());
+        let name = strings.push(start.name.as_bytes());
         let mut push_all = |list: &[OsString]| {
             let mut addresses: Vec<u64> =
                 list.iter().rev().map(|string| strings.push(string.as_bytes())).collect();
             addresses.reverse();
             addresses
         };
-        let environment = push_all(environment);
-        let arguments = push_all(arguments);
+        let environment = push_all(&start.environment);
+        let arguments = push_all(&start.arguments);
         let platform = strings.push(b"riscv64");
         let random = strings.push_raw(&random);
         let vector = auxiliary_vector(program, page, name, platform, random);

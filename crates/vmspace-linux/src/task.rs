@@ -13,6 +13,8 @@ use std::time::Instant;
 use vmspace::format::Format;
 use vmspace_machine::riscv::Registers;
 
+use crate::elf::Executable;
+use crate::exec::Image;
 use crate::files::Files;
 use crate::signal::{Action, Info, Signal, SignalSet};
 use crate::space::Space;
@@ -44,6 +46,8 @@ pub(crate) struct Task<'vm, F: Format> {
     /// The mask to go back to once the handlers have run that `rt_sigsuspend` waited for.
     pub saved_mask: Option<SignalSet>,
     pub alternate: AlternateStack,
+    /// The program that the thread goes on as, once it is its process's only one.
+    pub image: Option<Box<Image<'vm, F>>>,
 }
 
 /// What a system call that waits and is then made again keeps from the time before.
@@ -97,6 +101,8 @@ pub(crate) enum Wait {
     SignalOf(SignalSet),
     /// SIGCONT.
     Stopped,
+    /// The end of the process's other threads.
+    Alone,
 }
 
 impl Wait {
@@ -167,6 +173,12 @@ pub(crate) struct Process {
     pub pending: Pending,
     /// It is ending, with this status.
     pub dying: Option<Status>,
+    /// The thread that replaces its program; the others end.
+    pub successor: Option<Id>,
+    /// It has replaced its program since it was born.
+    pub executed: bool,
+    /// What it runs: /proc/self/exe.
+    pub executable: Executable,
     /// It has ended and its parent has not asked yet.
     pub zombie: Option<Status>,
     pub stopped: bool,

@@ -42,7 +42,7 @@ pub(crate) fn call<F: Format>(
             None => format!("-1 errno {}", errno.into_raw()),
         },
         Err(Stop::Parked) => "? waits".to_string(),
-        Err(Stop::Yield) => "0".to_string(),
+        Err(Stop::Yield | Stop::Replaced) => "0".to_string(),
         Err(Stop::Resumed | Stop::Exit(_) | Stop::Dying) => "?".to_string(),
     };
     line(format!("[{}] {name}({}) = {result}", task.id, args.join(", ")));

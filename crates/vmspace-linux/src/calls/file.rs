@@ -5,6 +5,7 @@
 //! means that there is room. A write that moved a part and then waits keeps how far it came
 //! ([`Restart::progress`](crate::task::Restart)), so it returns only when all is written.
 
+use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -360,8 +361,8 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         if self.get_string(path)? != b"/proc/self/exe" {
             return Err(Errno::ENOENT.into());
         }
-        let kernel = self.kernel;
-        let target = &kernel.executable[..kernel.executable.len().min(length as usize)];
+        let path = self.executable()?.path.into_os_string().into_vec();
+        let target = &path[..path.len().min(length as usize)];
         self.put(buffer, target)?;
         Ok(target.len() as u64)
     }

@@ -42,6 +42,9 @@ impl<F: Format> Call<'_, '_, F> {
         if id != me && process.parent != me {
             return Err(Errno::ESRCH.into());
         }
+        if id != me && process.executed {
+            return Err(Errno::EACCES.into());
+        }
         if process.session != session || process.session == id || !exists {
             return Err(Errno::EPERM.into());
         }

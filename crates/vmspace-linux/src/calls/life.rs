@@ -99,6 +99,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             restart: Restart::default(),
             saved_mask: None,
             alternate: if shares_stack { AlternateStack::default() } else { self.task.alternate },
+            image: None,
         };
         let number = id.to_le_bytes();
         if has(CLONE_PARENT_SETTID) {
@@ -118,7 +119,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         // Others may have come meanwhile.
         self.kernel.check_limit(state)?;
         let parent = state.processes.get(&self.task.process).ok_or(Errno::EAGAIN)?;
-        if parent.dying.is_some() {
+        if parent.dying.is_some() || parent.successor.is_some() {
             return Err(Stop::Dying);
         }
         let vfork = flags & CLONE_VFORK != 0;
@@ -131,6 +132,9 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
                 actions: parent.actions,
                 pending: Default::default(),
                 dying: None,
+                successor: None,
+                executed: false,
+                executable: parent.executable.clone(),
                 zombie: None,
                 stopped: false,
                 news: None,

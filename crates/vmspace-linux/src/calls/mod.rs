@@ -7,6 +7,7 @@
 //!
 //! Numbers and names are Linux's generic ones, from the `syscalls` crate.
 
+mod exec;
 mod file;
 mod identity;
 mod life;
@@ -43,6 +44,8 @@ pub(crate) enum Stop {
     Yield,
     /// The registers are as the thread shall find them.
     Resumed,
+    /// The thread goes on as another program.
+    Replaced,
     /// The thread ends.
     Exit(u8),
     /// The thread's process is ending.
@@ -72,6 +75,8 @@ impl<F: Format> Call<'_, '_, F> {
             Sysno::membarrier => self.membarrier(),
             Sysno::riscv_flush_icache => self.flush_code(),
 
+            Sysno::execve => self.execve(),
+            Sysno::execveat => self.execveat(),
             Sysno::clone => self.clone(),
             Sysno::exit => Err(Stop::Exit(self.args[0] as u8)),
             Sysno::exit_group => self.exit_group(),
@@ -179,18 +184,31 @@ impl<F: Format> Call<'_, '_, F> {
         self.put(address, &bytes)
     }
 
-    /// Copies a string from the guest, without its zero; ENAMETOOLONG beyond Linux's PATH_MAX.
+    /// Copies a path from the guest, without its zero; ENAMETOOLONG beyond Linux's PATH_MAX.
     pub fn get_string(&mut self, address: u64) -> Result<Vec<u8>, Errno> {
         const PATH_MAX: usize = 4096;
-        let mut bytes = vec![0; PATH_MAX];
-        let read = self.task.space.read(self.ms, address, &mut bytes);
-        match bytes[..read].iter().position(|byte| *byte == 0) {
-            Some(end) => {
-                bytes.truncate(end);
-                Ok(bytes)
+        self.get_bounded(address, PATH_MAX)?.ok_or(Errno::ENAMETOOLONG)
+    }
+
+    /// Copies a string from the guest, without its zero; `None` when that is not among the first
+    /// `most` bytes.
+    pub fn get_bounded(&mut self, address: u64, most: usize) -> Result<Option<Vec<u8>>, Errno> {
+        const PIECE: usize = 4096;
+        let mut string = Vec::new();
+        while string.len() < most {
+            let mut piece = [0; PIECE];
+            let piece = &mut piece[..PIECE.min(most - string.len())];
+            let at = address.wrapping_add(string.len() as u64);
+            let read = self.task.space.read(self.ms, at, piece);
+            if let Some(end) = piece[..read].iter().position(|byte| *byte == 0) {
+                string.extend(&piece[..end]);
+                return Ok(Some(string));
             }
-            None if read == PATH_MAX => Err(Errno::ENAMETOOLONG),
-            None => Err(Errno::EFAULT),
+            if read < piece.len() {
+                return Err(Errno::EFAULT);
+            }
+            string.extend(&*piece);
         }
+        Ok(None)
     }
 }

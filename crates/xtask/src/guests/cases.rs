@@ -46,6 +46,18 @@ pub const RUST: &[Case] = &[
     ),
     succeeds("threads 4 10", &["threads: 4 threads, 10 rounds, checksum *", "ok"]),
     succeeds("forks 2 3", &["forks: 13 processes in a tree of depth 2 and width 3", "ok"]),
+    succeeds(
+        "exec",
+        &[
+            "exec: arguments and environment arrive, by fork and by vfork",
+            "exec: the other threads end, and the process keeps its number",
+            "exec: handlers go; what is ignored, masked and pending stays",
+            "exec: what is to be closed is closed",
+            "exec: 40 programs after one another, each with 8 MiB",
+            "exec: what fails changes nothing",
+            "ok",
+        ],
+    ),
     Case { harts: 1, ..succeeds("spin 64", &["spin: 64 threads, the spinner saw the flag", "ok"]) },
     succeeds("spin 33", &["spin: 33 threads, the spinner saw the flag", "ok"]),
     succeeds(
