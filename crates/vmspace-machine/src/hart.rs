@@ -68,6 +68,12 @@ impl<'m, V: Manager> HartContext<'m, V> {
         })
     }
 
+    /// Makes the calling thread this hart's CPU: for a thread that has several harts, before it does
+    /// anything on behalf of this one.
+    pub fn bind(&self) {
+        bind_cpu(self.index);
+    }
+
     /// Its number, which is its CPU's.
     pub fn index(&self) -> usize {
         self.index
@@ -124,6 +130,21 @@ impl<'m, V: Manager> HartContext<'m, V> {
     pub fn run(&mut self, quota: u64) -> Result<Exit, Box<Violation>> {
         let port = self.port.0;
         self.inside(|hart, mmu| if port.take_kick() { Exit::Pending } else { hart.run(mmu, quota) })
+    }
+
+    /// The same, ending with [`Exit::Quota`] before a load or store for which `accesses` leaves no
+    /// room too: so between any two that the program makes. One that
+    /// crosses into another page counts as two.
+    ///
+    /// # Errors
+    /// As [`HartContext::inside`].
+    pub fn run_to_access(&mut self, quota: u64, accesses: u64) -> Result<Exit, Box<Violation>> {
+        self.mmu.begin_counting(accesses);
+        let exit = self.run(quota);
+        match self.mmu.end_counting() {
+            true => exit.map(|_| Exit::Quota),
+            false => exit,
+        }
     }
 }
 

@@ -16,11 +16,13 @@
 //! | [`hart`] | a hart on a host thread: load, run |
 //! | [`parking`] | sleeping on a word |
 //! | [`platform`] | all of it as a [`vmspace::Platform`] |
+//! | [`clock`] | what time it is |
 //! | [`riscv`] | the instruction set |
 //! | [`statistics`] | what is counted |
 
 mod bus;
 pub mod check;
+pub mod clock;
 pub mod config;
 pub mod hart;
 pub mod memory;
@@ -35,6 +37,7 @@ pub mod tlb;
 pub mod walker;
 
 pub use check::Violation;
+pub use clock::Clock;
 pub use config::{Config, MachineError, TlbKind};
 pub use hart::HartContext;
 pub use mmu::{AddressSpace, Manager};

@@ -83,6 +83,10 @@ pub struct Mmu<'m, V: Manager> {
     /// Empty but during an answer.
     mail: Mailbox,
     violation: Option<Box<Violation>>,
+    /// Loads and stores that may still be made, while they are counted.
+    accesses: Option<u64>,
+    /// An access was refused because none was left.
+    held_back: bool,
 }
 
 impl<'m, V: Manager> Mmu<'m, V> {
@@ -103,6 +107,8 @@ impl<'m, V: Manager> Mmu<'m, V> {
             walks: WalkCounts::default(),
             mail: Mailbox::new(),
             violation: None,
+            accesses: None,
+            held_back: false,
         }
     }
 
@@ -124,6 +130,13 @@ impl<'m, V: Manager> Mmu<'m, V> {
         if let Some(host) = self.hit(address, access, 1) {
             return Ok(host);
         }
+        if let Some(loaded) = self.loaded.filter(|_| self.accesses.is_some()) {
+            self.count(access)?;
+            if let Some(host) = self.tlb.lines.find(loaded.id, address, access) {
+                self.counts.hits += 1;
+                return Ok(host);
+            }
+        }
         let translated = self.translate_page(address, access);
         self.counts.faults += u64::from(translated.is_none());
         let offset = address & (V::Format::PAGE_SIZE - 1);
@@ -139,7 +152,7 @@ impl<'m, V: Manager> Mmu<'m, V> {
                 self.check(loaded, address, access, cached)?;
             }
             self.counts.hits += 1;
-            return self.serve(page, access, &cached);
+            return self.serve(loaded.id, page, access, &cached);
         }
         self.counts.misses += 1;
         let memory = self.manager.hardware().memory();
@@ -151,7 +164,7 @@ impl<'m, V: Manager> Mmu<'m, V> {
             cached.generation = self.manager.generation(frame);
         }
         self.tlb.keep(loaded.id, page, cached);
-        self.serve(page, access, &cached)
+        self.serve(loaded.id, page, access, &cached)
     }
 
     /// Compares with the entry; none, and the violation noted, when it is stale.
@@ -183,11 +196,11 @@ impl<'m, V: Manager> Mmu<'m, V> {
         None
     }
 
-    fn serve(&mut self, page: u64, access: Access, cached: &Cached) -> Option<*mut u8> {
+    fn serve(&mut self, id: Id, page: u64, access: Access, cached: &Cached) -> Option<*mut u8> {
         let leaf = cached.leaf::<V::Format>()?;
         let frame = frame_in_leaf::<V::Format>(cached.level, leaf, page);
         let host = self.manager.hardware().memory().get::<V::Format>(frame)?;
-        self.tlb.serve(page, access, cached.level, host);
+        self.tlb.serve(id, page, access, cached.level, host);
         Some(host)
     }
 
@@ -226,6 +239,37 @@ impl<'m, V: Manager> Mmu<'m, V> {
             dirty_set: self.walks.dirty,
             ..self.counts
         }
+    }
+}
+
+/// Counted accesses: where a run may be interrupted between two instructions that do not branch.
+impl<V: Manager> Mmu<'_, V> {
+    /// Lets so many loads and stores happen. Until [`Mmu::end_counting`] the lines are not looked at
+    /// inline, so that each access comes to [`Mmu::translate`].
+    pub(crate) fn begin_counting(&mut self, accesses: u64) {
+        self.accesses = Some(accesses);
+        self.tlb.lines.select(None);
+    }
+
+    /// Counts no more. Whether an access was held back, which is to be made again.
+    pub(crate) fn end_counting(&mut self) -> bool {
+        self.accesses = None;
+        self.tlb.lines.select(self.loaded.map(|loaded| loaded.id));
+        std::mem::take(&mut self.held_back)
+    }
+
+    fn count(&mut self, access: Access) -> Result<(), Refused> {
+        match &mut self.accesses {
+            Some(left) if access != Access::Execute => match left.checked_sub(1) {
+                Some(fewer) => *left = fewer,
+                None => {
+                    self.held_back = true;
+                    return Err(Refused);
+                }
+            },
+            _ => {}
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@
 //! A thread's CPU number is kept with the thread: a hart's own number, a number given by
 //! [`MachinePlatform::bind_other`], or one that is drawn when it first asks.
 
+use crate::clock::Clock;
 use crate::config::{Config, MachineError};
 use crate::memory::Memory;
 use crate::mmu::Manager;
@@ -18,7 +19,6 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 use vmspace::format::{Format, Geometry};
 use vmspace::sync::AtomicU32;
 use vmspace::{Backend, Batch, CpuSet, Frame, MaySleep, Native, PagerError, Platform, SpaceId, Vm};
@@ -50,7 +50,7 @@ pub struct Hardware {
     shootdowns: Shootdowns,
     parking: Parking,
     published: Box<[Published]>,
-    started: Instant,
+    clock: Clock,
 }
 
 impl Hardware {
@@ -60,7 +60,7 @@ impl Hardware {
             shootdowns: Shootdowns::new(config.harts, config.ids, config.harts + config.other_cpus),
             parking: Parking::new(),
             published: (0..config.harts).map(|_| Published::default()).collect(),
-            started: Instant::now(),
+            clock: Clock::new(),
             config,
         })
     }
@@ -85,9 +85,14 @@ impl Hardware {
         &self.published[hart]
     }
 
-    /// Ticks since the machine was built, [`TIMEBASE`] a second.
+    /// Its clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The clock in ticks, [`TIMEBASE`] a second.
     pub fn time(&self) -> u64 {
-        (self.started.elapsed().as_nanos() / (1_000_000_000 / u128::from(TIMEBASE))) as u64
+        (self.clock.now().as_nanos() / (1_000_000_000 / u128::from(TIMEBASE))) as u64
     }
 
     fn cpus(&self) -> usize {

@@ -83,3 +83,40 @@ fn in_every_format_and_mode() {
         interrupted_kicked_and_replaced::<Aarch64Granule64K>(tlb, check);
     }
 }
+
+/// Where a counted run of [`COUNT`] stands after each of some runs of one access.
+fn stops<F: Format>(tlb: TlbKind, check: bool) {
+    let world = World::<F>::new(Config { tlb, check, ..Config::default() });
+    let space = world.space(1);
+    let rights = Rights::READ | Rights::EXECUTE | Rights::USER;
+    space.map(0, CODE, program(&world, COUNT), rights);
+    let data = space.map_fresh(DATA, read_write());
+    // SAFETY: in the machine's memory, reached by all as an atomic.
+    let counter = unsafe { &*host(&world, data).cast::<AtomicU64>() };
+    let mut hart = HartContext::new(&world, 0).unwrap();
+    hart.hart.regs.pc = at::<F>(CODE);
+    hart.hart.regs.x[11] = at::<F>(DATA);
+    hart.load(&space);
+    for round in 0..4 {
+        for (accesses, offset, value) in [(1, 8, 0), (0, 8, 0), (1, 0, 1)] {
+            assert_eq!(hart.run_to_access(1_000, accesses).unwrap(), Exit::Quota);
+            assert_eq!(hart.hart.regs.pc, at::<F>(CODE) + offset, "round {round}");
+            assert_eq!(counter.load(Ordering::Relaxed), round + value);
+        }
+    }
+    assert_eq!(hart.hart.retired(), 4 * 4);
+    assert_eq!(hart.counts().faults, 0, "holding back is no fault");
+    assert_eq!(hart.run_to_access(8, u64::MAX).unwrap(), Exit::Quota);
+    assert_eq!((hart.hart.retired(), counter.load(Ordering::Relaxed)), (6 * 4, 6));
+    assert_eq!(hart.run(8).unwrap(), Exit::Quota);
+    assert_eq!((hart.hart.retired(), counter.load(Ordering::Relaxed)), (8 * 4, 8));
+}
+
+#[test]
+fn a_run_can_end_between_a_load_and_the_store_behind_it() {
+    for (tlb, check) in [(TlbKind::Normal, false), (TlbKind::Normal, true), (TlbKind::Sticky, true)]
+    {
+        stops::<Sv48>(tlb, check);
+        stops::<Aarch64Granule64K>(tlb, check);
+    }
+}

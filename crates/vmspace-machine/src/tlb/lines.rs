@@ -41,6 +41,13 @@ impl Arrays {
         Box::new(Arrays { lines: [[EMPTY; LINES]; 3], levels: [[0; LINES]; 3] })
     }
 
+    #[inline(always)]
+    fn hit<F: Format>(&self, address: u64, access: Access, size: u64) -> Option<*mut u8> {
+        let line = &self.lines[array_of(access)][index(address >> F::PAGE_SHIFT)];
+        (line.tag == address & (!(F::PAGE_SIZE - 1) | (size - 1)))
+            .then(|| line.bias.wrapping_add(address as usize))
+    }
+
     fn clear(&mut self) {
         self.lines.as_flattened_mut().fill(EMPTY);
     }
@@ -84,20 +91,26 @@ impl<F: Format> Lines<F> {
     /// Where in host memory `address` is, if it is aligned to `size` and a line says so.
     #[inline(always)]
     pub fn hit(&self, address: u64, access: Access, size: u64) -> Option<*mut u8> {
-        let line = &self.current.lines[array_of(access)][index(address >> F::PAGE_SHIFT)];
-        (line.tag == address & (!(F::PAGE_SIZE - 1) | (size - 1)))
-            .then(|| line.bias.wrapping_add(address as usize))
+        self.current.hit::<F>(address, access, size)
     }
 
-    /// Fills the selected identifier's line of `page` for one kind of access; `host` is where the
-    /// page is.
-    pub fn fill(&mut self, page: u64, access: Access, level: usize, host: *mut u8) {
-        debug_assert!(self.selected.is_some(), "what is kept for nobody would serve everybody");
+    /// The same for what `id` has kept, whoever is selected.
+    pub fn find(&self, id: Id, address: u64, access: Access) -> Option<*mut u8> {
+        let arrays = match self.selected == Some(id) {
+            true => &self.current,
+            false => self.others[id.index()].as_ref()?,
+        };
+        arrays.hit::<F>(address, access, 1)
+    }
+
+    /// Fills the line of `page` under `id` for one kind of access; `host` is where the page is.
+    pub fn fill(&mut self, id: Id, page: u64, access: Access, level: usize, host: *mut u8) {
+        let Some(arrays) = self.arrays(id) else { return };
         let address = page << F::PAGE_SHIFT;
         let bias = host.wrapping_sub(address as usize);
         let (array, index) = (array_of(access), index(page));
-        self.current.lines[array][index] = Line { tag: address, bias };
-        self.current.levels[array][index] = level as u8;
+        arrays.lines[array][index] = Line { tag: address, bias };
+        arrays.levels[array][index] = level as u8;
     }
 
     /// Drops what came from leaves at `level` for pages `start..end` under `id`.

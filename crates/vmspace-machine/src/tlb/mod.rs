@@ -72,12 +72,12 @@ impl<F: Format> Tlb<F> {
 
     /// Puts a page of the loaded identifier that is kept, or was just walked, where the inline check
     /// finds it.
-    pub fn serve(&mut self, page: u64, access: Access, level: usize, host: *mut u8) {
+    pub fn serve(&mut self, id: Id, page: u64, access: Access, level: usize, host: *mut u8) {
         if access == Access::Execute {
             self.code[page as usize / 64 % CODE_WORDS] |= 1 << (page % 64);
         }
         if self.inline {
-            self.lines.fill(page, access, level, host);
+            self.lines.fill(id, page, access, level, host);
         }
     }
 

@@ -35,7 +35,7 @@ fn a_line_serves_its_page_identifier_and_access_alone() {
     let ids = ids(3);
     let mut tlb = Tlb::<Sv48>::new(&Config::default());
     tlb.lines.select(Some(ids[1]));
-    tlb.serve(77, Access::Read, 0, host(77));
+    tlb.serve(ids[1], 77, Access::Read, 0, host(77));
     assert!(hit(&mut tlb, ids[1], 77, Access::Read));
     assert!(!hit(&mut tlb, ids[1], 77, Access::Write));
     assert!(!hit(&mut tlb, ids[1], 77, Access::Execute));
@@ -43,6 +43,9 @@ fn a_line_serves_its_page_identifier_and_access_alone() {
     assert!(!hit(&mut tlb, ids[0], 77, Access::Read));
     tlb.lines.select(None);
     assert!(tlb.lines.hit(77 << 12, Access::Read, 1).is_none());
+    assert_eq!(tlb.lines.find(ids[1], 77 << 12 | 3, Access::Read), Some(host(77).wrapping_add(3)));
+    assert!(tlb.lines.find(ids[1], 77 << 12, Access::Write).is_none());
+    assert!(tlb.lines.find(ids[2], 77 << 12, Access::Read).is_none());
 }
 
 #[test]
@@ -50,7 +53,7 @@ fn an_access_that_is_not_aligned_misses() {
     let ids = ids(1);
     let mut tlb = Tlb::<Sv48>::new(&Config::default());
     tlb.lines.select(Some(ids[0]));
-    tlb.serve(77, Access::Read, 0, host(77));
+    tlb.serve(ids[0], 77, Access::Read, 0, host(77));
     for size in [1, 2, 4, 8] {
         for offset in (0..16).chain(4088..4096) {
             let found = tlb.lines.hit(77 << 12 | offset, Access::Read, size);
@@ -66,7 +69,7 @@ fn dropping_takes_what_is_named_and_no_more() {
     let fill = |tlb: &mut Tlb<Sv48>| {
         for id in &ids {
             tlb.lines.select(Some(*id));
-            (5..8).for_each(|page| tlb.serve(page, Access::Write, 0, host(page)));
+            (5..8).for_each(|page| tlb.serve(*id, page, Access::Write, 0, host(page)));
         }
     };
     let left = |tlb: &mut Tlb<Sv48>| -> Vec<usize> {
@@ -105,8 +108,8 @@ fn pages_that_were_fetched_from_are_remembered() {
     let ids = ids(1);
     let mut tlb = Tlb::<Sv48>::new(&Config::default());
     tlb.lines.select(Some(ids[0]));
-    tlb.serve(9, Access::Read, 0, host(9));
+    tlb.serve(ids[0], 9, Access::Read, 0, host(9));
     assert!(!tlb.may_hold_code(ids[0], 9));
-    tlb.serve(9, Access::Execute, 0, host(9));
+    tlb.serve(ids[0], 9, Access::Execute, 0, host(9));
     assert!(tlb.may_hold_code(ids[0], 9) && !tlb.may_hold_code(ids[0], 10));
 }
