@@ -3,8 +3,13 @@
 mod host;
 
 use host::Host;
-use vmspace::format::{Rights, Sv48};
-use vmspace::{Access, Advice, Error, FaultError, Frame, Map, MaySleep, Platform, Space, Vm};
+use std::sync::Mutex;
+use vmspace::backend::NoTable;
+use vmspace::format::{Geometry, Rights, Sv48};
+use vmspace::{
+    Access, Advice, Backend, Error, FaultError, Frame, Map, MaySleep, Native, Platform, Slot,
+    Space, Vm,
+};
 
 const RW: Rights = Rights::READ.union(Rights::WRITE);
 const PAGE: u64 = 4096;
@@ -181,4 +186,68 @@ fn a_guard_of_another_manager_lets_its_tables_be_walked() {
     assert_eq!(refused, Err(FaultError::MustSleep));
     assert!(spaces[0].translate(&foreign, places[0]).is_none());
     drop((own, foreign));
+}
+
+/// The native backend; once a table was attached to a root, something else is done.
+#[derive(Default)]
+struct Attaching {
+    then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Backend for Attaching {
+    fn prepare_table(&self, table: Frame, level: usize) -> Result<(), NoTable> {
+        Native.prepare_table(table, level)
+    }
+
+    fn release_table(&self, table: Frame) {
+        Native.release_table(table);
+    }
+
+    fn compare_exchange(&self, slot: Slot<'_>, old: u64, new: u64) -> Result<(), u64> {
+        Native.compare_exchange(slot, old, new)
+    }
+
+    fn swap(&self, slot: Slot<'_>, new: u64) -> u64 {
+        let old = Native.swap(slot, new);
+        let attached = slot.level == Sv48::ROOT_LEVEL && new != 0;
+        if let Some(then) = attached.then(|| self.then.lock().unwrap().take()).flatten() {
+            then();
+        }
+        old
+    }
+
+    fn clear_accessed(&self, slot: Slot<'_>, mask: u64) -> u64 {
+        Native.clear_accessed(slot, mask)
+    }
+
+    fn close(&self, table: Frame) {
+        Native.close(table);
+    }
+}
+
+/// The first touch attaches tables to the root; another CPU goes down them at once, and unmaps
+/// shared memory beside, while the first has not forgotten yet what the root said of that slot.
+#[test]
+fn an_object_unmapped_while_its_first_tables_are_attached_never_ends() {
+    let host = Host::<Sv48, Attaching>::with_backend(4096, 2, Attaching::default());
+    let vm: &'static Vm<_> = Box::leak(Box::new(host.manager()));
+    // SAFETY: a test's own thread, which holds nothing.
+    let mut ms = unsafe { MaySleep::assume() };
+    let free = vm.free_frames();
+    let space: &'static Space<'_, _> = Box::leak(Box::new(Space::new(vm, &mut ms).unwrap()));
+    let at = space.map(&mut ms, Map::anonymous(2 * PAGE, RW)).unwrap();
+    space.map(&mut ms, Map::anonymous(PAGE, RW).shared().at(at + PAGE)).unwrap();
+    let unmap = move || {
+        host::be_cpu(1);
+        // SAFETY: the thread has just begun, and holds nothing.
+        space.unmap(&mut unsafe { MaySleep::assume() }, at + PAGE, PAGE).unwrap();
+    };
+    let meanwhile = move || std::thread::spawn(unmap).join().unwrap();
+    *vm.platform().backend().then.lock().unwrap() = Some(Box::new(meanwhile));
+    space.fault(&mut ms, at, Access::Write).unwrap();
+    vm.check(&mut ms).unwrap();
+    // SAFETY: leaked above, and used by nobody any more.
+    unsafe { std::ptr::read(space) }.exit(&mut ms);
+    vm.synchronize(&mut ms);
+    assert_eq!((vm.free_frames(), vm.slab_in_use()), (free, 0));
 }

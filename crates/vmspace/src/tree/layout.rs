@@ -292,8 +292,9 @@ impl<'a, P: Platform> Node<'a, P> {
         Some(())
     }
 
-    /// Forgets what the layout says of slot `index`, which has just got a child: pieces with
-    /// objects that lie only in slots with children go. The sequence is odd.
+    /// Forgets what the layout says of slot `index`, which has a child, or gets one in this window:
+    /// pieces with objects that lie only in slots with children go. The sequence is odd, or the
+    /// node is private.
     pub fn forget_slot(&self, index: usize, dropped: &mut object::Dropped) {
         let word = self.meta.word.load(Ordering::Relaxed);
         if word & 1 != 0 {
@@ -305,7 +306,9 @@ impl<'a, P: Platform> Node<'a, P> {
         for i in (first..=last).rev() {
             let piece = store.get(i);
             let end = if i + 1 < store.len { store.start(i + 1) } else { self.range().end };
-            if piece.key.object == 0 || self.has_bare_slot(PageRange::new(piece.start, end)) {
+            let mut slots = self.slots(PageRange::new(piece.start, end));
+            let is_bare = |slot| slot != index && self.child(slot).is_none();
+            if piece.key.object == 0 || slots.any(is_bare) {
                 continue;
             }
             dropped.put(self.vm, piece);
@@ -383,7 +386,7 @@ impl<'a, P: Platform> Node<'a, P> {
         if self.child_count() != 0 {
             // What is left beside the range may lie only in slots with children now.
             for page in [part.start.wrapping_sub(1), part.start, part.end] {
-                if whole.start <= page && page < whole.end {
+                if whole.holds(page) && self.child(self.index(page)).is_some() {
                     self.forget_slot(self.index(page), dropped);
                 }
             }

@@ -180,11 +180,12 @@ pub(crate) fn make_child<'a, P: Platform>(node: Node<'a, P>, index: usize) -> Op
 pub(crate) fn attach<'a, P: Platform>(node: Node<'a, P>, index: usize, child: Node<'a, P>) {
     let mut dropped = Dropped::new();
     node.open();
-    node.attach(index, child);
     node.forget_slot(index, &mut dropped);
-    node.shut();
-    // The child's copy of each piece has a share: nothing can have ended.
+    // The child, or one below it, has a share of each object, and nobody could reach them to give
+    // it up: nothing has ended.
     debug_assert!(dropped.is_empty());
+    node.attach(index, child);
+    node.shut();
 }
 
 impl<'a, P: Platform> Held<'a, P> {
