@@ -7,8 +7,8 @@ use core::panic::PanicInfo;
 use vmspace::format::{Geometry, Rights};
 use vmspace::sync::AtomicU32;
 use vmspace::{
-    Access, Advice, Batch, CpuSet, Error, Frame, Map, MaySleep, Native, PagerError, Platform,
-    Space, SpaceId, Vm,
+    Access, Advice, Batch, CpuSet, Error, Frame, Map, MaySleep, Native, NoPager, Platform, Space,
+    SpaceId, Vm,
 };
 
 #[cfg(target_arch = "x86_64")]
@@ -36,9 +36,14 @@ struct Kernel;
 unsafe impl Platform for Kernel {
     type Format = Tables;
     type Backend = Native;
+    type Pager = NoPager;
 
     fn backend(&self) -> &Native {
         &Native
+    }
+
+    fn pager(&self) -> &NoPager {
+        &NoPager
     }
 
     fn cpus(&self) -> usize {
@@ -56,10 +61,6 @@ unsafe impl Platform for Kernel {
     fn zero(&self, frame: Frame) {
         // SAFETY: the library owns the frame alone.
         unsafe { self.frame_ptr(frame).write_bytes(0, PAGE) }
-    }
-
-    fn page_in(&self, _: &mut MaySleep, _: u64, _: u64, _: Frame) -> Result<(), PagerError> {
-        Err(PagerError)
     }
 
     fn shootdown(&self, _: &CpuSet, _: SpaceId, _: &Batch<'_>) {}

@@ -16,12 +16,16 @@ use crate::parking::Parking;
 use crate::shootdown::Shootdowns;
 use crate::statistics::{Published, Statistics};
 use std::cell::Cell;
+use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use vmspace::format::{Format, Geometry};
 use vmspace::sync::AtomicU32;
-use vmspace::{Backend, Batch, CpuSet, Frame, MaySleep, Native, PagerError, Platform, SpaceId, Vm};
+use vmspace::{
+    Backend, Batch, CpuSet, Frame, MaySleep, Native, NoPager, Page, Pager, PagerError, Platform,
+    SpaceId, Vm,
+};
 
 thread_local! {
     static CPU: Cell<usize> = const { Cell::new(usize::MAX) };
@@ -115,11 +119,62 @@ impl Hardware {
     }
 }
 
+/// The pager that was plugged in.
+pub struct Plugged(Box<dyn Pager + Send + Sync>);
+
+impl fmt::Debug for Plugged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Plugged")
+    }
+}
+
+impl Pager for Plugged {
+    fn page_in(
+        &self,
+        ms: &mut MaySleep,
+        pager: u64,
+        index: u64,
+        page: Page<'_>,
+    ) -> Result<(), PagerError> {
+        self.0.page_in(ms, pager, index, page)
+    }
+
+    fn page_out(
+        &self,
+        ms: &mut MaySleep,
+        pager: u64,
+        index: u64,
+        page: Page<'_>,
+        bytes: usize,
+    ) -> Result<(), PagerError> {
+        self.0.page_out(ms, pager, index, page, bytes)
+    }
+
+    fn write(
+        &self,
+        ms: &mut MaySleep,
+        pager: u64,
+        offset: u64,
+        from: &[u8],
+    ) -> Result<usize, PagerError> {
+        self.0.write(ms, pager, offset, from)
+    }
+
+    fn resize(&self, ms: &mut MaySleep, pager: u64, bytes: u64) -> Result<(), PagerError> {
+        self.0.resize(ms, pager, bytes)
+    }
+
+    fn end(&self, ms: &mut MaySleep, pager: u64) {
+        self.0.end(ms, pager);
+    }
+}
+
 /// A machine over page tables of format `F`, changed through `B`.
 #[derive(Debug)]
 pub struct MachinePlatform<F: Format, B: Backend = Native> {
     hardware: Hardware,
     backend: B,
+    pager: Plugged,
     format: PhantomData<F>,
 }
 
@@ -141,7 +196,13 @@ impl<F: Format, B: Backend> MachinePlatform<F, B> {
     /// As [`MachinePlatform::new`].
     pub fn with_backend(config: Config, backend: B) -> Result<Self, MachineError> {
         config.validate(F::PAGE_SHIFT)?;
-        Ok(MachinePlatform { hardware: Hardware::new(config)?, backend, format: PhantomData })
+        let (hardware, pager) = (Hardware::new(config)?, Plugged(Box::new(NoPager)));
+        Ok(MachinePlatform { hardware, backend, pager, format: PhantomData })
+    }
+
+    /// The same machine with a pager for objects that are not memory.
+    pub fn with_pager(self, pager: Box<dyn Pager + Send + Sync>) -> Self {
+        MachinePlatform { pager: Plugged(pager), ..self }
     }
 
     /// The parts that do not depend on the format.
@@ -196,10 +257,15 @@ impl<F: Format, B: Backend> MachinePlatform<F, B> {
 unsafe impl<F: Format, B: Backend> Platform for MachinePlatform<F, B> {
     type Format = F;
     type Backend = B;
+    type Pager = Plugged;
 
     #[inline(always)]
     fn backend(&self) -> &B {
         &self.backend
+    }
+
+    fn pager(&self) -> &Plugged {
+        &self.pager
     }
 
     fn cpus(&self) -> usize {
@@ -219,11 +285,6 @@ unsafe impl<F: Format, B: Backend> Platform for MachinePlatform<F, B> {
     fn zero(&self, frame: Frame) {
         // SAFETY: the library passes a frame of this memory that nobody else can reach.
         unsafe { self.frame_ptr(frame).write_bytes(0, F::PAGE_SIZE as usize) }
-    }
-
-    /// The machine has no pagers yet: files come with the page cache.
-    fn page_in(&self, _: &mut MaySleep, _: u64, _: u64, _: Frame) -> Result<(), PagerError> {
-        Err(PagerError)
     }
 
     fn shootdown(&self, cpus: &CpuSet, space: SpaceId, batch: &Batch<'_>) {

@@ -6,7 +6,7 @@
 use std::sync::Mutex;
 use vmspace::format::{Geometry, Rights, X86_64};
 use vmspace::{
-    Access, Batch, CpuSet, Frame, Map, MaySleep, Native, PagerError, Platform, Space, SpaceId, Vm,
+    Access, Batch, CpuSet, Frame, Map, MaySleep, Native, NoPager, Platform, Space, SpaceId, Vm,
     sync::AtomicU32,
 };
 
@@ -37,9 +37,13 @@ unsafe impl Sync for Port {}
 unsafe impl Platform for Port {
     type Format = X86_64;
     type Backend = Native;
+    type Pager = NoPager;
 
     fn backend(&self) -> &Native {
         &Native
+    }
+    fn pager(&self) -> &NoPager {
+        &NoPager
     }
     fn cpus(&self) -> usize {
         1
@@ -53,9 +57,6 @@ unsafe impl Platform for Port {
     fn zero(&self, frame: Frame) {
         // SAFETY: the library owns the frame alone.
         unsafe { self.frame_ptr(frame).write_bytes(0, PAGE) }
-    }
-    fn page_in(&self, _: &mut MaySleep, _: u64, _: u64, _: Frame) -> Result<(), PagerError> {
-        Err(PagerError)
     }
     fn shootdown(&self, _: &CpuSet, _: SpaceId, _: &Batch<'_>) {
         *self.tlb.lock().unwrap() = None;

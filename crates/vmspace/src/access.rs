@@ -14,6 +14,7 @@ use crate::context::MaySleep;
 use crate::fault::{Access, FaultError};
 use crate::format::{Entry, Format, Geometry, Leaf};
 use crate::mutation::Mutation;
+use crate::object;
 use crate::platform::Platform;
 use crate::rmap;
 use crate::space::{Space, is_own};
@@ -28,7 +29,7 @@ use crate::vm::Vm;
 
 impl<P: Platform> Vm<P> {
     /// The bytes of a frame that user code may be writing.
-    fn bytes(&self, frame: Frame) -> &[AtomicU8] {
+    pub(crate) fn bytes(&self, frame: Frame) -> &[AtomicU8] {
         let bytes = <P::Format as Geometry>::PAGE_SIZE as usize;
         // SAFETY: the caller holds a reference to the page, or the lock of an entry that names it;
         // the bytes are reached as atomics by everybody.
@@ -109,7 +110,8 @@ impl<'vm, P: Platform> Space<'vm, P> {
     }
 
     /// What tells one futex word from another: equal exactly for two names of one word. Shared
-    /// memory is known by its object and place in it, private memory by space and address. None:
+    /// memory is known by its object and place in it, private memory (a private mapping of a
+    /// file too) by space and address. None:
     /// not mapped.
     pub fn futex_key(&self, ms: &mut MaySleep, address: u64) -> Option<(u64, u64)> {
         let shift = P::Format::PAGE_SHIFT;
@@ -120,7 +122,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
         let guard = self.vm.walk(ms);
         let key = walk::run(&guard, self.root(), page).key;
         match key.object {
-            0 => key.is_mapped().then_some((self.id().0, address)),
+            _ if key.is_private() => key.is_mapped().then_some((self.id().0, address)),
             object => {
                 let offset = address & ((1 << shift) - 1);
                 Some((object, page.wrapping_sub(key.origin) << shift | offset))
@@ -167,7 +169,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
             // The entry's reference stands under the lock: these cannot be the first.
             meta.refs.get();
             meta.pins.fetch_add(1, Ordering::Relaxed);
-            Ok(Some(Pinned { vm, frame }))
+            Ok(Some(Pinned { vm, frame, write: access == Access::Write }))
         })
         .unwrap_or(Ok(None))
     }
@@ -333,6 +335,7 @@ fn word_at(bytes: &[AtomicU8], offset: usize) -> &AtomicU32 {
 pub struct Pinned<'vm, P: Platform> {
     vm: &'vm Vm<P>,
     frame: Frame,
+    write: bool,
 }
 
 impl<P: Platform> Pinned<'_, P> {
@@ -344,7 +347,12 @@ impl<P: Platform> Pinned<'_, P> {
 
 impl<P: Platform> Drop for Pinned<'_, P> {
     fn drop(&mut self) {
-        self.vm.meta_of(self.frame).pins.fetch_sub(1, Ordering::Relaxed);
+        let meta = self.vm.meta_of(self.frame);
+        if self.write {
+            // It may have been handed to its pager meanwhile, and written since.
+            object::mark_dirty(meta);
+        }
+        meta.pins.fetch_sub(1, Ordering::Relaxed);
         rmap::put_page(self.vm, self.frame);
     }
 }

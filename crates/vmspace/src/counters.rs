@@ -26,6 +26,12 @@ pub enum Event {
     FaultStack,
     /// A fault that was refused.
     FaultRefused,
+    /// A pager was asked for a page.
+    PageIn,
+    /// A pager was handed a dirty page.
+    PageOut,
+    /// A page of an object was given up for want of memory.
+    PageEvicted,
     /// A table was made.
     TableMade,
     /// A table was freed.
@@ -87,6 +93,9 @@ pub struct Statistics {
     pub faults_spurious: u64,
     pub faults_stack: u64,
     pub faults_refused: u64,
+    pub pages_in: u64,
+    pub pages_out: u64,
+    pub pages_evicted: u64,
     pub tables_made: u64,
     pub tables_freed: u64,
     pub tables_alive: u64,

@@ -27,6 +27,20 @@ pub fn exchange<B: Backend, C: Cell>(
     backend.compare_exchange(slot, old, new)
 }
 
+/// Clears a leaf entry's dirty bit, keeping whatever else hardware sets meanwhile. The leaf as it
+/// was, when it was dirty: its translations must go, since they would not set the bit again.
+pub fn clean<F: Format, B: Backend>(backend: &B, slot: Slot<'_>) -> Option<Leaf> {
+    let mut word = slot.word.load(Ordering::Acquire);
+    loop {
+        let leaf = F::as_leaf(slot.level, word).filter(|leaf| leaf.dirty)?;
+        let new = F::leaf(slot.level, Leaf { dirty: false, ..leaf });
+        match exchange(backend, slot, word, new) {
+            Ok(()) => return Some(leaf),
+            Err(found) => word = found,
+        }
+    }
+}
+
 /// Gives a leaf entry the rights that `rights` answers, keeping whatever hardware sets meanwhile.
 /// The leaf as it was, when a right has gone: its translations must go too.
 #[inline]

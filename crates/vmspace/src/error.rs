@@ -1,5 +1,6 @@
 //! Why an operation was refused, and the number that Linux gives for it.
 
+use crate::pager::PagerError;
 use core::fmt;
 
 /// Why an operation on a space, or the making of one, was refused.
@@ -24,6 +25,10 @@ pub enum Error {
     NotMapped,
     /// The rights, flags or advice make no sense together.
     Invalid,
+    /// The object would be longer than any may be, or be mapped beyond that.
+    TooLarge,
+    /// The object's pager could not do its part.
+    Pager(PagerError),
     /// The frames given to the manager are too few for itself: it needs at least this many.
     TooSmall {
         /// The least number of frames.
@@ -40,6 +45,7 @@ impl Error {
         const ENOMEM: i32 = 12;
         const EEXIST: i32 = 17;
         const EINVAL: i32 = 22;
+        const EFBIG: i32 = 27;
         match self {
             Error::OutOfMemory
             | Error::NoFreeRange
@@ -48,6 +54,8 @@ impl Error {
             | Error::TooSmall { .. } => ENOMEM,
             Error::Misaligned | Error::Empty | Error::Invalid | Error::BadCpus => EINVAL,
             Error::BelowMinimum => EPERM,
+            Error::TooLarge => EFBIG,
+            Error::Pager(error) => error.errno(),
             Error::Exists => EEXIST,
         }
     }
@@ -67,6 +75,8 @@ impl fmt::Display for Error {
             Error::Exists => write!(f, "something is mapped there already"),
             Error::NotMapped => write!(f, "part of the range is not mapped"),
             Error::Invalid => write!(f, "the arguments make no sense together"),
+            Error::TooLarge => write!(f, "the object would be too long"),
+            Error::Pager(error) => error.fmt(f),
             Error::TooSmall { least } => write!(f, "too little memory: at least {least} frames"),
             Error::BadCpus => write!(f, "the platform's number of CPUs is out of range"),
         }

@@ -14,7 +14,9 @@ mod host;
 
 use crate::format::{Aarch64Granule64K, Format, Geometry, Rights, Sv48, X86_64};
 use crate::mutation::{Failing, fail_allocations};
-use crate::{Access, Advice, FaultError, Frame, Map, MaySleep, Pinned, Region, Space, Usage, Vm};
+use crate::{
+    Access, Advice, FaultError, Frame, Map, MaySleep, Object, Pinned, Region, Space, Usage, Vm,
+};
 use host::Host;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -27,6 +29,7 @@ struct World<'vm, F: Format> {
     ms: MaySleep,
     spaces: Vec<Space<'vm, Host<F>>>,
     pinned: Vec<Pinned<'vm, Host<F>>>,
+    objects: Vec<Object<'vm, Host<F>>>,
 }
 
 /// What can be seen of a space without changing it.
@@ -78,7 +81,7 @@ impl<'vm, F: Format> World<'vm, F> {
     fn new(vm: &'vm Vm<Host<F>>) -> Self {
         // SAFETY: a test's own thread, which holds nothing.
         let ms = unsafe { MaySleep::assume() };
-        World { vm, ms, spaces: Vec::new(), pinned: Vec::new() }
+        World { vm, ms, spaces: Vec::new(), pinned: Vec::new(), objects: Vec::new() }
     }
 
     /// One more space, like the others' parents.
@@ -102,6 +105,20 @@ impl<'vm, F: Format> World<'vm, F> {
 
     fn map_as(&mut self, map: Map) -> bool {
         self.spaces[0].map(&mut self.ms, Map { no_reserve: true, ..map }).is_ok()
+    }
+
+    /// One more object of so many pages.
+    fn object(&mut self, pager: u64, n: u64) -> bool {
+        let object = self.vm.object(&mut self.ms, pages::<F>(n), pager);
+        object.map(|object| self.objects.push(object)).is_ok()
+    }
+
+    /// Maps the first object from its second page on.
+    fn map_object(&mut self, page: i64, n: u64, shared: bool) -> bool {
+        let map = Map::anonymous(pages::<F>(n), RW).at(at::<F>(page));
+        let map = if shared { map.shared() } else { map };
+        let World { spaces, objects, ms, .. } = self;
+        spaces[0].map_object(ms, map, &objects[0], pages::<F>(1)).is_ok()
     }
 
     fn unmap(&mut self, page: i64, n: u64) -> bool {
@@ -147,6 +164,7 @@ impl<'vm, F: Format> World<'vm, F> {
     /// Ends everything; nothing is left.
     fn end(mut self, frames: u64) {
         self.pinned.clear();
+        self.objects.clear();
         for space in self.spaces.drain(..) {
             space.exit(&mut self.ms);
         }
@@ -214,7 +232,7 @@ impl Keeps {
 
 fn new_manager<F: Format>() -> Vm<Host<F>> {
     let mut host = Host::<F>::new(512, 1);
-    host.on_page_in = Some(Box::new(|_, _, index| Ok(index as u8 + 1)));
+    host.files.on_page_in = Some(Box::new(|_, _, index| Ok(index as u8 + 1)));
     host.manager()
 }
 
@@ -444,8 +462,8 @@ fn faults<F: Format>() -> Vec<Scenario<F>> {
             "a fault that the pager fills",
             |w| {
                 w.space();
-                let map = Map::anonymous(pages::<F>(8), RW).at(at::<F>(-4));
-                w.spaces[0].map_paged(&mut w.ms, map, 1).unwrap();
+                w.object(1, 8);
+                w.map_object(-4, 8, true);
             },
             |w| w.fault(1, Access::Read),
         ),

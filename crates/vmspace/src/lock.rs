@@ -116,6 +116,11 @@ pub struct SleepLock {
 }
 
 impl SleepLock {
+    /// Nobody can reach it yet: nobody holds it.
+    pub fn renew(&self) {
+        self.word.store(0, Ordering::Relaxed);
+    }
+
     /// Runs `section` with the lock held.
     pub fn with<P: Platform, R>(&self, platform: &P, section: impl FnOnce() -> R) -> R {
         while try_acquire(&self.word) != Attempt::Acquired {

@@ -27,6 +27,10 @@ mutations! {
     NoShootdownAtCopy,
     /// Don't-need sends no shootdown.
     NoShootdownAtDontNeed,
+    /// Truncation sends no shootdown.
+    NoShootdownAtTruncation,
+    /// Clearing the dirty bit sends no shootdown.
+    NoShootdownAtClean,
     /// The locks are released before the acknowledgements.
     UnlockBeforeAcknowledgement,
     /// Frames are freed before the flush.

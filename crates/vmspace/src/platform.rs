@@ -5,17 +5,13 @@
 
 use crate::addr::Frame;
 use crate::backend::Backend;
-use crate::context::MaySleep;
 use crate::flush::{Batch, CpuSet, SpaceId};
 use crate::format::Format;
+use crate::pager::Pager;
 use crate::sync::AtomicU32;
 
 /// The most CPUs that a platform may have.
 pub const MAX_CPUS: usize = 256;
-
-/// A pager could not provide a page.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PagerError;
 
 /// The machine below the library.
 ///
@@ -30,9 +26,14 @@ pub unsafe trait Platform: Sync {
     type Format: Format;
     /// How entries are changed.
     type Backend: Backend;
+    /// What fills and stores the pages of objects; [`NoPager`](crate::NoPager) without files.
+    type Pager: Pager;
 
     /// The backend. Any context, any lock.
     fn backend(&self) -> &Self::Backend;
+
+    /// The pager. Any context; its methods say in which they are called.
+    fn pager(&self) -> &Self::Pager;
 
     /// How many CPUs there are: at least 1, at most [`MAX_CPUS`], always the same answer.
     fn cpus(&self) -> usize;
@@ -48,21 +49,6 @@ pub unsafe trait Platform: Sync {
     /// this library held.
     fn zero(&self, frame: Frame);
 
-    /// Fills `frame` with page `index` of an object that was mapped with this `pager`
-    /// ([`Space::map_paged`](crate::Space::map_paged); never 0). It sees no region and no space;
-    /// no lock of this library is held, and it may sleep. Two faults may ask for the same page at
-    /// once; one answer is used. What it was asked for may be unmapped when it answers.
-    ///
-    /// # Errors
-    /// [`PagerError`]: whoever touched the page gets SIGBUS.
-    fn page_in(
-        &self,
-        ms: &mut MaySleep,
-        pager: u64,
-        index: u64,
-        frame: Frame,
-    ) -> Result<(), PagerError>;
-
     /// Makes every CPU in `cpus` drop what it caches of `space` for the pages of `batch` (for the
     /// whole space when [`Batch::pages`] is `None`), non-leaf entries too when
     /// [`Batch::tables`] says so, and returns when all have done it, each with a fence after its
@@ -77,8 +63,8 @@ pub unsafe trait Platform: Sync {
 
     /// Waits until `*word != value`, or returns earlier for no reason; the platform's futex.
     /// A platform without a scheduler spins once, serving shootdowns. Called in task context with
-    /// interrupts enabled and no lock of this library held but perhaps a space's heap lock, which
-    /// is waited for in the same way and by tasks that hold nothing; a running CPU that waits here
+    /// interrupts enabled and no lock of this library held but perhaps a space's heap lock or an
+    /// object's lock of writers, which is waited for in the same way and by tasks that hold nothing; a running CPU that waits here
     /// must answer shootdowns.
     fn park(&self, word: &AtomicU32, value: u32);
 

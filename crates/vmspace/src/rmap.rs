@@ -1,8 +1,10 @@
 //! The reverse map: from a page to every entry that maps it; and the page's references.
 //!
-//! Guarantee: every entry that names a managed page has a record here, made before or in the same
-//! lock hold as the entry becomes visible, and gone before the reference that the entry held; and
-//! every entry holds one reference, so a page's count is zero exactly if it is free (O12).
+//! Guarantee: every entry that names a managed page has a record here, made before the entry becomes
+//! visible, in the same lock hold of its leaf, and gone before the reference that the entry held;
+//! and every entry holds one reference, so a page's count is zero exactly if it is free (O12). An
+//! entry that moves or is copied has its new record before the old one goes: who clears all mappers
+//! of a page finds one or the other.
 //!
 //! A record is a [`Mapper`]: table frame and index in one word. A page with one mapper, the common
 //! case, keeps it in its metadata's word; changing that is one compare-exchange. With more, the
@@ -44,8 +46,20 @@ impl Mapper {
 
 /// Makes a frame just taken (as [`Kind::Page`]) a page with one reference and at most one mapper.
 pub(crate) fn init_page(meta: &Meta, mapper: Option<Mapper>) {
+    begin_page(meta, mapper, 0);
+}
+
+/// Makes a frame just taken (as [`Kind::Page`]) page `index` of an object, with one reference, clean.
+pub(crate) fn init_cached(meta: &Meta, object: u64, index: u64) {
+    meta.base.store(index, Ordering::Relaxed);
+    meta.occupied.store(0, Ordering::Relaxed);
+    begin_page(meta, None, object);
+}
+
+fn begin_page(meta: &Meta, mapper: Option<Mapper>, object: u64) {
     meta.pins.store(0, Ordering::Relaxed);
     meta.lock.store(0, Ordering::Relaxed);
+    meta.owner.store(object, Ordering::Relaxed);
     meta.word.store(mapper.map_or(0, Mapper::encode), Ordering::Relaxed);
     meta.refs.begin();
 }
@@ -112,7 +126,8 @@ fn make_block<P: Platform>(vm: &Vm<P>, next: u64, mappers: [u64; 2]) -> Option<u
 /// Forgets a mapper that was recorded.
 pub(crate) fn remove<P: Platform>(vm: &Vm<P>, meta: &Meta, mapper: Mapper) {
     let word = mapper.encode();
-    if meta.word.compare_exchange(word, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+    // Release: who sees no record sees what was said of the page before it went.
+    if meta.word.compare_exchange(word, 0, Ordering::Release, Ordering::Relaxed).is_ok() {
         return;
     }
     with_record_lock(vm, meta, || {
@@ -121,7 +136,7 @@ pub(crate) fn remove<P: Platform>(vm: &Vm<P>, meta: &Meta, mapper: Mapper) {
             let address = link.load(Ordering::Acquire);
             if address == 0 || address & 1 != 0 {
                 // Only a chain that shrank to one mapper can have become this: it is ours.
-                let _ = meta.word.compare_exchange(word, 0, Ordering::Relaxed, Ordering::Relaxed);
+                let _ = meta.word.compare_exchange(word, 0, Ordering::Release, Ordering::Relaxed);
                 return;
             }
             let block = vm.words_at(address, BLOCK_WORDS);
@@ -161,6 +176,24 @@ pub(crate) fn for_each<P: Platform>(vm: &Vm<P>, meta: &Meta, mut visit: impl FnM
             word = block[0].load(Ordering::Relaxed);
         }
     });
+}
+
+/// The first mapper after `after`, in an order of their own: who goes on from the last one found
+/// meets each that stays, once, whatever comes and goes.
+pub(crate) fn next<P: Platform>(vm: &Vm<P>, meta: &Meta, after: Option<Mapper>) -> Option<Mapper> {
+    // Acquire: pairs with `remove`.
+    if meta.word.load(Ordering::Acquire) == 0 {
+        return None;
+    }
+    let least = after.map_or(0, Mapper::encode);
+    let mut found = None;
+    for_each(vm, meta, |mapper| {
+        let word = mapper.encode();
+        if word > least && found.is_none_or(|best| word < best) {
+            found = Some(word);
+        }
+    });
+    found.map(Mapper::decode)
 }
 
 fn with_record_lock<P: Platform, R>(vm: &Vm<P>, meta: &Meta, section: impl FnOnce() -> R) -> R {

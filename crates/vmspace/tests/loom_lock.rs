@@ -14,7 +14,7 @@ use loom::thread;
 use vmspace::format::Sv48;
 use vmspace::lock::{self, Attempt};
 use vmspace::sync::{AtomicU32, Ordering};
-use vmspace::{Batch, CpuSet, Frame, MaySleep, Native, PagerError, Platform, SpaceId};
+use vmspace::{Batch, CpuSet, Frame, MaySleep, Native, NoPager, Platform, SpaceId};
 
 /// A platform of which only the waiting is used: a futex that loses nothing and wakes for nothing.
 #[derive(Default)]
@@ -27,9 +27,14 @@ struct Futex {
 unsafe impl Platform for Futex {
     type Format = Sv48;
     type Backend = Native;
+    type Pager = NoPager;
 
     fn backend(&self) -> &Native {
         &Native
+    }
+
+    fn pager(&self) -> &NoPager {
+        &NoPager
     }
 
     fn cpus(&self) -> usize {
@@ -45,10 +50,6 @@ unsafe impl Platform for Futex {
     }
 
     fn zero(&self, _: Frame) {}
-
-    fn page_in(&self, _: &mut MaySleep, _: u64, _: u64, _: Frame) -> Result<(), PagerError> {
-        Err(PagerError)
-    }
 
     fn shootdown(&self, _: &CpuSet, _: SpaceId, _: &Batch<'_>) {}
 

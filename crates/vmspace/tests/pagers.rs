@@ -22,14 +22,21 @@ fn token() -> MaySleep {
 fn host_with_waiting_pager(called: Sender<u64>, go_on: Receiver<()>) -> Host<Sv48> {
     let mut host = Host::new(1024, 2);
     let ends = Mutex::new((called, go_on));
-    host.on_page_in = Some(Box::new(move |_, pager, index| {
+    host.files.on_page_in = Some(Box::new(move |_, pager, index| {
         let (called, go_on) = &*ends.lock().unwrap();
         assert_eq!(pager, PAGER);
         called.send(index).unwrap();
-        go_on.recv().map_err(|_| PagerError)?;
+        go_on.recv().map_err(|_| PagerError::Failed)?;
         Ok(index as u8)
     }));
     host
+}
+
+/// A shared mapping of a whole object, which nothing else refers to.
+fn map_file(space: &Space<'_, Host<Sv48>>, pager: u64) -> u64 {
+    let file = space.vm().object(&mut token(), LENGTH, pager).unwrap();
+    let map = Map::anonymous(LENGTH, Rights::READ).shared();
+    space.map_object(&mut token(), map, &file, 0).unwrap()
 }
 
 #[test]
@@ -38,7 +45,7 @@ fn a_pager_asked_under_a_lock_would_stop_the_whole_leaf() {
     let (go_on, wait) = channel();
     let vm = host_with_waiting_pager(called, wait).manager();
     let space = Space::new(&vm, &mut token()).unwrap();
-    let at = space.map_paged(&mut token(), Map::anonymous(LENGTH, Rights::READ), PAGER).unwrap();
+    let at = map_file(&space, PAGER);
     let beside =
         space.map(&mut token(), Map::anonymous(4096, Rights::READ | Rights::WRITE)).unwrap();
     std::thread::scope(|scope| {
@@ -66,7 +73,7 @@ fn a_page_that_comes_after_its_region_is_gone_is_not_mapped() {
     let vm = host_with_waiting_pager(called, wait).manager();
     let free = vm.free_frames();
     let space = Space::new(&vm, &mut token()).unwrap();
-    let at = space.map_paged(&mut token(), Map::anonymous(LENGTH, Rights::READ), PAGER).unwrap();
+    let at = map_file(&space, PAGER);
     std::thread::scope(|scope| {
         let fault = scope.spawn(|| {
             host::be_cpu(1);
@@ -86,13 +93,13 @@ fn a_page_that_comes_after_its_region_is_gone_is_not_mapped() {
 fn a_pager_that_fails_is_a_bus_error_and_leaks_nothing() {
     let failing = AtomicBool::new(true);
     let mut host = Host::<Sv48>::new(1024, 1);
-    host.on_page_in = Some(Box::new(move |_, _, _| {
-        if failing.swap(false, Ordering::Relaxed) { Err(PagerError) } else { Ok(9) }
+    host.files.on_page_in = Some(Box::new(move |_, _, _| {
+        if failing.swap(false, Ordering::Relaxed) { Err(PagerError::Failed) } else { Ok(9) }
     }));
     let vm = host.manager();
     let free = vm.free_frames();
     let space = Space::new(&vm, &mut token()).unwrap();
-    let at = space.map_paged(&mut token(), Map::anonymous(LENGTH, Rights::READ), 1).unwrap();
+    let at = map_file(&space, 1);
     assert_eq!(space.fault(&mut token(), at, Access::Read), Err(FaultError::NoPage));
     assert_eq!(space.fault(&mut token(), at, Access::Read), Ok(()));
     vm.check(&mut token()).unwrap();

@@ -39,6 +39,10 @@ fn catcher(mutation: Mutation) -> &'static str {
             "shootdowns::a_copy_without_shootdown_leaves_another_thread_on_the_old_page"
         }
         NoShootdownAtDontNeed => "shootdowns::dont_need_without_shootdown_leaves_the_old_contents",
+        NoShootdownAtTruncation => {
+            "shootdowns::truncation_without_shootdown_lets_a_stale_store_reach_a_reused_frame"
+        }
+        NoShootdownAtClean => "shootdowns::cleaning_without_shootdown_loses_what_is_stored_next",
         UnlockBeforeAcknowledgement => {
             "orders::unlocking_before_the_acknowledgements_lets_a_call_return_too_early"
         }

@@ -10,7 +10,7 @@ use crate::addr::{Frame, PageRange};
 use crate::context::MaySleep;
 use crate::format::{Format, Leaf, Rights};
 use crate::mutation::Mutation;
-use crate::object;
+use crate::object::{self, Stamp};
 use crate::platform::Platform;
 use crate::region::Key;
 use crate::rmap::{self, Mapper};
@@ -27,6 +27,8 @@ pub(super) struct Ready {
     pub frame: Frame,
     /// Nobody else has seen it: no metadata yet.
     pub fresh: bool,
+    /// It is an object's, or a copy of one's: what must still hold.
+    pub stamp: Option<Stamp>,
 }
 
 impl Ready {
@@ -106,6 +108,37 @@ impl<'a, P: Platform> Install<'a, P> {
         if ready.is_some() {
             vm.totals(node.space()).resident.fetch_add(1, Ordering::Relaxed);
         }
+        Some(true)
+    }
+}
+
+impl<'a, P: Platform> Install<'a, P> {
+    /// Lets the empty entry name the page of an object, or a copy of one. Missing tables are
+    /// attached first: a record names a table that others can find and lock. False: the object was
+    /// truncated meanwhile. None: no memory, and there are more empty tables at most.
+    pub fn fill_cached(self, held: &mut Held<'a, P>, stamp: Stamp) -> Option<bool> {
+        let (vm, ready) = (self.node.vm, self.ready?);
+        let mut node = self.node;
+        while node.level > 0 {
+            node = locking::push_down(node, node.index(self.page))?;
+            held.add(node);
+        }
+        let index = node.index(self.page);
+        // Nobody finds a copy by the object: nothing is to be recorded first.
+        if ready.fresh && !stamp.holds(vm) {
+            return Some(false);
+        }
+        record(node, index, Some(ready))?;
+        if !ready.fresh && !stamp.holds(vm) {
+            rmap::remove(vm, vm.meta_of(ready.frame), Mapper { table: node.frame, index });
+            return Some(false);
+        }
+        // The page of a private mapping is its own only as a copy.
+        let shared = !self.key.is_private() || ready.fresh;
+        let rights = self.rights();
+        let rights = if shared { rights } else { rights.difference(Rights::WRITE) };
+        node.fill(index, P::Format::leaf(0, self.leaf(ready.frame, rights)));
+        vm.totals(node.space()).resident.fetch_add(1, Ordering::Relaxed);
         Some(true)
     }
 }

@@ -10,6 +10,9 @@
 //! back what was prepared and start again. Missing tables are built privately, with the final
 //! entry in the leaf, and attached in one window.
 //!
+//! A page of an object comes with a stamp, which is compared when the reverse map has the record: an
+//! object that was truncated meanwhile is asked again.
+//!
 //! A page that is copied cannot change meanwhile: the reference, held until the copy is installed,
 //! keeps its owners from taking it for their own, and the entry is compared again under the lock.
 
@@ -26,8 +29,8 @@ use crate::error::Error;
 use crate::format::{Entry, Format, Geometry, Rights};
 use crate::frame::meta::Kind;
 use crate::lock;
-use crate::object;
-use crate::platform::{PagerError, Platform};
+use crate::object::{self, Cached};
+use crate::platform::Platform;
 use crate::rmap;
 use crate::space::Space;
 use crate::sync::{Ordering, fence};
@@ -122,7 +125,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
             };
             // Not before: a frame, or an object, that is reused would look the same again.
             if held {
-                self.put_back(need);
+                self.put_back(ms, need);
             }
             if settled? {
                 self.vm.count(need.event(), 1);
@@ -174,9 +177,13 @@ impl<'vm, P: Platform> Space<'vm, P> {
         let need = need::<OWN, P>(self.vm, seen.key, page, entry, access);
         let (need, held) = match need {
             Need::Copy(frame) if self.try_hold_source(frame, page, &seen) => (need, true),
-            Need::Object(object, _) if object::try_get(&guard, object) => (need, true),
+            Need::Object(object, _) | Need::ObjectCopy(object, _)
+                if object::try_get(&guard, object) =>
+            {
+                (need, true)
+            }
             // It is going away: look again.
-            Need::Copy(_) | Need::Object(..) => (Need::Wait, false),
+            Need::Copy(_) | Need::Object(..) | Need::ObjectCopy(..) => (Need::Wait, false),
             _ => (need, false),
         };
         (need, held, seen)
@@ -204,10 +211,12 @@ impl<'vm, P: Platform> Space<'vm, P> {
 
     /// Gives back the reference that `look` took.
     #[inline(never)]
-    fn put_back(&self, need: Need) {
+    fn put_back(&self, ms: &mut MaySleep, need: Need) {
         match need {
             Need::Copy(from) => rmap::put_page(self.vm, from),
-            Need::Object(object, _) => object::put(self.vm, object, 1),
+            Need::Object(object, _) | Need::ObjectCopy(object, _) => {
+                object::put(self.vm, ms, object, 1);
+            }
             _ => {}
         }
     }
@@ -220,27 +229,47 @@ impl<'vm, P: Platform> Space<'vm, P> {
         held: bool,
     ) -> Result<Option<Ready>, FaultError> {
         let vm = self.vm;
-        let prepared = match need {
-            Need::Fresh => vm.reclaiming(ms, |_| vm.take_frame(Kind::Page)).map(|frame| {
+        Ok(match need {
+            Need::Fresh => {
+                let frame = self.take_page(ms)?;
                 vm.platform().zero(frame);
-                Some(Ready { frame, fresh: true })
-            }),
-            Need::Copy(from) if held => {
-                vm.reclaiming(ms, |_| vm.take_frame(Kind::Page)).map(|frame| {
-                    vm.copy_frame(from, frame);
-                    Some(Ready { frame, fresh: true })
-                })
+                Some(Ready { frame, fresh: true, stamp: None })
             }
+            Need::Copy(from) if held => Some(self.copy(ms, from)?),
             Need::Object(object, index) if held => {
-                match vm.reclaiming(ms, |ms| object::page(vm, ms, object, index)) {
-                    Ok(Err(PagerError)) => return Err(FaultError::NoPage),
-                    Ok(Ok(frame)) => Ok(Some(Ready { frame, fresh: false })),
-                    Err(error) => Err(error),
-                }
+                let Cached { frame, stamp } = self.cached(ms, object, index)?;
+                Some(Ready { frame, fresh: false, stamp: Some(stamp) })
             }
-            _ => Ok(None),
-        };
-        prepared.map_err(|_| FaultError::OutOfMemory)
+            Need::ObjectCopy(object, index) if held => {
+                let Cached { frame, stamp } = self.cached(ms, object, index)?;
+                let copied = self.copy(ms, frame);
+                rmap::put_page(vm, frame);
+                Some(Ready { stamp: Some(stamp), ..copied? })
+            }
+            _ => None,
+        })
+    }
+
+    fn take_page(&self, ms: &mut MaySleep) -> Result<Frame, FaultError> {
+        let taken = self.vm.reclaiming(ms, |_| self.vm.take_frame(Kind::Page));
+        taken.map_err(|_| FaultError::OutOfMemory)
+    }
+
+    /// A copy of a page that is held.
+    fn copy(&self, ms: &mut MaySleep, from: Frame) -> Result<Ready, FaultError> {
+        let frame = self.take_page(ms)?;
+        self.vm.copy_frame(from, frame);
+        Ok(Ready { frame, fresh: true, stamp: None })
+    }
+
+    /// The page of an object that is held.
+    fn cached(&self, ms: &mut MaySleep, object: u64, index: u64) -> Result<Cached, FaultError> {
+        match object::page(self.vm, ms, object, index) {
+            Ok(Some(cached)) => Ok(cached),
+            Ok(None) => Err(FaultError::NoPage),
+            Err(Error::OutOfMemory) => Err(FaultError::OutOfMemory),
+            Err(_) => Err(FaultError::NoPage),
+        }
     }
 
     /// Locks, looks again, and installs if the need is still the same. False: look again.
@@ -255,19 +284,22 @@ impl<'vm, P: Platform> Space<'vm, P> {
     ) -> Result<bool, FaultError> {
         let vm = self.vm;
         let settled = vm.reclaiming(ms, |ms| {
-            let (held, same) = locking::lock_page(self.root_node(), ms, page, seen);
+            let (mut held, same) = locking::lock_page(self.root_node(), ms, page, seen);
             let node = held.top;
             let word = node.load(node.index(page));
             let entry = || P::Format::decode(node.level, word);
             let key = if same { seen.key } else { node.piece(page).0.key };
             // What is needed follows from the node alone, but for whose the page is.
             let still = match expected {
-                Need::Zero | Need::Fresh | Need::Object(..) if same => true,
+                Need::Zero | Need::Fresh | Need::Object(..) | Need::ObjectCopy(..) if same => true,
                 _ => need::<OWN, P>(vm, key, page, entry(), access) == expected,
             };
             let install = || Install { node, page, access, key, ready };
             if still && word == 0 {
-                let done = install().fill();
+                let done = match ready.and_then(|ready| ready.stamp) {
+                    Some(stamp) => install().fill_cached(&mut held, stamp),
+                    None => install().fill(),
+                };
                 held.release();
                 return done;
             }

@@ -25,6 +25,8 @@ pub(super) enum Need {
     Copy(Frame),
     /// The object's page at this index.
     Object(u64, u64),
+    /// A copy of the object's page at this index.
+    ObjectCopy(u64, u64),
     /// Whoever changes the entry to be done.
     Wait,
     /// It is refused.
@@ -38,7 +40,7 @@ impl Need {
             Need::Rights => Event::FaultReuse,
             Need::Zero => Event::FaultZero,
             Need::Fresh => Event::FaultAnonymous,
-            Need::Copy(_) => Event::FaultCopy,
+            Need::Copy(_) | Need::ObjectCopy(..) => Event::FaultCopy,
             Need::Object(..) => Event::FaultShared,
             Need::Refused(_) => Event::FaultRefused,
         }
@@ -87,7 +89,14 @@ pub(super) fn need<const OWN: bool, P: Platform>(
         Entry::Leaf(_) => Need::Rights,
         Entry::Soft(_) | Entry::Table(_) => Need::Wait,
         Entry::Empty if is_device(key) => Need::Refused(FaultError::NoPage),
-        Entry::Empty if key.object != 0 => Need::Object(key.object, page.wrapping_sub(key.origin)),
+        Entry::Empty if key.object != 0 => {
+            let index = page.wrapping_sub(key.origin);
+            if key.is_private() && (access == Access::Write || OWN) {
+                Need::ObjectCopy(key.object, index)
+            } else {
+                Need::Object(key.object, index)
+            }
+        }
         Entry::Empty if access == Access::Write || OWN => Need::Fresh,
         Entry::Empty => Need::Zero,
     }

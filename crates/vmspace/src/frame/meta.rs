@@ -47,11 +47,12 @@ pub struct Meta {
     pub(crate) word: AtomicU64,
     /// The next frame on whatever list holds this one (held locks, detached, retired, free).
     pub(crate) link: AtomicU64,
-    /// Table: the space. Page: the object.
+    /// Table: the space. Page: the object that it hangs in, or 0.
     pub(crate) owner: AtomicU64,
     /// Table: first page and level. Page: its place in the object.
     pub(crate) base: AtomicU64,
-    /// Table: which sixty-fourths of it hold non-empty entries.
+    /// Table: which sixty-fourths of it hold non-empty entries. Page of an object: not 0 when it was
+    /// written and its pager does not know.
     pub(crate) occupied: AtomicU64,
 }
 
@@ -70,6 +71,12 @@ impl Meta {
     /// How often the frame has changed hands.
     pub fn generation(&self) -> u64 {
         self.state.load(Ordering::Acquire) >> 8
+    }
+
+    /// Whether a page hangs in an object. The caller has a reference, or does not rely on it.
+    #[inline]
+    pub(crate) fn is_cached(&self) -> bool {
+        self.owner.load(Ordering::Relaxed) != 0
     }
 
     /// The frame changes hands: a new kind, the next generation. Only its owner calls this.

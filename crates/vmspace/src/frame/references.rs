@@ -44,6 +44,20 @@ impl References {
         self.0.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
+    /// From `held` references, all the caller's to decide about, to none, so that nobody gets one
+    /// more. False: there are others.
+    #[must_use]
+    pub fn freeze(&self, held: u32) -> bool {
+        // Acquire: pairs with `put`: what those who had one did is done.
+        self.0.compare_exchange(held, 0, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Takes a `freeze` back.
+    pub fn thaw(&self, held: u32) {
+        // Release: as `begin`.
+        self.0.store(held, Ordering::Release);
+    }
+
     /// How many there are.
     pub fn count(&self) -> u32 {
         // Acquire: pairs with `put`, for who decides that he is the only one left.

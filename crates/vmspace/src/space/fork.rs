@@ -15,6 +15,7 @@ use crate::context::MaySleep;
 use crate::error::Error;
 use crate::format::{Entry, Format, Leaf, Rights};
 use crate::frame::meta::{Kind, Meta};
+use crate::lock;
 use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::region::{Attributes, Key};
@@ -88,6 +89,15 @@ impl<'a, P: Platform> Copy<'a, '_, '_, P> {
     /// Copies layout and entries of `from` into the private `to`. None: no memory; what has been
     /// copied is reachable from the child's root.
     fn table(&mut self, from: Node<'a, P>, to: Node<'a, P>) -> Option<()> {
+        let vm = self.cursor.vm;
+        // Who comes from a page finds its record before its entry: he waits here.
+        lock::acquire_attached(vm.platform(), &to.meta.lock);
+        let copied = self.entries(from, to);
+        lock::release(vm.platform(), &to.meta.lock);
+        copied
+    }
+
+    fn entries(&mut self, from: Node<'a, P>, to: Node<'a, P>) -> Option<()> {
         from.copy_layout_to(&to)?;
         // SAFETY: the child has not been handed out: nobody loads or walks its root.
         let mut fresh = unsafe { Fresh::new(to) };
@@ -123,7 +133,8 @@ impl<'a, P: Platform> Copy<'a, '_, '_, P> {
             return Some(());
         };
         let mapper = Mapper { table: fresh.frame(), index };
-        if piece.key.is_private() && meta.pins.load(Ordering::Relaxed) != 0 {
+        let pinned = meta.pins.load(Ordering::Relaxed) != 0;
+        if piece.key.is_private() && pinned && !meta.is_cached() {
             return self.copy_pinned(piece.key, leaf, mapper, fresh);
         }
         rmap::add(vm, meta, mapper)?;
@@ -160,7 +171,11 @@ impl<'a, P: Platform> Copy<'a, '_, '_, P> {
 
 /// Whether a page with this metadata, mapped privately, is its mapper's alone. Only a page that was
 /// its space's alone is pinned, and fork gives the child of a pinned one a copy: so it stays that.
+/// A page of an object is nobody's own, whoever pins it.
 pub(crate) fn is_own(meta: &Meta) -> bool {
+    if meta.is_cached() {
+        return false;
+    }
     // Pairs with the fence of who takes a reference to copy the page (R24).
     fence(Ordering::SeqCst);
     meta.pins.load(Ordering::Relaxed) != 0 || meta.refs.count() == 1

@@ -1,4 +1,4 @@
-//! mmap(2) of anonymous memory.
+//! mmap(2) of anonymous memory and of objects.
 
 use super::Space;
 use crate::addr::PageRange;
@@ -6,7 +6,7 @@ use crate::context::MaySleep;
 use crate::error::Error;
 use crate::format::{Format, Rights};
 use crate::mutation::Mutation;
-use crate::object;
+use crate::object::{self, Object};
 use crate::platform::Platform;
 use crate::region::{Attributes, Key};
 use crate::tree::locking::Cover;
@@ -84,6 +84,27 @@ impl Map {
     }
 }
 
+/// What a mapping shows.
+#[derive(Clone, Copy)]
+enum Behind {
+    /// Memory of its own.
+    Nothing,
+    /// An object, from a page of it on.
+    Object(u64, u64),
+}
+
+impl Behind {
+    fn key(self, map: &Map, range: PageRange) -> Key {
+        let attributes = map.attributes();
+        match self {
+            Behind::Nothing => Key::anonymous(attributes),
+            Behind::Object(object, first) => {
+                Key { attributes, object, origin: range.start.wrapping_sub(first) }
+            }
+        }
+    }
+}
+
 /// The lowest address that may be mapped (Linux's vm.mmap_min_addr), in bytes.
 pub(super) const LEAST_ADDRESS: u64 = 65_536;
 
@@ -94,57 +115,83 @@ impl<P: Platform> Space<'_, P> {
     /// [`Error::Empty`], [`Error::Misaligned`], [`Error::BelowMinimum`], [`Error::BeyondUser`],
     /// [`Error::Exists`], [`Error::NoFreeRange`], [`Error::OutOfMemory`].
     pub fn map(&self, ms: &mut MaySleep, map: Map) -> Result<u64, Error> {
-        self.map_object(ms, map, 0)
+        let length = self.checked(ms, &map)?;
+        let shared = map.sharing == Sharing::Shared;
+        self.check_commitment(&map, length, shared || map.rights.contains(Rights::WRITE))?;
+        if !shared {
+            return self.place(ms, &map, length, Behind::Nothing);
+        }
+        let object = self.vm.object(ms, length << P::Format::PAGE_SHIFT, 0)?;
+        let placed = self.place(ms, &map, length, Behind::Object(object.address(), 0));
+        object.close(ms);
+        placed
     }
 
-    /// Maps shared memory whose pages the platform's pager of this number fills
-    /// ([`Platform::page_in`]; 0: zeros), whatever `map` says of sharing.
+    /// Maps `object` from byte `offset` on, a multiple of the page size; its address in bytes.
+    /// Shared: stores reach the object. Private: a page that is written is copied first. Touching
+    /// what lies beyond the object's end is [`FaultError::NoPage`](crate::FaultError). The mapping
+    /// keeps the object alive. See mmap(2).
     ///
     /// # Errors
-    /// As [`Space::map`].
-    pub fn map_paged(&self, ms: &mut MaySleep, map: Map, pager: u64) -> Result<u64, Error> {
-        self.map_object(ms, map.shared(), pager)
-    }
-
-    fn map_object(&self, ms: &mut MaySleep, map: Map, pager: u64) -> Result<u64, Error> {
-        let length = self.checked_length(&map)?;
+    /// As [`Space::map`]; [`Error::Misaligned`] for the offset; [`Error::TooLarge`] where no object
+    /// can reach; [`Error::Invalid`] for an object of another manager.
+    pub fn map_object(
+        &self,
+        ms: &mut MaySleep,
+        map: Map,
+        object: &Object<'_, P>,
+        offset: u64,
+    ) -> Result<u64, Error> {
         let shift = P::Format::PAGE_SHIFT;
-        if map.grows_down && map.sharing == Sharing::Shared {
-            return Err(self.refuse_shared_stack(ms, &map));
+        if !core::ptr::eq(object.vm(), self.vm) {
+            return Err(Error::Invalid);
         }
-        // Linux's heuristic: what could never be filled is refused (vm.overcommit_memory = 0).
-        let writable = map.rights.contains(Rights::WRITE) || map.sharing == Sharing::Shared;
-        if writable && !map.no_reserve && length > self.vm.total_frames() {
-            return Err(Error::OutOfMemory);
+        if offset & ((1 << shift) - 1) != 0 {
+            return Err(Error::Misaligned);
         }
-        let object = match map.sharing {
-            Sharing::Private => None,
-            Sharing::Shared => {
-                Some(self.vm.reclaiming(ms, |_| object::make(self.vm, length, pager))?)
-            }
-        };
-        let placed = match map.place {
-            Place::Hint => self.map_anywhere(ms, &map, length, object.map(|o| o.0)),
-            Place::Fixed | Place::FixedNoReplace => {
-                self.pages(map.address, map.length).and_then(|range| {
-                    let replace = map.place == Place::Fixed;
-                    self.map_range(ms, range, self.key(&map, range, object.map(|o| o.0)), replace)
-                        .map(|()| range.start)
-                })
-            }
-        };
-        if let Some((object, weight)) = object {
-            object::put(self.vm, object, weight);
+        let length = self.checked(ms, &map)?;
+        if offset.checked_add(length << shift).is_none_or(|end| end > object::MOST_BYTES) {
+            return Err(Error::TooLarge);
         }
-        placed.map(|page| page << shift)
+        // What is shared is the object's, and not counted.
+        let copies = map.sharing == Sharing::Private && map.rights.contains(Rights::WRITE);
+        self.check_commitment(&map, length, copies)?;
+        self.place(ms, &map, length, Behind::Object(object.address(), offset >> shift))
     }
 
-    fn key(&self, map: &Map, range: PageRange, object: Option<u64>) -> Key {
-        let attributes = map.attributes();
-        match object {
-            None => Key::anonymous(attributes),
-            Some(object) => Key { attributes, object, origin: range.start },
+    /// The length in pages, once the arguments make sense.
+    fn checked(&self, ms: &mut MaySleep, map: &Map) -> Result<u64, Error> {
+        let length = self.checked_length(map)?;
+        if map.grows_down && map.sharing == Sharing::Shared {
+            return Err(self.refuse_shared_stack(ms, map));
         }
+        Ok(length)
+    }
+
+    /// Linux's heuristic: what could never be filled is refused (vm.overcommit_memory = 0).
+    fn check_commitment(&self, map: &Map, length: u64, counts: bool) -> Result<(), Error> {
+        let too_much = counts && !map.no_reserve && length > self.vm.total_frames();
+        if too_much { Err(Error::OutOfMemory) } else { Ok(()) }
+    }
+
+    /// Finds the place and maps it; its address in bytes.
+    fn place(
+        &self,
+        ms: &mut MaySleep,
+        map: &Map,
+        length: u64,
+        behind: Behind,
+    ) -> Result<u64, Error> {
+        let page = match map.place {
+            Place::Hint => self.map_anywhere(ms, map, length, behind)?,
+            Place::Fixed | Place::FixedNoReplace => {
+                let range = self.pages(map.address, map.length)?;
+                let replace = map.place == Place::Fixed;
+                self.map_range(ms, range, behind.key(map, range), replace)?;
+                range.start
+            }
+        };
+        Ok(page << P::Format::PAGE_SHIFT)
     }
 
     /// Why shared memory that grows down is refused: Linux looks first whether the place is taken.
@@ -187,7 +234,7 @@ impl<P: Platform> Space<'_, P> {
         ms: &mut MaySleep,
         map: &Map,
         length: u64,
-        object: Option<u64>,
+        behind: Behind,
     ) -> Result<u64, Error> {
         let shift = P::Format::PAGE_SHIFT;
         // Linux rounds a hint down, and then up to the lowest address there is.
@@ -197,7 +244,7 @@ impl<P: Platform> Space<'_, P> {
         };
         let hinted = PageRange::new(hint, hint.saturating_add(length));
         if hint != 0 && self.user().contains(hinted) && self.is_free(ms, hinted) {
-            match self.map_range(ms, hinted, self.key(map, hinted, object), false) {
+            match self.map_range(ms, hinted, behind.key(map, hinted), false) {
                 Err(Error::Exists) => {}
                 done => return done.map(|()| hinted.start),
             }
@@ -205,7 +252,7 @@ impl<P: Platform> Space<'_, P> {
         loop {
             let free = self.find_free(ms, length)?;
             let range = PageRange::new(free.start, free.start + length);
-            match self.map_range(ms, range, self.key(map, range, object), false) {
+            match self.map_range(ms, range, behind.key(map, range), false) {
                 // Somebody was faster: look again.
                 Err(Error::Exists) => {}
                 Err(error) => return Err(error),

@@ -33,6 +33,7 @@ use crate::flush::SpaceId;
 use crate::format::{Format, Geometry};
 use crate::header::{self, Header};
 use crate::mutation::Mutation;
+use crate::object;
 use crate::platform::Platform;
 use crate::sync::Ordering;
 use crate::tree::cursor::Cursor;
@@ -199,11 +200,12 @@ impl<P: Platform> Drop for Space<'_, P> {
 }
 
 impl<P: Platform> Vm<P> {
-    /// Ends the spaces that were dropped, and waits for those that somebody else is ending. Takes no
-    /// memory.
+    /// Ends the spaces that were dropped, and waits for those that somebody else is ending; then the
+    /// objects whose last handle was dropped. Takes no memory.
     pub fn reap(&self, ms: &mut MaySleep) {
         self.end_dropped(ms);
         self.wait_for_reapers();
+        object::end_unused(self, ms);
     }
 
     fn end_dropped(&self, ms: &mut MaySleep) {

@@ -32,7 +32,6 @@ use crate::region::{Key, Piece};
 use crate::rmap::{self, Mapper};
 use crate::sync::Ordering;
 use crate::vm::Vm;
-use core::marker::PhantomData;
 
 /// Pieces in a node that is no leaf beyond which an edit inside a slot goes to a child.
 const CROWDED: usize = 64;
@@ -46,7 +45,7 @@ pub(crate) struct Cursor<'a, 'c, P: Platform> {
     gather: &'c mut Gather,
     dropped: Dropped,
     skip: Mutation,
-    takes_sleep: PhantomData<&'c mut MaySleep>,
+    ms: &'c mut MaySleep,
 }
 
 impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
@@ -68,7 +67,7 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
     #[inline]
     pub fn of(
         held: Held<'a, P>,
-        _: &'c mut MaySleep,
+        ms: &'c mut MaySleep,
         gather: &'c mut Gather,
         range: PageRange,
         skip: Mutation,
@@ -81,7 +80,7 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
             gather,
             dropped: Dropped::new(),
             skip,
-            takes_sleep: PhantomData,
+            ms,
         }
     }
 
@@ -270,23 +269,28 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         let word = self.vm.backend().swap(node.slot(index), 0);
         let leaf = P::Format::as_leaf(node.level, word)?;
         self.gather.shoot(node.slot_range(index).start, leaf.frame);
-        self.drop_mapping(node, index, leaf.frame);
+        self.drop_mapping(node, index, leaf);
         Some(leaf)
     }
 
-    /// The entry no longer names `frame`: record, total and, after the flush, reference go.
+    /// The entry no longer is `leaf`: its dirty bit goes to the page; record, total and, after the
+    /// flush, reference go.
     #[inline(always)]
-    fn drop_mapping(&mut self, node: Node<'a, P>, index: usize, frame: Frame) {
-        if let Some(meta) = self.vm.mapped_meta(frame) {
-            self.drop_counted(node, index, frame, meta);
+    fn drop_mapping(&mut self, node: Node<'a, P>, index: usize, leaf: Leaf) {
+        if let Some(meta) = self.vm.mapped_meta(leaf.frame) {
+            self.drop_counted(node, index, leaf, meta);
         }
     }
 
     /// The same for a page whose mappings are counted.
-    fn drop_counted(&mut self, node: Node<'a, P>, index: usize, frame: Frame, meta: &Meta) {
+    fn drop_counted(&mut self, node: Node<'a, P>, index: usize, leaf: Leaf, meta: &Meta) {
+        let dirty = leaf.dirty && meta.is_cached();
+        if dirty {
+            object::mark_dirty(meta);
+        }
         rmap::remove(self.vm, meta, Mapper { table: node.frame, index });
         self.vm.totals(self.space).resident.fetch_sub(1, Ordering::Relaxed);
-        self.gather.drop_page(frame);
+        self.gather.drop_page(leaf.frame, dirty);
         if self.gather.is_full() {
             self.flush();
             self.gather.drop_pages(self.vm);
@@ -345,11 +349,22 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
     /// no CPU can hold both translations. The fault of who meets it waits for this node's lock.
     pub fn exchange_frame(&mut self, node: Node<'a, P>, index: usize, leaf: Leaf, new: u64) {
         let transit = P::Format::soft(Soft::InTransit);
-        self.vm.backend().swap(node.slot(index), transit);
+        let word = self.vm.backend().swap(node.slot(index), transit);
+        // With the dirty bit that hardware has set meanwhile.
+        let leaf = P::Format::as_leaf(node.level, word).unwrap_or(leaf);
         self.gather.shoot(node.slot_range(index).start, leaf.frame);
         self.flush();
         self.vm.backend().swap(node.slot(index), new);
-        self.drop_mapping(node, index, leaf.frame);
+        self.drop_mapping(node, index, leaf);
+    }
+
+    /// Clears a leaf entry's dirty bit, and gathers it; whether it was set.
+    pub fn clean_entry(&mut self, node: Node<'a, P>, index: usize) -> bool {
+        let dirty = entry::clean::<P::Format, _>(self.vm.backend(), node.slot(index));
+        if let Some(leaf) = dirty {
+            self.gather.shoot(node.slot_range(index).start, leaf.frame);
+        }
+        dirty.is_some()
     }
 
     /// Shoots down what is owed, with the locks held.
@@ -421,7 +436,7 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
     }
 
     fn unlock(self) -> Released<'a, 'c, P> {
-        let mut released = Released::new(self.vm, self.space, self.gather, self.dropped);
+        let mut released = Released::new(self.vm, self.space, self.ms, self.gather, self.dropped);
         for node in self.held.nodes() {
             self.vm.backend().close(node.frame);
             if lock::is_stale(&node.meta.lock) {

@@ -8,6 +8,7 @@ use crate::addr::Frame;
 use crate::counters::Event;
 use crate::flush::{BATCH_PAGES, Batch, Shot, SpaceId};
 use crate::mutation::{self, Mutation};
+use crate::object;
 use crate::platform::Platform;
 use crate::rmap;
 use crate::vm::Vm;
@@ -22,7 +23,11 @@ pub(crate) struct Gather {
     /// Tables were unlinked.
     tables: bool,
     pages: ArrayVec<Frame, BATCH_PAGES>,
+    /// Which of them have been written through a translation that is going.
+    dirty: u64,
 }
+
+const _: () = assert!(BATCH_PAGES <= u64::BITS as usize);
 
 impl Gather {
     /// A translation that must go.
@@ -48,8 +53,11 @@ impl Gather {
         self.tables = true;
     }
 
-    /// A page whose reference goes after the flush. There is room unless [`Gather::is_full`].
-    pub fn drop_page(&mut self, frame: Frame) {
+    /// A page whose reference goes after the flush; until then it may be written, if its entry was
+    /// dirty. There is room unless [`Gather::is_full`].
+    #[inline]
+    pub fn drop_page(&mut self, frame: Frame, dirty: bool) {
+        self.dirty |= u64::from(dirty) << self.pages.len();
         let pushed = self.pages.try_push(frame);
         debug_assert!(pushed.is_ok());
     }
@@ -90,7 +98,12 @@ impl Gather {
     /// Drops the references to the pages gathered. Their translations are gone everywhere.
     #[inline]
     pub fn drop_pages<P: Platform>(&mut self, vm: &Vm<P>) {
+        let mut dirty = core::mem::take(&mut self.dirty);
         for frame in self.pages.drain(..) {
+            if dirty & 1 != 0 {
+                object::mark_dirty(vm.meta_of(frame));
+            }
+            dirty >>= 1;
             rmap::put_page(vm, frame);
         }
     }

@@ -412,11 +412,12 @@ impl<'a, P: Platform> Node<'a, P> {
         }
     }
 
-    /// Gives up the layout of a node that nobody can reach, or that readers may still be in.
+    /// Gives up the layout of a node that was never attached.
     pub fn free_layout(&self) {
         let mut dropped = object::Dropped::new();
         self.drop_layout(&mut dropped);
-        dropped.release(self.vm);
+        // What it was copied from has its own share of each object: nothing can have ended.
+        debug_assert!(dropped.is_empty());
     }
 
     /// Retires the store and gives the objects' weights up.

@@ -96,6 +96,19 @@ pub(crate) fn lock<'a, P: Platform>(
     held
 }
 
+/// Locks the leaf that a page's reverse map names, for who comes from the page and holds nothing of
+/// the tree. It was read under a guard that is still held. (A child's half-made tables are attached
+/// to its root and locked while they are filled.)
+pub(crate) fn try_lock_leaf<P: Platform>(node: Node<'_, P>) -> Result<Held<'_, P>, Attempt> {
+    match lock::try_acquire(&node.meta.lock) {
+        Attempt::Acquired => {
+            node.meta.link.store(0, Ordering::Relaxed);
+            Ok(Held { top: node, last: node.meta })
+        }
+        other => Err(other),
+    }
+}
+
 /// What a reader without locks saw of the lowest node over a page.
 #[derive(Clone, Copy)]
 pub(crate) struct Seen {

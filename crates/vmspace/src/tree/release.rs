@@ -3,14 +3,16 @@
 //! Guarantee: a [`Released`] exists only when its cursor is gone and every acknowledgement is in.
 //! Forgetting it leaks frames and nothing worse. Tables that were detached whole are their own
 //! lists of pages: they are walked here, then retired, since readers without locks may be inside.
+//! Objects that have lost their last reference end here: their pagers may sleep.
 
 use super::gather::Gather;
 use super::node::Node;
 use crate::addr::Frame;
+use crate::context::MaySleep;
 use crate::flush::SpaceId;
 use crate::format::Entry;
 use crate::mutation::Mutation;
-use crate::object::Dropped;
+use crate::object::{self, Dropped};
 use crate::platform::Platform;
 use crate::rmap::{self, Mapper};
 use crate::sync::Ordering;
@@ -21,6 +23,7 @@ use crate::vm::Vm;
 pub(crate) struct Released<'a, 'g, P: Platform> {
     vm: &'a Vm<P>,
     space: SpaceId,
+    ms: &'g mut MaySleep,
     gather: &'g mut Gather,
     dropped: Dropped,
     /// Detached tables, linked through their metadata (frame number plus one).
@@ -28,8 +31,14 @@ pub(crate) struct Released<'a, 'g, P: Platform> {
 }
 
 impl<'a, 'g, P: Platform> Released<'a, 'g, P> {
-    pub fn new(vm: &'a Vm<P>, space: SpaceId, gather: &'g mut Gather, dropped: Dropped) -> Self {
-        Released { vm, space, gather, dropped, tables: 0 }
+    pub fn new(
+        vm: &'a Vm<P>,
+        space: SpaceId,
+        ms: &'g mut MaySleep,
+        gather: &'g mut Gather,
+        dropped: Dropped,
+    ) -> Self {
+        Released { vm, space, ms, gather, dropped, tables: 0 }
     }
 
     /// Adds a detached table whose lock is about to be released for the last time.
@@ -57,7 +66,7 @@ impl<'a, 'g, P: Platform> Released<'a, 'g, P> {
             self.release_tables();
         }
         if !self.dropped.is_empty() {
-            self.dropped.release(self.vm);
+            self.dropped.release(self.vm, self.ms);
         }
     }
 
@@ -77,6 +86,9 @@ impl<'a, 'g, P: Platform> Released<'a, 'g, P> {
         for index in node.occupied(node.slots(node.range())) {
             let Entry::Leaf(leaf) = node.entry(index) else { continue };
             if let Some(meta) = self.vm.mapped_meta(leaf.frame) {
+                if leaf.dirty {
+                    object::mark_dirty(meta);
+                }
                 rmap::remove(self.vm, meta, Mapper { table: node.frame, index });
                 rmap::put_page(self.vm, leaf.frame);
                 resident += 1;

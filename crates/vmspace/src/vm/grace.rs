@@ -161,7 +161,8 @@ impl<P: Platform> Vm<P> {
         self.slab.trim(self);
     }
 
-    /// Tries `allocate` until it succeeds, waiting for what was dropped or retired in between.
+    /// Tries `allocate` until it succeeds, giving up pages of objects, then waiting for what was
+    /// dropped or retired, in between.
     #[inline]
     pub(crate) fn reclaiming<T>(
         &self,
@@ -173,6 +174,9 @@ impl<P: Platform> Vm<P> {
         loop {
             if let Some(found) = allocate(ms) {
                 return Ok(found);
+            }
+            if self.evict(ms) {
+                continue;
             }
             if rounds == RECLAIM_ROUNDS {
                 return Err(Error::OutOfMemory);

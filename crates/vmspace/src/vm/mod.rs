@@ -22,6 +22,7 @@ use crate::format::{Format, Geometry};
 use crate::frame::alloc::Frames;
 use crate::frame::meta::{Kind, Meta};
 use crate::frame::slab::Slab;
+use crate::object::Hand;
 use crate::platform::{MAX_CPUS, Platform};
 use crate::rcu::Epoch;
 use crate::registry::{Dropped, Registry};
@@ -43,6 +44,9 @@ pub struct Vm<P: Platform> {
     epoch: Epoch,
     pub(crate) registry: Registry,
     pub(crate) dropped: Dropped,
+    /// The objects whose last handle was dropped, linked.
+    pub(crate) unused: AtomicU64,
+    pub(crate) hand: Hand,
     kernel_root: Frame,
 }
 
@@ -130,6 +134,8 @@ impl<P: Platform> Vm<P> {
             epoch: Epoch::default(),
             registry: Registry::default(),
             dropped: Dropped::default(),
+            unused: AtomicU64::new(0),
+            hand: Hand::default(),
             kernel_root: Frame(managed.start + carving.total() - 2),
             platform,
         };
@@ -199,6 +205,11 @@ impl<P: Platform> Vm<P> {
     /// All frames that the manager was given.
     pub(crate) fn managed_frames(&self) -> impl Iterator<Item = Frame> + use<P> {
         self.managed.clone().map(Frame)
+    }
+
+    /// The first frame that the manager was given, and how many there are.
+    pub(crate) fn managed_span(&self) -> (Frame, u64) {
+        (Frame(self.managed.start), self.managed.end - self.managed.start)
     }
 
     /// Whether entries can name these frames, and none of them is the manager's.
@@ -287,6 +298,9 @@ impl<P: Platform> Vm<P> {
             faults_spurious: sum(Event::FaultSpurious),
             faults_stack: sum(Event::FaultStack),
             faults_refused: sum(Event::FaultRefused),
+            pages_in: sum(Event::PageIn),
+            pages_out: sum(Event::PageOut),
+            pages_evicted: sum(Event::PageEvicted),
             tables_made: made,
             tables_freed: freed,
             tables_alive: made.saturating_sub(freed),

@@ -4,11 +4,14 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use vmspace::format::{Format, Geometry};
-use vmspace::{Backend, Batch, CpuSet, Frame, MaySleep, Native, PagerError, Platform, SpaceId, Vm};
+use vmspace::{
+    Backend, Batch, CpuSet, Frame, MaySleep, Native, Page, Pager, PagerError, Platform, SpaceId, Vm,
+};
 
 thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
@@ -43,12 +46,101 @@ pub struct Host<F, B = Native> {
     pub on_zero: Option<Box<dyn Fn() + Sync + Send>>,
     /// Called in every turn of a busy wait.
     pub on_relax: Option<Box<dyn Fn() + Sync + Send>>,
-    /// What fills a page: the byte that it is to be full of.
-    pub on_page_in: Option<PageIn>,
+    pub files: Files,
     format: PhantomData<F>,
 }
 
 type PageIn = Box<dyn Fn(&mut MaySleep, u64, u64) -> Result<u8, PagerError> + Sync + Send>;
+
+/// A pager whose files are bytes of this process. Each file exists; it is empty at first.
+#[derive(Default)]
+pub struct Files {
+    /// By the pager's number.
+    pub bytes: Mutex<HashMap<u64, Vec<u8>>>,
+    /// What fills a page instead: the byte that it is to be full of.
+    pub on_page_in: Option<PageIn>,
+    /// Asked before anything is stored: by page_out with the index, by write with the offset.
+    pub on_store: Option<Box<dyn Fn(u64) -> Result<(), PagerError> + Sync + Send>>,
+    /// The pages that were handed over, in order.
+    pub stored: Mutex<Vec<u64>>,
+    /// The files whose objects have ended.
+    pub ended: Mutex<Vec<u64>>,
+}
+
+impl Files {
+    /// File `pager`'s bytes.
+    pub fn of(&self, pager: u64) -> Vec<u8> {
+        self.bytes.lock().unwrap().entry(pager).or_default().clone()
+    }
+
+    fn store(&self, pager: u64, at: usize, from: &[u8]) {
+        let mut files = self.bytes.lock().unwrap();
+        let file = files.entry(pager).or_default();
+        file.resize(file.len().max(at + from.len()), 0);
+        file[at..at + from.len()].copy_from_slice(from);
+    }
+}
+
+impl Pager for Files {
+    fn page_in(
+        &self,
+        ms: &mut MaySleep,
+        pager: u64,
+        index: u64,
+        page: Page<'_>,
+    ) -> Result<(), PagerError> {
+        if let Some(page_in) = &self.on_page_in {
+            let byte = page_in(ms, pager, index)?;
+            page.write(0, &vec![byte; page.len()]);
+            return Ok(());
+        }
+        let file = self.of(pager);
+        let done = page.write(0, file.get(index as usize * page.len()..).unwrap_or(&[]));
+        page.zero_from(done);
+        Ok(())
+    }
+
+    fn page_out(
+        &self,
+        _: &mut MaySleep,
+        pager: u64,
+        index: u64,
+        page: Page<'_>,
+        bytes: usize,
+    ) -> Result<(), PagerError> {
+        if let Some(hook) = &self.on_store {
+            hook(index)?;
+        }
+        let mut copy = vec![0; bytes];
+        page.read(0, &mut copy);
+        self.store(pager, index as usize * page.len(), &copy);
+        self.stored.lock().unwrap().push(index);
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        _: &mut MaySleep,
+        pager: u64,
+        offset: u64,
+        from: &[u8],
+    ) -> Result<usize, PagerError> {
+        if let Some(hook) = &self.on_store {
+            hook(offset)?;
+        }
+        self.store(pager, offset as usize, from);
+        Ok(from.len())
+    }
+
+    fn resize(&self, _: &mut MaySleep, pager: u64, bytes: u64) -> Result<(), PagerError> {
+        self.bytes.lock().unwrap().entry(pager).or_default().resize(bytes as usize, 0);
+        Ok(())
+    }
+
+    fn end(&self, _: &mut MaySleep, pager: u64) {
+        self.ended.lock().unwrap().push(pager);
+    }
+}
 
 // SAFETY: the memory is owned, and reached as the library promises: by atomics where shared.
 unsafe impl<F, B: Sync> Sync for Host<F, B> {}
@@ -81,7 +173,7 @@ impl<F: Format, B: Backend> Host<F, B> {
             zeroing: true,
             on_zero: None,
             on_relax: None,
-            on_page_in: None,
+            files: Files::default(),
             format: PhantomData,
         }
     }
@@ -112,9 +204,14 @@ impl<F, B> Drop for Host<F, B> {
 unsafe impl<F: Format, B: Backend> Platform for Host<F, B> {
     type Format = F;
     type Backend = B;
+    type Pager = Files;
 
     fn backend(&self) -> &B {
         &self.backend
+    }
+
+    fn pager(&self) -> &Files {
+        &self.files
     }
 
     fn cpus(&self) -> usize {
@@ -140,20 +237,6 @@ unsafe impl<F: Format, B: Backend> Platform for Host<F, B> {
         }
         // SAFETY: nobody else can reach the frame.
         unsafe { self.frame_ptr(frame).write_bytes(0, F::PAGE_SIZE as usize) }
-    }
-
-    fn page_in(
-        &self,
-        ms: &mut MaySleep,
-        pager: u64,
-        index: u64,
-        frame: Frame,
-    ) -> Result<(), PagerError> {
-        let Some(page_in) = &self.on_page_in else { return Err(PagerError) };
-        let byte = page_in(ms, pager, index)?;
-        // SAFETY: nobody else can reach the frame.
-        unsafe { self.frame_ptr(frame).write_bytes(byte, F::PAGE_SIZE as usize) }
-        Ok(())
     }
 
     fn shootdown(&self, cpus: &CpuSet, _: SpaceId, batch: &Batch<'_>) {

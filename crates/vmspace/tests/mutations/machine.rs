@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use vmspace::format::{Format, Geometry, Sv48};
 use vmspace::sync::AtomicU32;
 use vmspace::{
-    Access, Backend, Batch, CpuSet, Frame, MaySleep, Native, PagerError, Platform, Space, SpaceId,
+    Access, Backend, Batch, CpuSet, Frame, MaySleep, Native, NoPager, Platform, Space, SpaceId,
     Translation, Vm,
 };
 
@@ -138,9 +138,14 @@ pub fn leaf_table(space: &Space<'_, Machine>, ms: &mut MaySleep, at: u64) -> Fra
 unsafe impl<B: Backend> Platform for Machine<B> {
     type Format = Sv48;
     type Backend = B;
+    type Pager = NoPager;
 
     fn backend(&self) -> &B {
         self.host.backend()
+    }
+
+    fn pager(&self) -> &NoPager {
+        &NoPager
     }
 
     fn cpus(&self) -> usize {
@@ -162,10 +167,6 @@ unsafe impl<B: Backend> Platform for Machine<B> {
 
     fn zero(&self, frame: Frame) {
         self.host.zero(frame);
-    }
-
-    fn page_in(&self, _: &mut MaySleep, _: u64, _: u64, _: Frame) -> Result<(), PagerError> {
-        Err(PagerError)
     }
 
     fn shootdown(&self, cpus: &CpuSet, space: SpaceId, batch: &Batch<'_>) {

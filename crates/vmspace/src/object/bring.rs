@@ -1,0 +1,210 @@
+//! Bringing a page of an object in: from its pager, or as zeros.
+//!
+//! Guarantee: a page found or brought is the object's when it is asked for, and nobody brings what
+//! is no longer true. Who fills a page samples `changes` first, and the page stays out if that has
+//! changed when its slot is claimed: whatever may make a filled page wrong (truncation, a write past
+//! the cache, the end of a page that was there meanwhile) counts a change before it looks at the
+//! slot or empties it.
+//!
+//! Who maps a page samples `truncations` first, looks at the length, asks for the page, and compares
+//! once the reverse map has its record ([`Stamp::holds`]). Truncation sets the length, counts
+//! itself, and then looks for pages and records. So either it finds the record, or he finds it
+//! counted; and who samples later finds the new length. Hence the count need not be odd meanwhile,
+//! and no fault waits for a truncation.
+
+use super::{Body, body, pages};
+use crate::addr::Frame;
+use crate::context::MaySleep;
+use crate::counters::Event;
+use crate::error::Error;
+use crate::format::{Format, Geometry};
+use crate::frame::meta::Kind;
+use crate::pager::{Page, Pager, PagerError};
+use crate::platform::Platform;
+use crate::rmap;
+use crate::sync::{AtomicU64, Ordering, fence};
+use crate::vm::Vm;
+
+/// How many pages are brought ahead of one that follows another.
+const AHEAD: u64 = 8;
+
+/// The state of an object before a page was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Stamp {
+    object: u64,
+    truncations: u64,
+}
+
+impl Stamp {
+    fn take<P: Platform>(vm: &Vm<P>, object: u64) -> Stamp {
+        // Acquire: pairs with truncation's Release: who sees it counted sees the new length.
+        let truncations = body(vm, object).truncations.load(Ordering::Acquire);
+        Stamp { object, truncations }
+    }
+
+    /// Whether the page may still be mapped. The caller has a reference to the object, and the
+    /// record of the entry to come is in the reverse map.
+    pub fn holds<P: Platform>(self, vm: &Vm<P>) -> bool {
+        // Pairs with the fence in truncation: it sees our record, or we see it counted.
+        fence(Ordering::SeqCst);
+        body(vm, self.object).truncations.load(Ordering::Relaxed) == self.truncations
+    }
+}
+
+/// A page of an object with a reference, and what must still hold when it is mapped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cached {
+    pub frame: Frame,
+    pub stamp: Stamp,
+}
+
+/// Whether a page may lie beyond the object's end: one that a write is about to extend it to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    Within,
+    Beyond,
+}
+
+/// The page at `index`, brought in if need be, and perhaps those that follow. The caller has a
+/// reference to the object and holds no lock of the tree. None: it lies beyond the end.
+///
+/// # Errors
+/// [`Error::OutOfMemory`], [`Error::Pager`].
+pub(crate) fn page<P: Platform>(
+    vm: &Vm<P>,
+    ms: &mut MaySleep,
+    object: u64,
+    index: u64,
+) -> Result<Option<Cached>, Error> {
+    let found = body(vm, object);
+    let follows = found.pager() != 0
+        && !pages::is_there(vm, found, index)
+        && index.checked_sub(1).is_some_and(|before| pages::is_there(vm, found, before));
+    let cached = get(vm, ms, object, index, Reach::Within)?;
+    if follows && cached.is_some() {
+        read_ahead(vm, ms, object, index + 1);
+    }
+    Ok(cached)
+}
+
+/// The page at `index`, brought in if need be.
+pub(super) fn get<P: Platform>(
+    vm: &Vm<P>,
+    ms: &mut MaySleep,
+    object: u64,
+    index: u64,
+    reach: Reach,
+) -> Result<Option<Cached>, Error> {
+    let found = body(vm, object);
+    let mut room = None;
+    loop {
+        let stamp = Stamp::take(vm, object);
+        // Before the length is looked at: a truncation from now on is a change.
+        let changes = found.changes.load(Ordering::Acquire);
+        let within = reach == Reach::Beyond || index < found.pages::<P::Format>();
+        let there = if within { pages::find(vm, found, index) } else { None };
+        match (there, room.take()) {
+            (None, None) if within => {
+                room = Some(vm.reclaiming(ms, |_| Room::take(vm, found, index))?);
+            }
+            (None, Some(room)) if within => {
+                if let Some(frame) = fill(vm, ms, object, index, room, changes)? {
+                    return Ok(Some(Cached { frame, stamp }));
+                }
+            }
+            (there, room) => {
+                if let Some(room) = room {
+                    vm.give_frame(room.frame);
+                }
+                return Ok(there.map(|frame| Cached { frame, stamp }));
+            }
+        }
+    }
+}
+
+/// What a page that is not there needs: a frame, and the slot that it will hang in.
+struct Room<'a> {
+    frame: Frame,
+    slot: &'a AtomicU64,
+}
+
+impl<'a> Room<'a> {
+    /// None: no memory.
+    fn take<P: Platform>(vm: &'a Vm<P>, object: &Body, index: u64) -> Option<Self> {
+        let slot = pages::make_slot(vm, object, index)?;
+        Some(Room { frame: vm.take_frame(Kind::Page)?, slot })
+    }
+}
+
+/// Fills the frame and hangs it in the slot; it comes back with a reference for the caller. None:
+/// another is there, or the object has changed.
+fn fill<P: Platform>(
+    vm: &Vm<P>,
+    ms: &mut MaySleep,
+    object: u64,
+    index: u64,
+    room: Room<'_>,
+    changes: u64,
+) -> Result<Option<Frame>, Error> {
+    let found = body(vm, object);
+    let Room { frame, slot } = room;
+    if let Err(error) = contents(vm, ms, found, index, frame) {
+        vm.give_frame(frame);
+        return Err(Error::Pager(error));
+    }
+    let meta = vm.meta_of(frame);
+    rmap::init_cached(meta, object, index);
+    meta.refs.get();
+    let changed = || {
+        // Pairs with the fence of who counts a change: he sees our claim, or we see it counted.
+        fence(Ordering::SeqCst);
+        found.changes.load(Ordering::Relaxed) != changes
+    };
+    if pages::put(slot, frame, changed) {
+        return Ok(Some(frame));
+    }
+    rmap::put_page(vm, frame);
+    rmap::put_page(vm, frame);
+    Ok(None)
+}
+
+/// Gives a frame that nobody else can reach the contents of a page.
+fn contents<P: Platform>(
+    vm: &Vm<P>,
+    ms: &mut MaySleep,
+    object: &Body,
+    index: u64,
+    frame: Frame,
+) -> Result<(), PagerError> {
+    let pager = object.pager();
+    if pager == 0 {
+        vm.platform().zero(frame);
+        return Ok(());
+    }
+    let page = Page::new(frame, vm.bytes(frame));
+    vm.platform().pager().page_in(ms, pager, index, page)?;
+    vm.count(Event::PageIn, 1);
+    // Whatever the pager has there: beyond the end are zeros.
+    page.zero_from(valid_bytes::<P>(object, index));
+    Ok(())
+}
+
+/// How many bytes of page `index` lie within the object.
+pub(super) fn valid_bytes<P: Platform>(object: &Body, index: u64) -> usize {
+    let before = index << P::Format::PAGE_SHIFT;
+    object.len().saturating_sub(before).min(<P::Format as Geometry>::PAGE_SIZE) as usize
+}
+
+/// Brings a few pages from `from` on, as long as that is easy.
+fn read_ahead<P: Platform>(vm: &Vm<P>, ms: &mut MaySleep, object: u64, from: u64) {
+    let found = body(vm, object);
+    for index in from..from.saturating_add(AHEAD) {
+        let changes = found.changes.load(Ordering::Acquire);
+        if index >= found.pages::<P::Format>() || pages::is_there(vm, found, index) {
+            return;
+        }
+        let Some(room) = Room::take(vm, found, index) else { return };
+        let Ok(Some(frame)) = fill(vm, ms, object, index, room, changes) else { return };
+        rmap::put_page(vm, frame);
+    }
+}

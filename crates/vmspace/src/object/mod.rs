@@ -1,0 +1,356 @@
+//! Objects: memory and files that mappings, read and write share.
+//!
+//! Guarantee: a page of an object is the same frame for all who map, read or write it, from when it
+//! is brought in until it is truncated, or given up while nobody holds it and its pager has its
+//! contents. The object ends when no piece, no handle and no fault refers to it, never under a
+//! lock; what is dirty then has been handed to the pager.
+//!
+//! An object is a block of the slab ([`Body`]). Its count is *weighted*: each piece of a layout
+//! carries a share, so that splitting a piece writes nothing here. Its pages hang in a radix tree
+//! (`pages`), which lookups and insertions use without locks. `bring` fills them; `io` reads and
+//! writes; `truncate` takes them away from under mappings; `writeback` hands the dirty ones to the
+//! pager; `evict` gives up clean ones; `mappers` is how the last three find entries by a page.
+//!
+//! A page knows its object and place (`Meta::owner`, `Meta::base`) exactly while it hangs there.
+
+mod bring;
+mod evict;
+mod io;
+mod mappers;
+mod pages;
+mod truncate;
+mod writeback;
+
+pub(crate) use bring::{Cached, Stamp, page};
+pub(crate) use evict::Hand;
+pub(crate) use writeback::mark_dirty;
+
+use crate::context::MaySleep;
+use crate::error::Error;
+use crate::format::{Format, Geometry};
+use crate::lock::SleepLock;
+use crate::pager::Pager;
+use crate::platform::Platform;
+use crate::region::{Key, Piece};
+use crate::sync::{AtomicU64, Ordering};
+use crate::vm::{Guard, Vm};
+use core::fmt;
+use core::mem::size_of;
+
+/// The share of the count that a new piece gets; a handle, or who looks, has a share of one.
+const WEIGHT: u16 = 1 << 14;
+
+/// log2 of an object's bytes.
+const OBJECT_LOG2: u32 = 6;
+
+/// An object can be this long, in bytes, and no longer (Linux's loff_t).
+pub(crate) const MOST_BYTES: u64 = i64::MAX as u64;
+
+/// What is kept of an object.
+#[repr(C, align(64))]
+struct Body {
+    /// The next of those that have ended; its retirement's link.
+    link: AtomicU64,
+    count: AtomicU64,
+    /// The top node of its pages, and how many levels there are.
+    root: AtomicU64,
+    /// Its number with the platform's pager; 0 for memory.
+    pager: AtomicU64,
+    /// Its length.
+    bytes: AtomicU64,
+    /// How often it was truncated: who maps a page compares.
+    truncations: AtomicU64,
+    /// How often a page that was not there may have become another: who fills one compares.
+    changes: AtomicU64,
+    /// Held by who writes to it, changes its length, or hands a page to the pager.
+    writers: SleepLock,
+}
+
+const _: () = assert!(cfg!(loom) || size_of::<Body>() == 1 << OBJECT_LOG2);
+
+fn body<P: Platform>(vm: &Vm<P>, object: u64) -> &Body {
+    let words = vm.words_at(object, size_of::<Body>() / size_of::<AtomicU64>());
+    // SAFETY: `make` put a body there: atomics alone, all valid whatever they hold, aligned to 64
+    // as blocks of 64 bytes are; the caller has a reference to the object, or a guard.
+    unsafe { &*words.as_ptr().cast::<Body>() }
+}
+
+impl Body {
+    fn pager(&self) -> u64 {
+        self.pager.load(Ordering::Relaxed)
+    }
+
+    fn len(&self) -> u64 {
+        // Acquire: what was written before the object grew is seen.
+        self.bytes.load(Ordering::Acquire)
+    }
+
+    /// How many pages it has, the last one perhaps in part.
+    fn pages<F: Format>(&self) -> u64 {
+        self.len().div_ceil(F::PAGE_SIZE)
+    }
+}
+
+/// Memory or a file, to be mapped, read and written. A handle: its clones are the same object,
+/// which ends when there is no handle and no mapping of it any more.
+///
+/// Dropping the last handle, which may happen anywhere, lets it end as soon as somebody who may
+/// sleep calls [`Vm::reap`], makes an object or a space, or runs out of memory; [`Object::close`]
+/// ends it at once.
+///
+/// ```
+/// # #[path = "../../tests/host/mod.rs"] mod host;
+/// # use vmspace::{Access, Map, MaySleep, Space, format::{Rights, Sv48}};
+/// # let vm = host::Host::<Sv48>::new(1024, 1).manager();
+/// # let mut ms = unsafe { MaySleep::assume() };
+/// let memory = vm.object(&mut ms, 10_000, 0)?;
+/// memory.write(&mut ms, 9_998, b"tail")?;
+/// assert_eq!(memory.len(), 10_002);
+///
+/// let space = Space::new(&vm, &mut ms)?;
+/// let map = Map::anonymous(4096, Rights::READ).shared();
+/// let at = space.map_object(&mut ms, map, &memory, 8192)?;
+/// let mut bytes = [0; 4];
+/// assert_eq!(space.read(&mut ms, at + 9_998 - 8192, &mut bytes), 4);
+/// assert_eq!(&bytes, b"tail");
+///
+/// memory.set_len(&mut ms, 8192)?;
+/// assert_eq!(space.read(&mut ms, at, &mut bytes), 0);
+/// # Ok::<(), vmspace::Error>(())
+/// ```
+pub struct Object<'vm, P: Platform> {
+    vm: &'vm Vm<P>,
+    address: u64,
+}
+
+impl<P: Platform> Vm<P> {
+    /// An object of `bytes` bytes: memory, zeros at first (`pager` 0), or what the platform's
+    /// [`Pager`] has under that number.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`]; [`Error::TooLarge`].
+    pub fn object(
+        &self,
+        ms: &mut MaySleep,
+        bytes: u64,
+        pager: u64,
+    ) -> Result<Object<'_, P>, Error> {
+        if bytes > MOST_BYTES {
+            return Err(Error::TooLarge);
+        }
+        end_unused(self, ms);
+        let address = self.reclaiming(ms, |_| make(self, bytes, pager))?;
+        Ok(Object { vm: self, address })
+    }
+}
+
+impl<'vm, P: Platform> Object<'vm, P> {
+    /// The manager.
+    pub fn vm(&self) -> &'vm Vm<P> {
+        self.vm
+    }
+
+    /// Its number with the platform's pager; 0 for memory.
+    pub fn pager(&self) -> u64 {
+        self.body().pager()
+    }
+
+    /// Its length in bytes.
+    #[allow(clippy::len_without_is_empty)] // a length of 0 is nothing special
+    pub fn len(&self) -> u64 {
+        self.body().len()
+    }
+
+    /// Whether the page that holds byte `offset` is in memory.
+    pub fn holds(&self, offset: u64) -> bool {
+        pages::is_there(self.vm, self.body(), offset >> P::Format::PAGE_SHIFT)
+    }
+
+    /// How many of its pages are in memory.
+    pub fn resident(&self) -> u64 {
+        let mut from = 0;
+        core::iter::from_fn(|| {
+            let found = pages::next(self.vm, self.body(), from)?;
+            from = found + 1;
+            Some(found)
+        })
+        .count() as u64
+    }
+
+    /// Gives the handle back; if it was the last reference, the object has ended when this returns.
+    pub fn close(self, ms: &mut MaySleep) {
+        put(self.vm, ms, self.address, 1);
+        core::mem::forget(self);
+    }
+
+    /// What its pieces say.
+    pub(crate) fn address(&self) -> u64 {
+        self.address
+    }
+
+    fn body(&self) -> &'vm Body {
+        body(self.vm, self.address)
+    }
+}
+
+impl<P: Platform> Clone for Object<'_, P> {
+    fn clone(&self) -> Self {
+        self.body().count.fetch_add(1, Ordering::Relaxed);
+        Object { ..*self }
+    }
+}
+
+impl<P: Platform> Drop for Object<'_, P> {
+    fn drop(&mut self) {
+        let mut dropped = Dropped::new();
+        dropped.lower(self.vm, self.address, 1);
+        if !dropped.is_empty() {
+            note_unused(self.vm, self.address);
+        }
+    }
+}
+
+impl<P: Platform> fmt::Debug for Object<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object").field("pager", &self.pager()).field("len", &self.len()).finish()
+    }
+}
+
+/// An object with a count of one.
+fn make<P: Platform>(vm: &Vm<P>, bytes: u64, pager: u64) -> Option<u64> {
+    let address = vm.take_block(OBJECT_LOG2)?;
+    let Some(root) = pages::make_root(vm) else {
+        vm.give_block(address, OBJECT_LOG2);
+        return None;
+    };
+    let object = body(vm, address);
+    object.root.store(root, Ordering::Relaxed);
+    object.pager.store(pager, Ordering::Relaxed);
+    object.bytes.store(bytes, Ordering::Relaxed);
+    object.truncations.store(0, Ordering::Relaxed);
+    object.changes.store(0, Ordering::Relaxed);
+    object.writers.renew();
+    object.count.store(1, Ordering::Relaxed);
+    Some(address)
+}
+
+/// The weight for one more piece with this key, taken from the object's count.
+pub(crate) fn new_weight<P: Platform>(vm: &Vm<P>, key: Key) -> u16 {
+    if key.object == 0 {
+        return 0;
+    }
+    body(vm, key.object).count.fetch_add(u64::from(WEIGHT), Ordering::Relaxed);
+    WEIGHT
+}
+
+/// A temporary reference to an object found under a guard; false when it is ending.
+pub(crate) fn try_get<P: Platform>(guard: &Guard<'_, P>, object: u64) -> bool {
+    let count = &body(guard.vm(), object).count;
+    let mut found = count.load(Ordering::Relaxed);
+    while found != 0 {
+        match count.compare_exchange_weak(found, found + 1, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => return true,
+            Err(now) => found = now,
+        }
+    }
+    false
+}
+
+/// Gives back a reference of that weight. The caller holds no lock.
+pub(crate) fn put<P: Platform>(vm: &Vm<P>, ms: &mut MaySleep, object: u64, weight: u16) {
+    let mut dropped = Dropped::new();
+    dropped.lower(vm, object, weight);
+    dropped.release(vm, ms);
+}
+
+/// Ends an object that nothing refers to any more.
+fn end<P: Platform>(vm: &Vm<P>, ms: &mut MaySleep, address: u64) {
+    let object = body(vm, address);
+    let pager = object.pager();
+    if pager != 0 {
+        writeback::hand_over(vm, ms, object);
+    }
+    pages::end(vm, object);
+    if pager != 0 {
+        vm.platform().pager().end(ms, pager);
+    }
+    // A fault may still look at the count, under its guard.
+    vm.retire_block(address, OBJECT_LOG2);
+}
+
+/// The last handle was dropped, perhaps where nothing may sleep. Takes no lock.
+fn note_unused<P: Platform>(vm: &Vm<P>, object: u64) {
+    let mut first = vm.unused.load(Ordering::Relaxed);
+    loop {
+        body(vm, object).link.store(first, Ordering::Relaxed);
+        // Release: pairs with `end_unused`.
+        match vm.unused.compare_exchange(first, object, Ordering::Release, Ordering::Relaxed) {
+            Ok(_) => return,
+            Err(found) => first = found,
+        }
+    }
+}
+
+/// Ends the objects whose last handle was dropped.
+pub(crate) fn end_unused<P: Platform>(vm: &Vm<P>, ms: &mut MaySleep) {
+    if vm.unused.load(Ordering::Relaxed) != 0 {
+        // Acquire: pairs with `note_unused`.
+        Dropped { head: vm.unused.swap(0, Ordering::Acquire) }.release(vm, ms);
+    }
+}
+
+/// Objects that an operation has dropped the last reference to, linked through their first words:
+/// they end when the operation holds no lock any more.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Dropped {
+    head: u64,
+}
+
+impl Dropped {
+    pub const fn new() -> Dropped {
+        Dropped { head: 0 }
+    }
+
+    /// Whether no object has lost its last reference.
+    pub fn is_empty(&self) -> bool {
+        self.head == 0
+    }
+
+    /// Gives back the share of a piece that is gone.
+    pub fn put<P: Platform>(&mut self, vm: &Vm<P>, piece: Piece) {
+        if piece.key.object != 0 && piece.weight != 0 {
+            self.lower(vm, piece.key.object, piece.weight);
+        }
+    }
+
+    fn lower<P: Platform>(&mut self, vm: &Vm<P>, object: u64, by: u16) {
+        let found = body(vm, object);
+        let by = u64::from(by);
+        // Release: whoever ends the object does so after all uses. Acquire: ours is the last.
+        if found.count.fetch_sub(by, Ordering::AcqRel) == by {
+            found.link.store(self.head, Ordering::Relaxed);
+            self.head = object;
+        }
+    }
+
+    /// One piece of two with equal keys; a share too large for one piece goes back.
+    pub fn unite<P: Platform>(&mut self, vm: &Vm<P>, left: Piece, right: Piece) -> Piece {
+        match left.weight.checked_add(right.weight) {
+            Some(weight) => Piece { weight, ..left },
+            None => {
+                self.put(vm, right);
+                left
+            }
+        }
+    }
+
+    /// Ends the objects. The caller holds no lock.
+    pub fn release<P: Platform>(&mut self, vm: &Vm<P>, ms: &mut MaySleep) {
+        while self.head != 0 {
+            let object = self.head;
+            self.head = body(vm, object).link.load(Ordering::Relaxed);
+            end(vm, ms, object);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The pages of an object: a radix tree that is read and filled without locks.
+//!
+//! Guarantee: a slot that names a page holds a reference to it, and the page knows its object and
+//! place. Nodes stay until the object ends; the tree grows at the top.
+//!
+//! A slot is empty, full, or *claimed*: somebody is deciding whether the page comes or goes, in a
+//! few steps that wait for nothing; everybody else looks again. A page comes by a claim of the empty
+//! slot, a comparison, and the release of the claim; it goes by a claim of the full one. Who finds
+//! a page takes a reference by try-get and reads the slot again (R24).
+
+use super::Body;
+use crate::addr::Frame;
+use crate::platform::Platform;
+use crate::rmap;
+use crate::sync::{AtomicU64, Ordering};
+use crate::vm::Vm;
+
+/// log2 of a node's bytes, and of its slots.
+const RADIX_LOG2: u32 = 9;
+const RADIX_BITS: u32 = 6;
+const SLOTS: usize = 1 << RADIX_BITS;
+
+/// The low bits of the root's word that hold the height.
+const HEIGHT_MASK: u64 = 15;
+
+/// A slot that names a page, and one whose page is coming or going.
+const FULL: u64 = 1;
+const CLAIMED: u64 = 2;
+
+fn full(frame: Frame) -> u64 {
+    frame.0 << 2 | FULL
+}
+
+/// A node, and how many levels there are from it down.
+#[derive(Clone, Copy)]
+struct Top {
+    node: u64,
+    height: u32,
+}
+
+impl Top {
+    fn of(object: &Body) -> Top {
+        // Acquire: pairs with the Release that put the node there.
+        let word = object.root.load(Ordering::Acquire);
+        Top { node: word & !HEIGHT_MASK, height: (word & HEIGHT_MASK) as u32 }
+    }
+
+    fn word(self) -> u64 {
+        self.node | u64::from(self.height)
+    }
+
+    fn spans(self, index: u64) -> bool {
+        self.height * RADIX_BITS >= u64::BITS || index >> (self.height * RADIX_BITS) == 0
+    }
+}
+
+fn slots<P: Platform>(vm: &Vm<P>, node: u64) -> &[AtomicU64] {
+    vm.words_at(node, SLOTS)
+}
+
+fn slot_of(index: u64, level: u32) -> usize {
+    (index >> (level * RADIX_BITS)) as usize & (SLOTS - 1)
+}
+
+fn make_node<P: Platform>(vm: &Vm<P>) -> Option<u64> {
+    let node = vm.take_block(RADIX_LOG2)?;
+    slots(vm, node).iter().for_each(|slot| slot.store(0, Ordering::Relaxed));
+    Some(node)
+}
+
+/// The root's word of an object without pages. None: no memory.
+pub(super) fn make_root<P: Platform>(vm: &Vm<P>) -> Option<u64> {
+    Some(Top { node: make_node(vm)?, height: 1 }.word())
+}
+
+/// The slot of page `index`, if its node is there.
+fn slot<'a, P: Platform>(vm: &'a Vm<P>, object: &Body, index: u64) -> Option<&'a AtomicU64> {
+    let top = Top::of(object);
+    if !top.spans(index) {
+        return None;
+    }
+    let mut node = top.node;
+    for level in (1..top.height).rev() {
+        // Acquire: pairs with the Release that put the node there.
+        node = slots(vm, node)[slot_of(index, level)].load(Ordering::Acquire);
+        if node == 0 {
+            return None;
+        }
+    }
+    Some(&slots(vm, node)[slot_of(index, 0)])
+}
+
+/// A node that reaches to `index`, with new ones above the old if need be. None: no memory.
+fn grow<P: Platform>(vm: &Vm<P>, object: &Body, index: u64) -> Option<Top> {
+    loop {
+        let top = Top::of(object);
+        if top.spans(index) {
+            return Some(top);
+        }
+        let node = make_node(vm)?;
+        slots(vm, node)[0].store(top.node, Ordering::Relaxed);
+        let higher = Top { node, height: top.height + 1 };
+        // Release: the node is filled.
+        let put = object.root.compare_exchange(
+            top.word(),
+            higher.word(),
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
+        if put.is_err() {
+            vm.give_block(node, RADIX_LOG2);
+        }
+    }
+}
+
+/// The slot of page `index`, with the nodes that are missing. None: no memory.
+pub(super) fn make_slot<'a, P: Platform>(
+    vm: &'a Vm<P>,
+    object: &Body,
+    index: u64,
+) -> Option<&'a AtomicU64> {
+    let top = grow(vm, object, index)?;
+    let mut node = top.node;
+    for level in (1..top.height).rev() {
+        let slot = &slots(vm, node)[slot_of(index, level)];
+        node = match slot.load(Ordering::Acquire) {
+            0 => put_node(vm, slot, make_node(vm)?),
+            child => child,
+        };
+    }
+    Some(&slots(vm, node)[slot_of(index, 0)])
+}
+
+/// Fills an empty slot with a node; what stands there afterwards.
+fn put_node<P: Platform>(vm: &Vm<P>, slot: &AtomicU64, mine: u64) -> u64 {
+    // Release: the node is filled. Acquire: so is the other's.
+    match slot.compare_exchange(0, mine, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => mine,
+        Err(theirs) => {
+            vm.give_block(mine, RADIX_LOG2);
+            theirs
+        }
+    }
+}
+
+/// Whether the page is there.
+pub(super) fn is_there<P: Platform>(vm: &Vm<P>, object: &Body, index: u64) -> bool {
+    slot(vm, object, index).is_some_and(|slot| slot.load(Ordering::Relaxed) != 0)
+}
+
+/// The page at `index`, if it is there, with a reference for the caller, who has one to the object.
+pub(super) fn find<P: Platform>(vm: &Vm<P>, object: &Body, index: u64) -> Option<Frame> {
+    let slot = slot(vm, object, index)?;
+    loop {
+        // Acquire: pairs with the Release that filled the slot.
+        let word = slot.load(Ordering::Acquire);
+        if word == 0 {
+            return None;
+        }
+        let frame = Frame(word >> 2);
+        if word & CLAIMED == 0 && vm.meta_of(frame).refs.try_get() {
+            // The Acquire of try-get: a frame in a later life has left the slot before.
+            if slot.load(Ordering::Relaxed) == word {
+                return Some(frame);
+            }
+            rmap::put_page(vm, frame);
+        }
+        vm.platform().relax();
+    }
+}
+
+/// The first page at or after `from` that is there, or is coming or going.
+pub(super) fn next<P: Platform>(vm: &Vm<P>, object: &Body, from: u64) -> Option<u64> {
+    let top = Top::of(object);
+    if top.spans(from) { next_in(vm, top, from) } else { None }
+}
+
+fn next_in<P: Platform>(vm: &Vm<P>, top: Top, from: u64) -> Option<u64> {
+    let (level, mut from) = (top.height - 1, from);
+    for at in slot_of(from, level)..SLOTS {
+        let base = (at as u64) << (level * RADIX_BITS);
+        let within = from & low_bits(level);
+        from = 0;
+        // Acquire: as above.
+        let found = match slots(vm, top.node)[at].load(Ordering::Acquire) {
+            0 => None,
+            _ if level == 0 => Some(0),
+            node => next_in(vm, Top { node, height: level }, within),
+        };
+        if let Some(found) = found {
+            return Some(base | found);
+        }
+    }
+    None
+}
+
+/// The bits of an index that levels below `level` look at.
+fn low_bits(level: u32) -> u64 {
+    (1 << (level * RADIX_BITS)) - 1
+}
+
+/// Puts a page, whose metadata name this place, into its slot unless another is there, or the
+/// object has `changed`, asked when nobody can change it unseen any more. The caller's reference
+/// becomes the slot's.
+pub(super) fn put(slot: &AtomicU64, frame: Frame, changed: impl FnOnce() -> bool) -> bool {
+    // Acquire: who emptied the slot said before that the object changes.
+    let claim =
+        slot.compare_exchange(0, full(frame) | CLAIMED, Ordering::AcqRel, Ordering::Relaxed);
+    if claim.is_err() {
+        return false;
+    }
+    let come = !changed();
+    // Release: the page is filled.
+    slot.store(if come { full(frame) } else { 0 }, Ordering::Release);
+    come
+}
+
+/// Takes the page out of its slot, if it stands there and `decide` agrees, which waits for nothing.
+/// The slot's reference becomes the caller's, who has one already.
+pub(super) fn take_out<P: Platform>(
+    vm: &Vm<P>,
+    object: &Body,
+    index: u64,
+    frame: Frame,
+    decide: impl FnOnce() -> bool,
+) -> bool {
+    let Some(slot) = slot(vm, object, index) else { return false };
+    let word = full(frame);
+    let claim = slot.compare_exchange(word, word | CLAIMED, Ordering::Acquire, Ordering::Relaxed);
+    if claim.is_err() {
+        return false;
+    }
+    let goes = decide();
+    if goes {
+        forget_place(vm, frame);
+    }
+    // Release: whoever fills the slot next sees why it is empty.
+    slot.store(if goes { 0 } else { word }, Ordering::Release);
+    goes
+}
+
+/// The page belongs to no object any more.
+fn forget_place<P: Platform>(vm: &Vm<P>, frame: Frame) {
+    vm.meta_of(frame).owner.store(0, Ordering::Relaxed);
+}
+
+/// Gives back pages and nodes of an object that nothing refers to.
+pub(super) fn end<P: Platform>(vm: &Vm<P>, object: &Body) {
+    end_node(vm, Top::of(object));
+}
+
+fn end_node<P: Platform>(vm: &Vm<P>, top: Top) {
+    for slot in slots(vm, top.node) {
+        match slot.load(Ordering::Relaxed) {
+            0 => {}
+            page if top.height == 1 => {
+                forget_place(vm, Frame(page >> 2));
+                rmap::put_page(vm, Frame(page >> 2));
+            }
+            node => end_node(vm, Top { node, height: top.height - 1 }),
+        }
+    }
+    vm.give_block(top.node, RADIX_LOG2);
+}

@@ -1,0 +1,74 @@
+//! ftruncate(2): the length of an object, and its pages taken away from under mappings.
+//!
+//! Guarantee: when [`Object::set_len`] returns, no entry names a page beyond the end, no CPU has a
+//! translation of one, and the object holds none; whoever touches one gets
+//! [`FaultError::NoPage`](crate::FaultError). Bytes beyond the end read as zeros when the object
+//! grows again. Private copies of such pages stay with those who made them.
+//!
+//! Protocol (`protocol.md`, scenario 4): the length is set; the truncation is counted; then page
+//! by page its entries are cleared, each under its leaf's lock, and the page leaves its slot. What
+//! a fault had got before, it finds counted (see `bring`); what a fork copies, it copies under the
+//! lock of an entry that is still to be cleared, so that the record of the copy is met too.
+
+use super::{MOST_BYTES, Object, mappers, pages};
+use crate::context::MaySleep;
+use crate::error::Error;
+use crate::format::Geometry;
+use crate::pager::Pager;
+use crate::platform::Platform;
+use crate::rmap;
+use crate::sync::{Ordering, fence};
+
+impl<P: Platform> Object<'_, P> {
+    /// Makes the object `bytes` long: cut off, or extended by zeros. See ftruncate(2).
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`]; [`Error::Pager`], and then nothing has happened.
+    pub fn set_len(&self, ms: &mut MaySleep, bytes: u64) -> Result<(), Error> {
+        if bytes > MOST_BYTES {
+            return Err(Error::TooLarge);
+        }
+        let object = self.body();
+        object.writers.with(self.vm.platform(), || {
+            if object.pager() != 0 {
+                let pager = self.vm.platform().pager();
+                pager.resize(ms, object.pager(), bytes).map_err(Error::Pager)?;
+            }
+            if bytes < object.len() {
+                self.truncate(ms, bytes);
+            } else {
+                self.zero_tail();
+                object.bytes.store(bytes, Ordering::Release);
+            }
+            Ok(())
+        })
+    }
+
+    fn truncate(&self, ms: &mut MaySleep, bytes: u64) {
+        let object = self.body();
+        object.bytes.store(bytes, Ordering::Relaxed);
+        // Release: who sees it counted sees the length.
+        object.truncations.fetch_add(1, Ordering::Release);
+        object.changes.fetch_add(1, Ordering::Release);
+        // Pairs with the fences of who maps and who fills a page: see `bring`.
+        fence(Ordering::SeqCst);
+        let mut from = bytes.div_ceil(<P::Format as Geometry>::PAGE_SIZE);
+        while let Some(index) = pages::next(self.vm, object, from) {
+            self.drop_page(ms, index);
+            from = index + 1;
+        }
+        self.zero_tail();
+    }
+
+    /// Takes a page that nobody can map any more from its entries and from the object.
+    fn drop_page(&self, ms: &mut MaySleep, index: u64) {
+        let (vm, object) = (self.vm, self.body());
+        while let Some(frame) = pages::find(vm, object, index) {
+            mappers::unmap(vm, ms, frame);
+            if pages::take_out(vm, object, index, frame, || true) {
+                rmap::put_page(vm, frame);
+            }
+            rmap::put_page(vm, frame);
+        }
+    }
+}
