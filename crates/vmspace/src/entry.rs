@@ -29,8 +29,8 @@ pub fn exchange<B: Backend, C: Cell>(
 
 /// Clears a leaf entry's dirty bit, keeping whatever else hardware sets meanwhile. The leaf as it
 /// was, when it was dirty: its translations must go, since they would not set the bit again.
-pub fn clean<F: Format, B: Backend>(backend: &B, slot: Slot<'_>) -> Option<Leaf> {
-    let mut word = slot.word.load(Ordering::Acquire);
+pub fn clean<F: Format, B: Backend>(backend: &B, slot: Slot<'_, F::Cell>) -> Option<Leaf> {
+    let mut word = slot.cell.load(Ordering::Acquire);
     loop {
         let leaf = F::as_leaf(slot.level, word).filter(|leaf| leaf.dirty)?;
         let new = F::leaf(slot.level, Leaf { dirty: false, ..leaf });

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use vmspace::backend::NoTable;
 use vmspace::format::{Geometry, Rights, Sv48};
 use vmspace::{
-    Access, Advice, Backend, Error, FaultError, Frame, Map, MaySleep, Native, Platform, Slot,
+    Access, Advice, Backend, Cell, Error, FaultError, Frame, Map, MaySleep, Native, Platform, Slot,
     Space, Vm,
 };
 
@@ -203,11 +203,11 @@ impl Backend for Attaching {
         Native.release_table(table);
     }
 
-    fn compare_exchange(&self, slot: Slot<'_>, old: u64, new: u64) -> Result<(), u64> {
+    fn compare_exchange<C: Cell>(&self, slot: Slot<'_, C>, old: u64, new: u64) -> Result<(), u64> {
         Native.compare_exchange(slot, old, new)
     }
 
-    fn swap(&self, slot: Slot<'_>, new: u64) -> u64 {
+    fn swap<C: Cell>(&self, slot: Slot<'_, C>, new: u64) -> u64 {
         let old = Native.swap(slot, new);
         let attached = slot.level == Sv48::ROOT_LEVEL && new != 0;
         if let Some(then) = attached.then(|| self.then.lock().unwrap().take()).flatten() {
@@ -216,7 +216,7 @@ impl Backend for Attaching {
         old
     }
 
-    fn clear_accessed(&self, slot: Slot<'_>, mask: u64) -> u64 {
+    fn clear_accessed<C: Cell>(&self, slot: Slot<'_, C>, mask: u64) -> u64 {
         Native.clear_accessed(slot, mask)
     }
 
