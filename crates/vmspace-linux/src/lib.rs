@@ -13,7 +13,8 @@
 //! | `task` | what threads and processes are made of |
 //! | `kernel` | the one lock, and what is under it |
 //! | `scheduler` | who waits, and how waits end |
-//! | `hart` | a hart's loop: run, serve, give away |
+//! | `hart` | a hart at work: run, serve, give away |
+//! | `replay`, `rng` | runs that a seed decides; random numbers |
 //! | `process` | births and deaths |
 //! | `signal`, `deliver` | who gets a signal; a handler's frame |
 //! | `futex` | futexes, robust ones too |
@@ -33,7 +34,9 @@ mod kernel;
 mod load;
 mod pipe;
 mod process;
+mod replay;
 mod report;
+mod rng;
 mod scheduler;
 mod signal;
 mod space;
@@ -46,6 +49,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use vmspace::format::Format;
@@ -85,6 +89,9 @@ pub struct Options {
     pub trace: Option<Trace>,
     /// When to give up.
     pub timeout: Option<Duration>,
+    /// All harts run on one thread of the host's, in a schedule that this seed draws: the same
+    /// seed gives the same run.
+    pub seed: Option<u64>,
     /// Which of standard input, output and error are open.
     pub standard_files: [bool; 3],
 }
@@ -120,8 +127,13 @@ pub fn load<'vm, F: Format>(
     let path = std::path::absolute(&program.path).unwrap_or_else(|_| program.path.clone());
     let executable = path.into_os_string().into_vec();
     let kernel = Kernel::new(vm, options, executable, poller);
-    let (space, registers) =
-        load::load(vm, &mut ms, program, &options.arguments, &options.environment)?;
+    if options.seed.is_some() {
+        kernel.clock().hold();
+    }
+    let mut random = [0; 16];
+    // They stay zeros when the host has none to give.
+    let _ = kernel.random.fill(&mut random);
+    let (space, registers) = load::load(vm, &mut ms, program, options, random)?;
     let first = initial(&kernel, space, registers, program, options);
     Ok(Loaded { kernel, first, timeout: options.timeout })
 }
@@ -132,33 +144,42 @@ impl<F: Format> Loaded<'_, F> {
     pub fn run(self, interrupted: &AtomicBool) -> Result<(Ending, Report), ProgramError> {
         let Loaded { kernel, first, timeout } = self;
         let kernel = &kernel;
-        let began = Instant::now();
+        let began = kernel.clock().now();
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let spawned = std::thread::scope(|scope| {
-            let thread = || std::thread::Builder::new();
-            let harts = 0..kernel.vm.platform().harts();
-            // All of them, before the program begins: the host may refuse one.
-            let spawned = thread().spawn_scoped(scope, || kernel.poll_host()).and_then(|_| {
-                let mut each = harts.map(|index| {
-                    thread().spawn_scoped(scope, move || hart::work(kernel, index)).map(drop)
-                });
-                each.try_for_each(|spawned| spawned)
-            });
+            let spawned = match kernel.seed {
+                Some(seed) => std::thread::Builder::new()
+                    .spawn_scoped(scope, move || replay::work(kernel, first, seed))
+                    .map(drop),
+                None => spawn(kernel, scope)
+                    .map(|()| kernel.start(&mut kernel.lock(), first, SignalSet::default())),
+            };
             match &spawned {
-                Ok(()) => {
-                    kernel.start(&mut kernel.lock(), first, SignalSet::default());
-                    let deadline = timeout.and_then(|timeout| began.checked_add(timeout));
-                    wait(kernel, deadline, interrupted);
-                }
+                Ok(()) => wait(kernel, deadline, interrupted),
                 Err(_) => kernel.end(&mut kernel.lock(), Ending::Broken),
             }
             spawned
         });
         spawned.map_err(ProgramError::Threads)?;
-        let time = began.elapsed();
+        let time = kernel.clock().now() - began;
         kernel.counts.sample(kernel.vm);
         let ending = kernel.lock().ended.take().unwrap_or(Ending::Broken);
         Ok((ending, kernel.report(time)))
     }
+}
+
+/// Makes a thread for each hart and the one that polls: all of them, before the program begins,
+/// since the host may refuse one.
+fn spawn<'scope, 'vm, F: Format>(
+    kernel: &'scope Kernel<'vm, F>,
+    scope: &'scope Scope<'scope, '_>,
+) -> std::io::Result<()> {
+    let thread = || std::thread::Builder::new();
+    thread().spawn_scoped(scope, || kernel.poll_host())?;
+    for index in 0..kernel.vm.platform().harts() {
+        thread().spawn_scoped(scope, move || hart::work(kernel, index))?;
+    }
+    Ok(())
 }
 
 /// The first thread, of the first process.

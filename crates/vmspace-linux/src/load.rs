@@ -5,7 +5,6 @@
 //! nothing is left. Segments are anonymous private memory: mapped writable, filled from the file,
 //! then given their rights (there are no file mappings yet).
 
-use std::ffi::OsString;
 use std::os::unix::fs::FileExt;
 
 use vmspace::format::{Format, Geometry, Rights};
@@ -13,6 +12,7 @@ use vmspace::{Map, MaySleep, Place, Vm};
 use vmspace_machine::MachinePlatform;
 use vmspace_machine::riscv::Registers;
 
+use crate::Options;
 use crate::deliver::{TRAMPOLINE, trampoline};
 use crate::elf::Program;
 use crate::error::ProgramError;
@@ -28,13 +28,13 @@ const STACK_START: u64 = 128 << 10;
 /// Bytes moved from the file at a time.
 const CHUNK: u64 = 1 << 20;
 
-/// Makes the space and the registers with which the program starts.
+/// Makes the space and the registers with which the program starts. `random` is for AT_RANDOM.
 pub(crate) fn load<'vm, F: Format>(
     vm: &'vm Vm<MachinePlatform<F>>,
     ms: &mut MaySleep,
     program: &Program,
-    arguments: &[OsString],
-    environment: &[OsString],
+    options: &Options,
+    random: [u8; 16],
 ) -> Result<(Space<'vm, F>, Registers), ProgramError> {
     let space = Space::new(vm, ms).map_err(|_| ProgramError::Memory)?;
     for segment in &program.segments {
@@ -43,7 +43,7 @@ pub(crate) fn load<'vm, F: Format>(
     let end = program.segments.iter().map(|s| s.end()).max().unwrap_or(0);
     space.set_break(end.next_multiple_of(F::PAGE_SIZE));
 
-    let random = random_bytes();
+    let (arguments, environment) = (&options.arguments, &options.environment);
     let block = Block::build(program, arguments, environment, random, F::PAGE_SIZE, STACK_TOP);
     space.set_stack_limit(STACK_LIMIT);
     let bottom = (block.address - STACK_START) & !(F::PAGE_SIZE - 1);
@@ -102,11 +102,4 @@ fn fill<F: Format>(
         true => Ok(()),
         false => Err(ProgramError::Memory),
     }
-}
-
-/// Sixteen random bytes for AT_RANDOM; zeros when the host has none to give.
-fn random_bytes() -> [u8; 16] {
-    let mut random = [0; 16];
-    let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK);
-    random
 }
