@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::failure::Failure;
 use crate::formats::FormatName;
+use crate::seed::Seeds;
 use crate::standard;
 
 const EXAMPLES: &str = "\
@@ -21,6 +22,8 @@ Examples:
   vmspace run --format aarch64-64k -- ./hello  the same program over other page tables
   vmspace run --tlb sticky --check -- ./hello  stale translations are found, exit status 3
   vmspace run --trace calls -- ./hello         each system call, as strace shows it
+  vmspace run --seed 7 -- ./threads            one schedule of the threads, the same every time
+  vmspace run --seed 1..200 -- ./threads       is there one among these in which it fails?
   vmspace formats                              the page-table formats
 
 Programs are linked statically for 64-bit RISC-V, with pages of any size in mind:
@@ -65,6 +68,15 @@ pub struct RunOptions {
     /// Compare each cached translation that is used with its entry; exit 3 on a stale one
     #[arg(long)]
     pub check: bool,
+    /// Runs all harts on one thread, in a schedule that the seed draws: the same seed gives the same
+    /// run, clock and random numbers included, and a failure prints the command that replays it.
+    ///
+    /// A..B tries the seeds from A to B, up to the first with which the program fails: ends with
+    /// another status than 0. Programs that are tried have nothing to read, and nothing is heard of
+    /// them; the one that fails is run again in the open. In a run that a seed decides, a deadlock
+    /// ends the program; exit 4.
+    #[arg(long, value_name = "N|A..B", value_parser = Seeds::parse)]
+    pub seed: Option<Seeds>,
     /// A variable of the program's environment, which is empty otherwise (may be repeated)
     #[arg(long, value_name = "K=V", value_parser = variable)]
     pub env: Vec<String>,
@@ -98,6 +110,8 @@ pub enum Tlb {
 pub enum ReportKind {
     /// For people
     Text,
+    /// For programs: one JSON object; its `schema` number changes when a name in it does
+    Json,
     /// Nothing
     None,
 }

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 
 use vmspace_linux::{Ending, Report};
 
+use crate::args::RunOptions;
 use crate::failure::Failure;
 use crate::formats::bytes;
+use crate::seed::Seeds;
 use crate::standard;
 
 /// Where the report goes.
@@ -157,6 +159,7 @@ fn ending_in_words(ending: &Ending) -> String {
         Ending::TimedOut => "was given up: its time was over".to_string(),
         Ending::Interrupted => "was interrupted".to_string(),
         Ending::Violation(_) => "was stopped: a stale translation was used".to_string(),
+        Ending::Deadlock => "was stopped: all threads wait, and nothing can wake one".to_string(),
         Ending::Broken => "was stopped: the machine itself failed".to_string(),
     }
 }
@@ -184,13 +187,20 @@ fn name(signal: u8) -> &'static str {
 }
 
 /// The report for people.
-pub fn text(program: &str, format: &str, ending: &Ending, report: &Report) -> String {
+pub fn text(given: &RunOptions, ending: &Ending, report: &Report) -> String {
+    let program = given.program.first().map(|path| path.display().to_string()).unwrap_or_default();
+    let format = given.format.name();
     let seconds = report.time.as_secs_f64();
-    let mut page =
-        Page(format!("vmspace: {program} {} after {seconds:.3} s\n", ending_in_words(ending)));
     let rate = report.instructions as f64 / seconds.max(1e-9) / 1e6;
+    // What the host's clock says differs from run to run; the machine's says nothing of speed.
+    let (clock, rate) = match given.seed.and_then(Seeds::only) {
+        Some(seed) => (format!(" of its own clock, seed {seed}"), String::new()),
+        None => (String::new(), format!("{rate:.1} million a second")),
+    };
+    let how = ending_in_words(ending);
+    let mut page = Page(format!("vmspace: {program} {how} after {seconds:.3} s{clock}\n"));
     page.heading("machine");
-    page.line("instructions", report.instructions, &format!("{rate:.1} million a second"));
+    page.line("instructions", report.instructions, &rate);
     page.line("threads", report.threads, "started, the first included");
     let used = report.peak_frames * report.page_size;
     let total = report.total_frames * report.page_size;

@@ -17,7 +17,9 @@ use vmspace_machine::{Config, MachineError, MachinePlatform, TlbKind};
 use crate::args::{ReportKind, RunOptions, Tlb, Trace};
 use crate::failure::Failure;
 use crate::formats::{Visitor, bytes};
+use crate::json::json;
 use crate::report::{Destination, text};
+use crate::seed::{Seeds, replay_line};
 use crate::standard;
 
 /// Ctrl-C was pressed.
@@ -25,6 +27,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// The exit statuses that are ours.
 const VIOLATION: u8 = 3;
+const DEADLOCK: u8 = 4;
 const TIMED_OUT: u8 = 124;
 const INTERRUPT: u8 = 130;
 const BROKEN: u8 = 70;
@@ -35,7 +38,10 @@ pub fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
         let what = "is closed (redirect it, to /dev/null if nobody is to read it)";
         return Err(Failure::new("standard output", what));
     }
-    options.format.visit(Run(options))
+    match options.seed {
+        Some(seeds) if seeds.only().is_none() => seeds.scan(),
+        _ => options.format.visit(Run(options)),
+    }
 }
 
 struct Run<'a>(&'a RunOptions);
@@ -59,8 +65,8 @@ impl Visitor for Run<'_> {
         let loaded = vmspace_linux::load(&vm, &program, &options)
             .map_err(|error| Failure::new(&name, error))?;
         let destination = match given.report {
-            ReportKind::Text => Destination::open(given.report_file.as_deref(), path)?,
             ReportKind::None => Destination::Nowhere,
+            _ => Destination::open(given.report_file.as_deref(), path)?,
         };
         let (ending, report) = match run_loaded(loaded) {
             Ok(result) => result,
@@ -73,7 +79,16 @@ impl Visitor for Run<'_> {
         if let Ending::Violation(violation) = &ending {
             standard::say(&violation.to_string());
         }
-        destination.write(&text(&name.to_string(), F::NAME, &ending, &report))?;
+        destination.write(&match given.report {
+            ReportKind::Json => json(given, &ending, code, &report),
+            _ => text(given, &ending, &report),
+        })?;
+        if let Some(seed) = options.seed
+            && code != 0
+            && !matches!(ending, Ending::Interrupted)
+        {
+            standard::say(&replay_line(seed));
+        }
         Ok(ExitCode::from(code))
     }
 }
@@ -88,6 +103,7 @@ fn options_of(given: &RunOptions) -> Options {
             Trace::Faults => vmspace_linux::Trace::Faults,
         }),
         timeout: given.timeout,
+        seed: given.seed.and_then(Seeds::only),
         standard_files: standard::open(),
     }
 }
@@ -159,6 +175,7 @@ fn status(ending: &Ending) -> u8 {
         Ending::TimedOut => TIMED_OUT,
         Ending::Interrupted => INTERRUPT,
         Ending::Violation(_) => VIOLATION,
+        Ending::Deadlock => DEADLOCK,
         Ending::Broken => BROKEN,
     }
 }

@@ -128,6 +128,8 @@ fn machines_that_cannot_be() {
     run("--harts", "0", &["harts", "1"]);
     run("--harts", "100000", &["100000", "harts"]);
     run("--harts", "two", &["--harts two"]);
+    run("--seed", "x", &["--seed x", "1..200"]);
+    run("--seed", "9..1", &["--seed 9..1", "1..9"]);
     run("--hart", "2", &["--hart: is neither an option nor a program"]);
     run("--memory", "4K", &["memory"]);
     run("--memory", "999999G", &["memory", "host"]);

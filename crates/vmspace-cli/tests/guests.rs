@@ -1,61 +1,17 @@
 //! The guest programs over formats, TLBs and checking: each says itself whether all was right.
 //!
-//! The Rust guests are built here (cargo alone does it); the C guests where Debian's cross compiler
-//! is installed, and where it is not one line says that they are skipped.
+//! The C guests are left out, in one line, where Debian's cross compiler is not installed.
 
 mod common;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::path::Path;
+use std::process::Stdio;
 
+use common::guests::{c, rust};
 use common::{code, errors, vmspace};
 
 const FORMATS: [&str; 3] = ["sv48", "x86-64", "aarch64-64k"];
 const TLBS: [&[&str]; 3] = [&["normal"], &["sticky"], &["sticky", "--check"]];
-
-fn guests() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests")
-}
-
-/// A guest in Rust.
-fn rust(name: &str) -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let directory = BUILT.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
-        let status = Command::new(env!("CARGO"))
-            .current_dir(guests())
-            .env_remove("RUSTFLAGS")
-            .args(["build", "--release", "--target", "riscv64gc-unknown-none-elf"])
-            .arg("--target-dir")
-            .arg(&target)
-            .status()
-            .expect("cargo runs");
-        assert!(
-            status.success(),
-            "the guests build (rustup target add riscv64gc-unknown-none-elf)"
-        );
-        target.join("riscv64gc-unknown-none-elf/release")
-    });
-    directory.join(name)
-}
-
-/// A guest in C, where there is a compiler for it.
-fn c(name: &str) -> Option<PathBuf> {
-    static BUILT: OnceLock<bool> = OnceLock::new();
-    let built = *BUILT.get_or_init(|| {
-        let there = Command::new("riscv64-linux-gnu-gcc").arg("--version").output().is_ok();
-        if !there {
-            println!(
-                "skipped: C guests (apt-get install gcc-riscv64-linux-gnu libc6-dev-riscv64-cross)"
-            );
-            return false;
-        }
-        let made = Command::new("make").arg("-C").arg(guests().join("c")).output();
-        made.is_ok_and(|made| made.status.success())
-    });
-    built.then(|| guests().join("build/c").join(name))
-}
 
 /// Runs a guest and expects a status.
 fn ends(options: &[&str], guest: &Path, arguments: &[&str], status: i32) {

@@ -7,14 +7,8 @@ use std::io::Write;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{Elf, code, directory, errors, executable, vmspace};
+use common::{ECALL, Elf, addi, code, directory, errors, executable, program, vmspace};
 
-/// `addi rd, rs, imm`.
-fn addi(rd: u32, rs: u32, imm: i32) -> u32 {
-    imm.cast_unsigned() << 20 | rs << 15 | rd << 7 | 0x13
-}
-
-const ECALL: u32 = 0x73;
 /// `j .`
 const LOOP: u32 = 0x6f;
 const EBREAK: u32 = 0x10_0073;
@@ -29,11 +23,6 @@ fn echo() -> Vec<u32> {
     program.extend(call(64));
     program.extend(call(94));
     program
-}
-
-fn program(test: &str, instructions: &[u32]) -> String {
-    let path = executable(&directory(test), test, &Elf::new(instructions).bytes());
-    path.to_str().expect("a name").to_string()
 }
 
 const FORMATS: [&str; 3] = ["sv48", "x86-64", "aarch64-64k"];

@@ -5,7 +5,7 @@
 //! came. A word is named by the library's key, so a word in shared memory is one futex however
 //! many spaces map it, and copy-on-write does not change a private word's name.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use vmspace::MaySleep;
 use vmspace::format::Format;
@@ -63,7 +63,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         &mut self,
         word: u64,
         value: u32,
-        deadline: Option<Instant>,
+        deadline: Option<Duration>,
         mask: u32,
     ) -> Outcome {
         if mask == 0 {

@@ -1,14 +1,14 @@
-//! One hart's thread: takes ready tasks and runs them.
+//! A hart at work: takes ready tasks and runs them, on a thread of its own or by turns with others.
 //!
-//! Guarantee: a thread that only computes is put behind the others after [`QUOTA`] instructions, so
-//! everybody comes to run; one that waits gives its hart away; whatever a program does ends its
-//! process at most.
+//! Guarantee: a thread that only computes is put behind the others after its turn, so everybody
+//! comes to run; one that waits gives its hart away; whatever a program does ends its process at
+//! most.
 //!
-//! The loop: attend to what waits for the thread, run it, serve its exit (a call, a fault, a trap).
+//! A turn: attend to what waits for the thread, run it, serve its exit (a call, a fault, a trap).
 //! The hart is outside all the while but for running.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use syscalls::riscv64::Sysno;
 use vmspace::format::Format;
@@ -17,13 +17,23 @@ use vmspace_machine::riscv::Exit;
 use vmspace_machine::{HartContext, MachinePlatform};
 
 use crate::calls::{Call, Stop};
-use crate::kernel::{Ending, Kernel};
+use crate::kernel::{EndOnPanic, Ending, Kernel};
 use crate::signal::{Attend, Info, SIGBUS, SIGILL, SIGKILL, SIGSEGV, SIGTRAP};
 use crate::task::{Restart, Status, Task, Wake};
 use crate::{Errno, trace};
 
-/// Instructions that a thread runs before others get their turn.
-const QUOTA: u64 = 100_000;
+/// How far a task goes before others get their turn.
+#[derive(Clone, Copy)]
+pub(crate) struct Turn {
+    pub instructions: u64,
+    /// Loads and stores.
+    pub accesses: u64,
+}
+
+impl Turn {
+    /// On a hart that has a thread of its own, or where nobody else is to have a turn.
+    pub const WHOLE: Turn = Turn { instructions: 100_000, accesses: u64::MAX };
+}
 
 const SEGV_MAPERR: i32 = 1;
 const SEGV_ACCERR: i32 = 2;
@@ -44,72 +54,89 @@ enum Next {
 }
 
 /// A hart at work.
-struct Worker<'k, 'vm, F: Format> {
+pub(crate) struct Worker<'k, 'vm, F: Format> {
     kernel: &'k Kernel<'vm, F>,
     context: HartContext<'vm, Vm<MachinePlatform<F>>>,
-    ms: MaySleep,
     /// The changes of code that this hart has seen.
     code: u64,
-}
-
-/// Ends the run when a hart's thread panics, or the others would wait for ever.
-struct EndOnPanic<'k, 'vm, F: Format>(&'k Kernel<'vm, F>);
-
-impl<F: Format> Drop for EndOnPanic<'_, '_, F> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.end(&mut self.0.lock(), Ending::Broken);
-        }
-    }
 }
 
 /// Runs tasks on hart `index` until the run ends.
 pub(crate) fn work<'vm, F: Format>(kernel: &Kernel<'vm, F>, index: usize) {
     let _guard = EndOnPanic(kernel);
-    let Some(context) = HartContext::new(kernel.vm, index) else {
+    let Some(mut worker) = Worker::new(kernel, index) else {
         return kernel.end(&mut kernel.lock(), Ending::Broken);
     };
     // SAFETY: the thread is the hart's own and just begins: it holds no lock or guard of the
     // library, and this is the only `MaySleep` made on it.
-    let ms = unsafe { MaySleep::assume() };
-    let mut worker = Worker { kernel, context, ms, code: 0 };
+    let mut ms = unsafe { MaySleep::assume() };
     while let Some(task) = kernel.next() {
-        worker.run(task);
+        worker.take(&task);
+        let mut running = Some(task);
+        while let Some(task) = running {
+            running = worker.turn(&mut ms, task, Turn::WHOLE);
+        }
     }
-    kernel.counts.instructions.add(worker.context.hart.retired());
 }
 
-impl<'vm, F: Format> Worker<'_, 'vm, F> {
-    /// Runs a task until it waits, ends, or has had its turn.
-    fn run(&mut self, mut task: Box<Task<'vm, F>>) {
+impl<'k, 'vm, F: Format> Worker<'k, 'vm, F> {
+    /// Hart `index`, on the calling thread.
+    pub fn new(kernel: &'k Kernel<'vm, F>, index: usize) -> Option<Self> {
+        let context = HartContext::new(kernel.vm, index)?;
+        Some(Worker { kernel, context, code: 0 })
+    }
+
+    /// Goes over to a task.
+    pub fn take(&mut self, task: &Task<'vm, F>) {
         self.context.load(&**task.space);
         self.context.hart.clear_reservation();
-        loop {
-            match self.step(&mut task) {
-                Next::Go if self.kernel.is_over() => {
-                    return self.kernel.enqueue(&mut self.kernel.lock(), task);
+    }
+
+    /// Makes the calling thread this hart's CPU.
+    pub fn bind(&self) {
+        self.context.bind();
+    }
+
+    /// Instructions run so far.
+    pub fn retired(&self) -> u64 {
+        self.context.hart.retired()
+    }
+
+    /// Lets the task that was taken go on up to its next exit, `turn` at the most. It comes back
+    /// if it is to go on here.
+    pub fn turn(
+        &mut self,
+        ms: &mut MaySleep,
+        mut task: Box<Task<'vm, F>>,
+        turn: Turn,
+    ) -> Option<Box<Task<'vm, F>>> {
+        match self.step(ms, &mut task, turn) {
+            Next::Go if self.kernel.is_over() => {
+                self.kernel.enqueue(&mut self.kernel.lock(), task);
+                None
+            }
+            Next::Go => Some(task),
+            Next::Yield => {
+                let mut state = self.kernel.lock();
+                self.kernel.expire(&mut state);
+                if state.ready.is_empty() && state.ended.is_none() {
+                    return Some(task);
                 }
-                Next::Go => {}
-                Next::Yield => {
-                    let mut state = self.kernel.lock();
-                    self.kernel.expire(&mut state);
-                    if !state.ready.is_empty() || state.ended.is_some() {
-                        return self.kernel.enqueue(&mut state, task);
-                    }
-                }
-                Next::Park => match self.kernel.park(task) {
-                    Some(back) => task = back,
-                    None => return,
-                },
-                Next::End(code) => return self.kernel.leave(&mut self.ms, task, code),
+                self.kernel.enqueue(&mut state, task);
+                None
+            }
+            Next::Park => self.kernel.park(task),
+            Next::End(code) => {
+                self.kernel.leave(ms, task, code);
+                None
             }
         }
     }
 
     /// Attends to what waits for the thread, then runs it up to its next exit.
-    fn step(&mut self, task: &mut Task<'vm, F>) -> Next {
+    fn step(&mut self, ms: &mut MaySleep, task: &mut Task<'vm, F>, turn: Turn) -> Next {
         if task.restart.interrupted {
-            self.tell_remaining(task);
+            self.tell_remaining(ms, task);
         }
         if task.attention.load(Ordering::Acquire) {
             match self.kernel.attend(task) {
@@ -117,12 +144,12 @@ impl<'vm, F: Format> Worker<'_, 'vm, F> {
                 Attend::End => return Next::End(0),
                 Attend::Park => return Next::Park,
                 Attend::Replace => {
-                    self.kernel.replace(&mut self.ms, task);
+                    self.kernel.replace(ms, task);
                     self.context.load(&**task.space);
                     return Next::Go;
                 }
                 Attend::Handle { info, action, mask } => {
-                    let started = task.start_handler(&mut self.ms, &info, &action, mask);
+                    let started = task.start_handler(ms, &info, &action, mask);
                     if started.is_err() {
                         self.kill(task, SIGSEGV);
                     }
@@ -135,10 +162,13 @@ impl<'vm, F: Format> Worker<'_, 'vm, F> {
             self.context.code_changed();
         }
         std::mem::swap(&mut self.context.hart.regs, &mut task.registers);
-        let exit = self.context.run(QUOTA);
+        let exit = match turn.accesses {
+            u64::MAX => self.context.run(turn.instructions),
+            accesses => self.context.run_to_access(turn.instructions, accesses),
+        };
         std::mem::swap(&mut self.context.hart.regs, &mut task.registers);
         match exit {
-            Ok(exit) => self.serve(task, exit),
+            Ok(exit) => self.serve(ms, task, exit),
             Err(violation) => {
                 self.kernel.end(&mut self.kernel.lock(), Ending::Violation(violation));
                 Next::Go
@@ -147,23 +177,24 @@ impl<'vm, F: Format> Worker<'_, 'vm, F> {
     }
 
     /// Says how much was left of an interrupted sleep.
-    fn tell_remaining(&mut self, task: &mut Task<'vm, F>) {
+    fn tell_remaining(&self, ms: &mut MaySleep, task: &mut Task<'vm, F>) {
         let Restart { deadline, remaining, .. } = std::mem::take(&mut task.restart);
-        let left = deadline.map_or(Duration::MAX, |d| d.saturating_duration_since(Instant::now()));
+        let now = self.kernel.clock().now();
+        let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_sub(now));
         let mut time = [0; 16];
         time[..8].copy_from_slice(&left.as_secs().to_le_bytes());
         time[8..].copy_from_slice(&u64::from(left.subsec_nanos()).to_le_bytes());
-        if task.space.write(&mut self.ms, remaining, &time) != time.len() {
+        if task.space.write(ms, remaining, &time) != time.len() {
             task.registers.x[10] = (-i64::from(Errno::EFAULT.into_raw())).cast_unsigned();
         }
     }
 
-    fn serve(&mut self, task: &mut Task<'vm, F>, exit: Exit) -> Next {
+    fn serve(&mut self, ms: &mut MaySleep, task: &mut Task<'vm, F>, exit: Exit) -> Next {
         let pc = task.registers.pc;
         match exit {
             Exit::Pending => {}
-            Exit::Ecall => return self.call(task),
-            Exit::Fault { va, access } => self.fault(task, va, access.into()),
+            Exit::Ecall => return self.call(ms, task),
+            Exit::Fault { va, access } => self.fault(ms, task, va, access.into()),
             Exit::Quota => {
                 self.kernel.counts.sample(self.kernel.vm);
                 return Next::Yield;
@@ -184,8 +215,8 @@ impl<'vm, F: Format> Worker<'_, 'vm, F> {
         self.kernel.kill(&mut self.kernel.lock(), task.process, Status::Killed(signal));
     }
 
-    fn fault(&mut self, task: &Task<'vm, F>, address: u64, access: vmspace::Access) {
-        let result = task.space.fault(&mut self.ms, address, access);
+    fn fault(&self, ms: &mut MaySleep, task: &Task<'vm, F>, address: u64, access: vmspace::Access) {
+        let result = task.space.fault(ms, address, access);
         trace::fault(self.kernel, task, address, access, &result);
         match result {
             Ok(()) => {}
@@ -201,11 +232,11 @@ impl<'vm, F: Format> Worker<'_, 'vm, F> {
         }
     }
 
-    fn call(&mut self, task: &mut Task<'vm, F>) -> Next {
+    fn call(&self, ms: &mut MaySleep, task: &mut Task<'vm, F>) -> Next {
         let number = task.registers.x[17];
         let sysno = usize::try_from(number).ok().and_then(Sysno::new);
         let args = [10, 11, 12, 13, 14, 15].map(|n| task.registers.x[n]);
-        let outcome = Call { kernel: self.kernel, task, ms: &mut self.ms, args }.make(sysno);
+        let outcome = Call { kernel: self.kernel, task, ms, args }.make(sysno);
         self.kernel.counts.call(sysno, outcome);
         trace::call(self.kernel, task, sysno, number, &args, outcome);
         match outcome {
@@ -220,6 +251,12 @@ impl<'vm, F: Format> Worker<'_, 'vm, F> {
             Err(Stop::Resumed | Stop::Replaced | Stop::Dying) => {}
         }
         Next::Go
+    }
+}
+
+impl<F: Format> Drop for Worker<'_, '_, F> {
+    fn drop(&mut self) {
+        self.kernel.counts.instructions.add(self.retired());
     }
 }
 

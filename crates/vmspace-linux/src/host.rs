@@ -3,10 +3,13 @@
 //! Guarantee: no hart blocks in the host. A thread of the guest that needs the host's input or room
 //! for output is parked, and one thread of the host's polls for all of them. It reads nothing
 //! itself: input that the program never asks for stays where it is.
+//!
+//! Where a seed decides the run, there is no such thread: the host's files look like pipes whose
+//! other end is always ahead, so that neither what they are nor when they are ready can be seen.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vmspace::format::Format;
 
 use crate::Errno;
@@ -60,7 +63,7 @@ fn stat_bytes(device: u64, inode: u64, mode: u32, special: u64, size: u64) -> Ve
 }
 
 /// What the guest is told about a file of the host's.
-pub(crate) fn stat(number: i32) -> Result<Vec<u8>, Errno> {
+fn stat(number: i32) -> Result<Vec<u8>, Errno> {
     let stat = rustix::fs::fstat(borrow(number)).map_err(errno)?;
     Ok(stat_bytes(
         stat.st_dev,
@@ -78,7 +81,7 @@ pub(crate) fn pipe_stat(id: u64) -> Vec<u8> {
 }
 
 /// What an ioctl of a terminal stores: TCGETS and TIOCGWINSZ, from the host's terminal.
-pub(crate) fn terminal(number: i32, request: u64) -> Result<Vec<u8>, Errno> {
+fn terminal(number: i32, request: u64) -> Result<Vec<u8>, Errno> {
     const TCGETS: u64 = 0x5401;
     const TIOCGWINSZ: u64 = 0x5413;
     let file = borrow(number);
@@ -105,6 +108,92 @@ pub(crate) fn terminal(number: i32, request: u64) -> Result<Vec<u8>, Errno> {
 }
 
 impl<'vm, F: Format> Kernel<'vm, F> {
+    /// What a host's file is ready for now. Where a seed decides the run, that is everything.
+    pub fn host_ready(&self, number: i32, events: PollFlags) -> PollFlags {
+        if self.seed.is_some() {
+            return events & (PollFlags::IN | PollFlags::OUT);
+        }
+        let mut files = [PollFd::from_borrowed_fd(borrow(number), events)];
+        match poll(&mut files, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(_) => files[0].revents(),
+            Err(_) => PollFlags::ERR,
+        }
+    }
+
+    /// Reads from a host's file that is ready. Where a seed decides the run, all that was asked for,
+    /// or all that is left: how much of it has arrived is the host's affair. A terminal gives a line.
+    pub fn read_host(&self, number: i32, bytes: &mut [u8]) -> Result<usize, Errno> {
+        let file = borrow(number);
+        if self.seed.is_none() {
+            return rustix::io::read(file, bytes).map_err(errno);
+        }
+        let mut done = 0;
+        while done < bytes.len() {
+            self.await_host(number, PollFlags::IN)?;
+            match rustix::io::read(file, &mut bytes[done..]) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(rustix::io::Errno::AGAIN) => {}
+                Err(error) if done == 0 => return Err(errno(error)),
+                Err(_) => break,
+            }
+            if rustix::termios::isatty(file) {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes to a host's file that is ready. Where a seed decides the run, all of it.
+    pub fn write_host(&self, number: i32, bytes: &[u8]) -> Result<usize, Errno> {
+        let file = borrow(number);
+        if self.seed.is_none() {
+            return rustix::io::write(file, bytes).map_err(errno);
+        }
+        let mut done = 0;
+        while done < bytes.len() {
+            self.await_host(number, PollFlags::OUT)?;
+            match rustix::io::write(file, &bytes[done..]) {
+                Ok(written) => done += written,
+                Err(rustix::io::Errno::AGAIN) => {}
+                Err(error) => return Err(errno(error)),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Blocks until the file is ready, or the run ends.
+    fn await_host(&self, number: i32, events: PollFlags) -> Result<(), Errno> {
+        loop {
+            if self.is_over() {
+                return Err(Errno::EINTR);
+            }
+            let ours = PollFd::from_borrowed_fd(self.poller.as_fd(), PollFlags::IN);
+            let mut files = [ours, PollFd::from_borrowed_fd(borrow(number), events)];
+            match poll(&mut files, None) {
+                Ok(_) if !files[1].revents().is_empty() => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+
+    /// What the guest is told about a host's file.
+    pub fn host_stat(&self, number: i32) -> Result<Vec<u8>, Errno> {
+        match self.seed {
+            // Inodes that no pipe of the machine's has.
+            Some(_) => Ok(pipe_stat(u64::MAX - u64::from(number.unsigned_abs()))),
+            None => stat(number),
+        }
+    }
+
+    /// What an ioctl of a terminal stores, if the host's file is one.
+    pub fn host_terminal(&self, number: i32, request: u64) -> Result<Vec<u8>, Errno> {
+        match self.seed {
+            Some(_) => Err(Errno::ENOTTY),
+            None => terminal(number, request),
+        }
+    }
+
     /// The polling thread: until the run ends, waits for what parked threads wait for.
     pub fn poll_host(&self) {
         while !self.is_over() {

@@ -9,18 +9,20 @@
 //! and the lock may be held while the library waits for one. The library never calls back, so the
 //! order is always: the kernel's lock, then the library's.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
 use vmspace::Vm;
 use vmspace::format::Format;
-use vmspace_machine::{MachinePlatform, Violation};
+use vmspace_machine::{Clock, MachinePlatform, Violation};
 
 use crate::pipe::Pipe;
+use crate::replay;
 use crate::report::Counts;
+use crate::rng::{Random, Rng};
 use crate::signal::Signal;
 use crate::task::{Id, Process, Task, Thread};
 
@@ -38,7 +40,9 @@ pub(crate) struct Kernel<'vm, F: Format> {
     pub poller: OwnedFd,
     pub counts: Counts,
     pub trace: Option<crate::Trace>,
-    pub started: Instant,
+    /// The seed that decides the run, if one does.
+    pub seed: Option<u64>,
+    pub random: Random,
     /// Counts the changes of code that every hart must see.
     pub code: AtomicU64,
     /// The most threads and unreaped processes together.
@@ -47,10 +51,11 @@ pub(crate) struct Kernel<'vm, F: Format> {
 
 /// What is under the lock.
 pub(crate) struct State<'vm, F: Format> {
-    pub threads: HashMap<Id, Thread<'vm, F>>,
-    pub processes: HashMap<Id, Process>,
+    pub threads: BTreeMap<Id, Thread<'vm, F>>,
+    pub processes: BTreeMap<Id, Process>,
     pub ready: VecDeque<Box<Task<'vm, F>>>,
-    pub timers: BTreeSet<(Instant, Id)>,
+    /// By the machine's clock.
+    pub timers: BTreeSet<(Duration, Id)>,
     pub futexes: HashMap<(u64, u64), VecDeque<Id>>,
     pub pipes: HashMap<u64, Pipe>,
     pub last_id: Id,
@@ -71,15 +76,29 @@ pub enum Ending {
     Interrupted,
     /// `--check` found a stale translation in use.
     Violation(Box<Violation>),
+    /// Every thread waits, and nothing is left that could wake one. Seen only in a run that a
+    /// seed decides.
+    Deadlock,
     /// A hart's own thread panicked: a bug of the machine.
     Broken,
+}
+
+/// Ends the run when a hart's thread panics, or the others would wait for ever.
+pub(crate) struct EndOnPanic<'k, 'vm, F: Format>(pub &'k Kernel<'vm, F>);
+
+impl<F: Format> Drop for EndOnPanic<'_, '_, F> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end(&mut self.0.lock(), Ending::Broken);
+        }
+    }
 }
 
 impl<'vm, F: Format> Kernel<'vm, F> {
     pub fn new(vm: &'vm Vm<MachinePlatform<F>>, options: &crate::Options, poller: OwnedFd) -> Self {
         let state = State {
-            threads: HashMap::new(),
-            processes: HashMap::new(),
+            threads: BTreeMap::new(),
+            processes: BTreeMap::new(),
             ready: VecDeque::new(),
             timers: BTreeSet::new(),
             futexes: HashMap::new(),
@@ -97,10 +116,19 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             poller,
             counts: Counts::default(),
             trace: options.trace,
-            started: Instant::now(),
+            seed: options.seed,
+            random: match options.seed {
+                Some(seed) => Random::Seeded(Mutex::new(Rng::new(seed, replay::PROGRAM))),
+                None => Random::Host,
+            },
             code: AtomicU64::new(0),
             limit: options.processes,
         }
+    }
+
+    /// The machine's clock.
+    pub fn clock(&self) -> &'vm Clock {
+        self.vm.platform().hardware().clock()
     }
 
     /// Takes the lock. A hart that panicked under it ends the run; the others need not panic too.
@@ -144,7 +172,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             }
             state = match state.timers.first() {
                 Some(&(deadline, _)) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
+                    let left = deadline.saturating_sub(self.clock().now());
                     let waited = self.ready.wait_timeout(state, left);
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }

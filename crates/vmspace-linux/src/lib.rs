@@ -14,7 +14,8 @@
 //! | `task` | what threads and processes are made of |
 //! | `kernel` | the one lock, and what is under it |
 //! | `scheduler` | who waits, and how waits end |
-//! | `hart` | a hart's loop: run, serve, give away |
+//! | `hart` | a hart at work: run, serve, give away |
+//! | `replay`, `rng` | runs that a seed decides; random numbers |
 //! | `process` | births and deaths |
 //! | `signal`, `deliver` | who gets a signal; a handler's frame |
 //! | `futex` | futexes, robust ones too |
@@ -35,7 +36,9 @@ mod kernel;
 mod load;
 mod pipe;
 mod process;
+mod replay;
 mod report;
+mod rng;
 mod scheduler;
 mod script;
 mod signal;
@@ -48,6 +51,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use vmspace::format::Format;
@@ -89,6 +93,9 @@ pub struct Options {
     pub trace: Option<Trace>,
     /// When to give up.
     pub timeout: Option<Duration>,
+    /// All harts run on one thread of the host's, in a schedule that this seed draws: the same
+    /// seed gives the same run.
+    pub seed: Option<u64>,
     /// Which of standard input, output and error are open.
     pub standard_files: [bool; 3],
 }
@@ -122,10 +129,14 @@ pub fn load<'vm, F: Format>(
     let poller = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK)
         .map_err(|error| ProgramError::Open(error.into()))?;
     let kernel = Kernel::new(vm, options, poller);
+    if options.seed.is_some() {
+        kernel.clock().hold();
+    }
     let start = Start {
         name: program.executable.path.clone().into_os_string(),
         arguments: options.arguments.clone(),
         environment: options.environment.clone(),
+        random: kernel.random.sixteen(),
     };
     let (space, registers) = load::load(vm, &mut ms, program, &start)?;
     let first = initial(&kernel, space, registers, program, options);
@@ -138,33 +149,42 @@ impl<F: Format> Loaded<'_, F> {
     pub fn run(self, interrupted: &AtomicBool) -> Result<(Ending, Report), ProgramError> {
         let Loaded { kernel, first, timeout } = self;
         let kernel = &kernel;
-        let began = Instant::now();
+        let began = kernel.clock().now();
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let spawned = std::thread::scope(|scope| {
-            let thread = || std::thread::Builder::new();
-            let harts = 0..kernel.vm.platform().harts();
-            // All of them, before the program begins: the host may refuse one.
-            let spawned = thread().spawn_scoped(scope, || kernel.poll_host()).and_then(|_| {
-                let mut each = harts.map(|index| {
-                    thread().spawn_scoped(scope, move || hart::work(kernel, index)).map(drop)
-                });
-                each.try_for_each(|spawned| spawned)
-            });
+            let spawned = match kernel.seed {
+                Some(seed) => std::thread::Builder::new()
+                    .spawn_scoped(scope, move || replay::work(kernel, first, seed))
+                    .map(drop),
+                None => spawn(kernel, scope)
+                    .map(|()| kernel.start(&mut kernel.lock(), first, SignalSet::default())),
+            };
             match &spawned {
-                Ok(()) => {
-                    kernel.start(&mut kernel.lock(), first, SignalSet::default());
-                    let deadline = timeout.and_then(|timeout| began.checked_add(timeout));
-                    wait(kernel, deadline, interrupted);
-                }
+                Ok(()) => wait(kernel, deadline, interrupted),
                 Err(_) => kernel.end(&mut kernel.lock(), Ending::Broken),
             }
             spawned
         });
         spawned.map_err(ProgramError::Threads)?;
-        let time = began.elapsed();
+        let time = kernel.clock().now() - began;
         kernel.counts.sample(kernel.vm);
         let ending = kernel.lock().ended.take().unwrap_or(Ending::Broken);
         Ok((ending, kernel.report(time)))
     }
+}
+
+/// Makes a thread for each hart and the one that polls: all of them, before the program begins,
+/// since the host may refuse one.
+fn spawn<'scope, 'vm, F: Format>(
+    kernel: &'scope Kernel<'vm, F>,
+    scope: &'scope Scope<'scope, '_>,
+) -> std::io::Result<()> {
+    let thread = || std::thread::Builder::new();
+    thread().spawn_scoped(scope, || kernel.poll_host())?;
+    for index in 0..kernel.vm.platform().harts() {
+        thread().spawn_scoped(scope, move || hart::work(kernel, index))?;
+    }
+    Ok(())
 }
 
 /// The first thread, of the first process.

@@ -27,7 +27,7 @@ const STACK_START: u64 = 128 << 10;
 /// Bytes moved from the file at a time.
 const CHUNK: u64 = 1 << 20;
 
-/// Makes the space and the registers with which the program starts.
+/// Makes the space and the registers with which the program starts. `random` is for AT_RANDOM.
 pub(crate) fn load<'vm, F: Format>(
     vm: &'vm Vm<MachinePlatform<F>>,
     ms: &mut MaySleep,
@@ -41,8 +41,7 @@ pub(crate) fn load<'vm, F: Format>(
     let end = program.segments.iter().map(|s| s.end()).max().unwrap_or(0);
     space.set_break(end.next_multiple_of(F::PAGE_SIZE));
 
-    let random = random_bytes();
-    let block = Block::build(program, start, random, F::PAGE_SIZE, STACK_TOP);
+    let block = Block::build(program, start, F::PAGE_SIZE, STACK_TOP);
     space.set_stack_limit(STACK_LIMIT);
     let bottom = (block.address - STACK_START) & !(F::PAGE_SIZE - 1);
     let data = Rights::USER | Rights::READ | Rights::WRITE;
@@ -101,11 +100,4 @@ fn fill<F: Format>(
         true => Ok(()),
         false => Err(ProgramError::Memory),
     }
-}
-
-/// Sixteen random bytes for AT_RANDOM; zeros when the host has none to give.
-fn random_bytes() -> [u8; 16] {
-    let mut random = [0; 16];
-    let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK);
-    random
 }

@@ -8,9 +8,8 @@
 //! Time-outs are in one ordered set; a hart with nothing to run sleeps until the first of them,
 //! and a busy one looks whenever a quota of instructions is over.
 
-use std::time::Instant;
-
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use vmspace::format::Format;
 
@@ -41,7 +40,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         state: &mut State<'vm, F>,
         id: Id,
         wait: Wait,
-        timer: Option<(Instant, Wake)>,
+        timer: Option<(Duration, Wake)>,
     ) {
         let Some(thread) = state.threads.get_mut(&id) else { return };
         thread.wait = Some(wait);
@@ -124,7 +123,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         if state.timers.is_empty() {
             return;
         }
-        let now = Instant::now();
+        let now = self.clock().now();
         while let Some(&(deadline, id)) = state.timers.first()
             && deadline <= now
         {

@@ -39,6 +39,8 @@ pub(crate) struct Start {
     pub arguments: Vec<OsString>,
     /// Its environment, `NAME=value` each.
     pub environment: Vec<OsString>,
+    /// What its random numbers begin with (AT_RANDOM).
+    pub random: [u8; 16],
 }
 
 /// The block and where it belongs.
@@ -88,7 +90,7 @@ pub(crate) fn check_arguments(
 
 impl Block {
     /// Lays the block out so that it ends at `top`.
-    pub fn build(program: &Program, start: &Start, random: [u8; 16], page: u64, top: u64) -> Block {
+    pub fn build(program: &Program, start: &Start, page: u64, top: u64) -> Block {
         let mut strings = Strings { top, bytes: vec![0; 8] };
         let name = strings.push(start.name.as_bytes());
         let mut push_all = |list: &[OsString]| {
@@ -100,7 +102,7 @@ impl Block {
         let environment = push_all(&start.environment);
         let arguments = push_all(&start.arguments);
         let platform = strings.push(b"riscv64");
-        let random = strings.push_raw(&random);
+        let random = strings.push_raw(&start.random);
         let vector = auxiliary_vector(program, page, name, platform, random);
 
         let mut words = vec![arguments.len() as u64];

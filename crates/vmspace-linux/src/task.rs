@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::Duration;
 
 use vmspace::format::Format;
 use vmspace_machine::riscv::Registers;
@@ -55,8 +55,8 @@ pub(crate) struct Task<'vm, F: Format> {
 pub(crate) struct Restart {
     /// Bytes moved so far.
     pub progress: u64,
-    /// When to stop waiting.
-    pub deadline: Option<Instant>,
+    /// When to stop waiting, by the machine's clock.
+    pub deadline: Option<Duration>,
     /// Where an interrupted sleep says how much was left (0: nowhere).
     pub remaining: u64,
     /// The sleep was interrupted: the rest is to be said.
@@ -129,7 +129,7 @@ pub(crate) struct Thread<'vm, F: Format> {
     pub attention: Arc<AtomicBool>,
     pub wait: Option<Wait>,
     /// When the wait ends by itself, and how.
-    pub timer: Option<(Instant, Wake)>,
+    pub timer: Option<(Duration, Wake)>,
     /// How a wait ended whose task was not parked yet.
     pub woken: Option<Wake>,
     pub parked: Option<Box<Task<'vm, F>>>,

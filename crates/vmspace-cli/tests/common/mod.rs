@@ -1,6 +1,8 @@
 //! Running the command, and ELF files made by hand.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod guests;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -41,6 +43,19 @@ pub fn executable(directory: &Path, name: &str, bytes: &[u8]) -> PathBuf {
 
 /// Where code lies in the files made here.
 pub const CODE: u64 = 0x1_0000;
+
+/// `addi rd, rs, imm`.
+pub fn addi(rd: u32, rs: u32, imm: i32) -> u32 {
+    imm.cast_unsigned() << 20 | rs << 15 | rd << 7 | 0x13
+}
+
+pub const ECALL: u32 = 0x73;
+
+/// A program of these instructions, in a file of the test's own.
+pub fn program(test: &str, instructions: &[u32]) -> String {
+    let path = executable(&directory(test), test, &Elf::new(instructions).bytes());
+    path.to_str().expect("a name").to_string()
+}
 
 /// A program header.
 #[derive(Clone, Copy)]

@@ -50,6 +50,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             name: OsString::from_vec(path),
             arguments: self.get_strings(arguments, 0)?,
             environment: Vec::new(),
+            random: self.kernel.random.sixteen(),
         };
         if start.arguments.is_empty() {
             start.arguments.push(OsString::new());

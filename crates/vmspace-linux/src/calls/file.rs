@@ -12,11 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::PollFlags;
 use vmspace::format::Format;
 
-use super::poll::ready;
 use super::{Call, Outcome, Stop};
 use crate::Errno;
 use crate::files::{Description, Descriptor, FileKind};
-use crate::host::{borrow, errno};
 use crate::pipe::{MOST_PIPES, Pipe};
 use crate::signal::{Info, SIGPIPE};
 use crate::task::Wait;
@@ -122,7 +120,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             FileKind::Host(number) => {
                 self.await_host(file, *number, PollFlags::IN)?;
                 let mut bytes = vec![0; length];
-                let read = rustix::io::read(borrow(*number), &mut bytes[..]).map_err(errno)?;
+                let read = self.kernel.read_host(*number, &mut bytes)?;
                 bytes.truncate(read);
                 bytes
             }
@@ -157,7 +155,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             FileKind::Host(number) => {
                 self.await_host(file, *number, PollFlags::OUT)?;
                 bytes.truncate(crate::host::piece(*number));
-                rustix::io::write(borrow(*number), &bytes).map_err(errno)
+                self.kernel.write_host(*number, &bytes)
             }
             FileKind::Pipe { write: false, .. } => Err(Errno::EBADF),
             FileKind::Pipe { id, .. } => return self.write_pipe(file, *id, &bytes),
@@ -196,7 +194,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
 
     /// Parks the thread until the host's file is ready.
     fn await_host(&self, file: &Description, number: i32, events: PollFlags) -> Result<(), Stop> {
-        if !ready(number, events).is_empty() {
+        if !self.kernel.host_ready(number, events).is_empty() {
             return Ok(());
         }
         if file.nonblocking.load(Ordering::Relaxed) {
@@ -344,7 +342,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
     fn stat(&mut self, number: u64, buffer: u64) -> Outcome {
         let descriptor = self.task.files.get(number)?;
         let bytes = match &descriptor.file.kind {
-            FileKind::Host(number) => crate::host::stat(*number),
+            FileKind::Host(number) => self.kernel.host_stat(*number),
             FileKind::Pipe { id, .. } => Ok(crate::host::pipe_stat(*id)),
         };
         self.kernel.close(descriptor);
@@ -371,7 +369,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         let [number, request, address, ..] = self.args;
         let descriptor = self.task.files.get(number)?;
         let result = match descriptor.file.kind {
-            FileKind::Host(number) => crate::host::terminal(number, request),
+            FileKind::Host(number) => self.kernel.host_terminal(number, request),
             FileKind::Pipe { .. } => Err(Errno::ENOTTY),
         };
         self.kernel.close(descriptor);

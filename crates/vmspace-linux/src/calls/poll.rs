@@ -4,16 +4,14 @@
 //! so a pipe that becomes ready in between is not missed; the host's files are looked at again by
 //! the polling thread. The mask of signals is not changed while it waits.
 
-use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use vmspace::format::Format;
 
 use super::{Call, Outcome, Stop};
 use crate::Errno;
 use crate::files::{Descriptor, FileKind};
-use crate::host::borrow;
 use crate::pipe::{ATOMIC, Pipe};
 use crate::task::{Wait, Wake};
 
@@ -68,7 +66,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
     fn look_or_sleep(
         &self,
         asked: &[Asked],
-        deadline: Option<Instant>,
+        deadline: Option<Duration>,
     ) -> Result<Vec<PollFlags>, Stop> {
         let mut state = self.kernel.lock();
         let mut host = [0; 3];
@@ -77,7 +75,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             None => PollFlags::NVAL,
             Some(FileKind::Host(number)) => {
                 host[*number as usize] |= asked.events.bits();
-                ready(*number, asked.events)
+                self.kernel.host_ready(*number, asked.events)
             }
             Some(FileKind::Pipe { id, write, .. }) => {
                 let always = PollFlags::HUP | PollFlags::ERR;
@@ -85,23 +83,13 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             }
         };
         let found: Vec<PollFlags> = asked.iter().map(&mut look).collect();
-        let over = deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let over = deadline.is_some_and(|deadline| deadline <= self.kernel.clock().now());
         if over || found.iter().any(|flags| !flags.is_empty()) {
             return Ok(found);
         }
         let timer = deadline.map(|deadline| (deadline, Wake::Again));
         self.kernel.sleep(&mut state, self.task.id, Wait::Poll(host), timer);
         Err(Stop::Parked)
-    }
-}
-
-/// What a host's file is ready for now.
-pub(super) fn ready(number: i32, events: PollFlags) -> PollFlags {
-    let file: BorrowedFd<'_> = borrow(number);
-    let mut files = [PollFd::from_borrowed_fd(file, events)];
-    match poll(&mut files, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
-        Ok(_) => files[0].revents(),
-        Err(_) => PollFlags::ERR,
     }
 }
 

@@ -1,7 +1,6 @@
 //! Calls about signals.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use vmspace::format::Format;
 
@@ -147,7 +146,7 @@ impl<F: Format> Call<'_, '_, F> {
             let ours = state.processes.get_mut(&self.task.process);
             let taken = mine.or_else(|| ours?.pending.take(everything_else));
             if taken.is_none() {
-                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                if deadline.is_some_and(|deadline| deadline <= self.kernel.clock().now()) {
                     return Err(Errno::EAGAIN.into());
                 }
                 self.task.restart.deadline = deadline;

@@ -26,7 +26,7 @@ impl<F: Format> Call<'_, '_, F> {
     /// `struct sysinfo`, in bytes.
     pub(super) fn sysinfo(&mut self) -> Outcome {
         let vm = self.kernel.vm;
-        let uptime = self.kernel.started.elapsed().as_secs();
+        let uptime = self.kernel.clock().now().as_secs();
         let (total, free) = (vm.total_frames() << F::PAGE_SHIFT, vm.free_frames() << F::PAGE_SHIFT);
         let processes = self.kernel.lock().processes.len() as u64;
         let words = [uptime, 0, 0, 0, total, free, 0, 0, 0, 0, processes, 0, 0, 1];
@@ -52,9 +52,7 @@ impl<F: Format> Call<'_, '_, F> {
         let mut done = 0;
         while done < length {
             let want = chunk.len().min((length - done) as usize);
-            let got =
-                rustix::rand::getrandom(&mut chunk[..want], rustix::rand::GetRandomFlags::empty())
-                    .map_err(crate::host::errno)?;
+            let got = self.kernel.random.fill(&mut chunk[..want])?;
             match self.put(address.wrapping_add(done), &chunk[..got]) {
                 Err(errno) if done == 0 => return Err(errno.into()),
                 Err(_) => break,
@@ -73,7 +71,7 @@ impl<F: Format> Call<'_, '_, F> {
             -1..=1 => {}
             _ => return Err(Errno::EINVAL.into()),
         }
-        let time = self.kernel.started.elapsed();
+        let time = self.kernel.clock().now();
         let mut words = [0; 18];
         words[0] = time.as_secs();
         words[1] = time.subsec_micros().into();

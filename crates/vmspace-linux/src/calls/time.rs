@@ -1,8 +1,9 @@
 //! Calls about time: clocks, sleeping, and the deadlines of other calls.
 //!
-//! The clocks are the host's. Processor times count from the start of the run.
+//! The clocks are the host's, unless a seed decides the run: then all of them show the machine's,
+//! and the calendar starts at [`EPOCH`]. Processor times count from the start of the run.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use vmspace::format::Format;
@@ -14,14 +15,20 @@ use crate::task::{Wait, Wake};
 const TIMER_ABSTIME: u64 = 1;
 const NANOSECONDS: u64 = 1_000_000_000;
 
+/// What the calendar shows at the start of a run that a seed decides: the first second of 2000.
+const EPOCH: Duration = Duration::from_secs(946_684_800);
+
 impl<F: Format> Call<'_, '_, F> {
     /// What a clock shows.
     fn clock(&self, id: u64) -> Result<Duration, Errno> {
+        let now = self.kernel.clock().now();
         let clock = match id as i32 {
+            0 | 5 | 11 if self.kernel.seed.is_some() => return Ok(EPOCH + now),
+            1 | 4 | 6 | 7 if self.kernel.seed.is_some() => return Ok(now),
             0 | 5 | 11 => ClockId::Realtime,
             1 | 4 | 6 => ClockId::Monotonic,
             7 => ClockId::Boottime,
-            2 | 3 => return Ok(self.kernel.started.elapsed()),
+            2 | 3 => return Ok(now),
             _ => return Err(Errno::EINVAL),
         };
         let Timespec { tv_sec, tv_nsec } = clock_gettime(clock);
@@ -54,7 +61,7 @@ impl<F: Format> Call<'_, '_, F> {
     }
 
     pub(super) fn times(&mut self) -> Outcome {
-        let ticks = self.kernel.started.elapsed().as_millis() as u64 / 10;
+        let ticks = self.kernel.clock().now().as_millis() as u64 / 10;
         if self.args[0] != 0 {
             self.put_words(self.args[0], &[ticks, 0, 0, 0])?;
         }
@@ -70,13 +77,13 @@ impl<F: Format> Call<'_, '_, F> {
         Ok(Duration::new(seconds, nanoseconds as u32))
     }
 
-    /// When a timeout at `address` is over: from now, or absolute on a clock. `None` is never: no
-    /// timeout, or one beyond what the host can count.
+    /// When a timeout at `address` is over, by the machine's clock: from now, or absolute on a clock.
+    /// `None` is never: no timeout, or one beyond what 64 bits of nanoseconds can count.
     pub(crate) fn deadline(
         &mut self,
         address: u64,
         clock: Option<u64>,
-    ) -> Result<Option<Instant>, Errno> {
+    ) -> Result<Option<Duration>, Errno> {
         if address == 0 {
             return Ok(None);
         }
@@ -84,7 +91,8 @@ impl<F: Format> Call<'_, '_, F> {
         if let Some(clock) = clock {
             time = time.saturating_sub(self.clock(clock)?);
         }
-        Ok(Instant::now().checked_add(time))
+        let deadline = self.kernel.clock().now().checked_add(time);
+        Ok(deadline.filter(|deadline| deadline.as_nanos() < u64::MAX.into()))
     }
 
     pub(super) fn nanosleep(&mut self) -> Outcome {
@@ -109,7 +117,7 @@ impl<F: Format> Call<'_, '_, F> {
             Some(deadline) => Some(deadline),
             None => self.deadline(time, clock)?,
         };
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        if deadline.is_some_and(|deadline| deadline <= self.kernel.clock().now()) {
             return Ok(0);
         }
         self.task.restart.deadline = deadline;
