@@ -21,6 +21,7 @@ Examples:
   vmspace run --format aarch64-64k -- ./hello  the same program over other page tables
   vmspace run --tlb sticky --check -- ./hello  stale translations are found, exit status 3
   vmspace run --trace calls -- ./hello         each system call, as strace shows it
+  vmspace run --root data -- ./sort /in /out   with the files beneath ./data, which is its /
   vmspace formats                              the page-table formats
 
 Programs are linked statically for 64-bit RISC-V, with pages of any size in mind:
@@ -65,6 +66,12 @@ pub struct RunOptions {
     /// Compare each cached translation that is used with its entry; exit 3 on a stale one
     #[arg(long)]
     pub check: bool,
+    /// The host's directory that is / to the program, which cannot leave it (none: no files of the host)
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// The directory inside the root that the program begins in
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub cwd: PathBuf,
     /// A variable of the program's environment, which is empty otherwise (may be repeated)
     #[arg(long, value_name = "K=V", value_parser = variable)]
     pub env: Vec<String>,

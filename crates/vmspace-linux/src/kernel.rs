@@ -19,6 +19,8 @@ use vmspace::Vm;
 use vmspace::format::Format;
 use vmspace_machine::{MachinePlatform, Violation};
 
+use crate::files::locks::Locks;
+use crate::files::{FileSystem, Root};
 use crate::pipe::Pipe;
 use crate::report::Counts;
 use crate::signal::Signal;
@@ -38,6 +40,7 @@ pub(crate) struct Kernel<'vm, F: Format> {
     pub poller: OwnedFd,
     pub counts: Counts,
     pub trace: Option<crate::Trace>,
+    pub files: FileSystem,
     /// The program's absolute path, for /proc/self/exe.
     pub executable: Vec<u8>,
     pub started: Instant,
@@ -55,6 +58,7 @@ pub(crate) struct State<'vm, F: Format> {
     pub timers: BTreeSet<(Instant, Id)>,
     pub futexes: HashMap<(u64, u64), VecDeque<Id>>,
     pub pipes: HashMap<u64, Pipe>,
+    pub locks: Locks,
     pub last_id: Id,
     pub last_pipe: u64,
     pub ended: Option<Ending>,
@@ -81,6 +85,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
     pub fn new(
         vm: &'vm Vm<MachinePlatform<F>>,
         options: &crate::Options,
+        root: Root,
         executable: Vec<u8>,
         poller: OwnedFd,
     ) -> Self {
@@ -91,6 +96,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             timers: BTreeSet::new(),
             futexes: HashMap::new(),
             pipes: HashMap::new(),
+            locks: Locks::default(),
             last_id: crate::task::INITIAL,
             last_pipe: 0,
             ended: None,
@@ -104,6 +110,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             poller,
             counts: Counts::default(),
             trace: options.trace,
+            files: FileSystem::new(root),
             executable,
             started: Instant::now(),
             code: AtomicU64::new(0),

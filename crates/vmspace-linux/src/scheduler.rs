@@ -143,8 +143,9 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         let pending = thread.pending.set.union(process.pending.set).without(thread.blocked);
         let first: Option<Signal> = pending.first();
         let again = first.is_none_or(|signal| process.actions[usize::from(signal)].restarts());
-        let restartable = matches!(wait, Wait::Child | Wait::Pipe(_) | Wait::Host { .. })
-            || matches!(wait, Wait::Futex { .. }) && thread.timer.is_none();
+        let restartable =
+            matches!(wait, Wait::Child | Wait::Pipe(_) | Wait::Host { .. } | Wait::Lock { .. })
+                || matches!(wait, Wait::Futex { .. }) && thread.timer.is_none();
         let wake = match wait {
             Wait::Vfork(_) | Wait::Stopped if process.dying.is_none() && first != Some(9) => return,
             _ if process.dying.is_some() || first.is_none() => Wake::Again,

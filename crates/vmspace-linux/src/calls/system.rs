@@ -12,6 +12,16 @@ const PR_GET_NAME: u64 = 16;
 const PR_SET_VMA: u64 = 0x5356_4d41;
 const UNLIMITED: u64 = u64::MAX;
 
+/// Fills the bytes with the host's randomness.
+pub(super) fn random(bytes: &mut [u8]) -> Result<(), Errno> {
+    let mut done = 0;
+    while done < bytes.len() {
+        let flags = rustix::rand::GetRandomFlags::empty();
+        done += rustix::rand::getrandom(&mut bytes[done..], flags).map_err(crate::host::errno)?;
+    }
+    Ok(())
+}
+
 impl<F: Format> Call<'_, '_, F> {
     pub(super) fn uname(&mut self) -> Outcome {
         let names = ["Linux", "vmspace", "6.18.0-vmspace", "#1 SMP PREEMPT", "riscv64", "(none)"];
@@ -34,14 +44,6 @@ impl<F: Format> Call<'_, '_, F> {
         Ok(0)
     }
 
-    pub(super) fn getcwd(&mut self) -> Outcome {
-        if self.args[1] < 2 {
-            return Err(Errno::ERANGE.into());
-        }
-        self.put(self.args[0], b"/\0")?;
-        Ok(2)
-    }
-
     pub(super) fn getrandom(&mut self) -> Outcome {
         let [address, length, flags, ..] = self.args;
         if flags & !GRND_ALL != 0 {
@@ -52,13 +54,11 @@ impl<F: Format> Call<'_, '_, F> {
         let mut done = 0;
         while done < length {
             let want = chunk.len().min((length - done) as usize);
-            let got =
-                rustix::rand::getrandom(&mut chunk[..want], rustix::rand::GetRandomFlags::empty())
-                    .map_err(crate::host::errno)?;
-            match self.put(address.wrapping_add(done), &chunk[..got]) {
+            random(&mut chunk[..want])?;
+            match self.put(address.wrapping_add(done), &chunk[..want]) {
                 Err(errno) if done == 0 => return Err(errno.into()),
                 Err(_) => break,
-                Ok(()) => done += got as u64,
+                Ok(()) => done += want as u64,
             }
             // A long request is no reason not to end with the process.
             if self.kernel.is_over() {
@@ -135,6 +135,10 @@ impl<F: Format> Call<'_, '_, F> {
                 }
                 name[end..].fill(0);
                 self.task.name = name;
+                let shown = self.task.shown();
+                if let Some(thread) = self.kernel.lock().threads.get_mut(&self.task.id) {
+                    thread.shown = shown;
+                }
                 Ok(0)
             }
             PR_GET_NAME => {
