@@ -24,6 +24,7 @@ Examples:
   vmspace run --trace calls -- ./hello         each system call, as strace shows it
   vmspace run --seed 7 -- ./threads            one schedule of the threads, the same every time
   vmspace run --seed 1..200 -- ./threads       is there one among these in which it fails?
+  vmspace run --root data -- ./sort /in /out   with the files beneath ./data, which is its /
   vmspace formats                              the page-table formats
 
 Programs are linked statically for 64-bit RISC-V, with pages of any size in mind:
@@ -77,6 +78,12 @@ pub struct RunOptions {
     /// ends the program; exit 4.
     #[arg(long, value_name = "N|A..B", value_parser = Seeds::parse)]
     pub seed: Option<Seeds>,
+    /// The host's directory that is / to the program, which cannot leave it (none: no files of the host)
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// The directory inside the root that the program begins in
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub cwd: PathBuf,
     /// A variable of the program's environment, which is empty otherwise (may be repeated)
     #[arg(long, value_name = "K=V", value_parser = variable)]
     pub env: Vec<String>,

@@ -1,7 +1,7 @@
 //! `vmspace run`.
 //!
 //! Guarantee: everything that can be wrong with what the user gave is found before the program
-//! runs, in this order: the program, the machine, the report's file. What was made for a run that
+//! runs, in this order: the program, its root, the machine, the report's file. What was made for a run that
 //! did not begin is removed.
 
 use std::ffi::OsString;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use vmspace::Vm;
 use vmspace::format::{Format, Geometry};
-use vmspace_linux::{Ending, Loaded, Options, ProgramError, Report};
+use vmspace_linux::{Ending, Loaded, Options, ProgramError, Report, Root};
 use vmspace_machine::{Config, MachineError, MachinePlatform, TlbKind};
 
 use crate::args::{ReportKind, RunOptions, Tlb, Trace};
@@ -61,8 +61,10 @@ impl Visitor for Run<'_> {
                 }
                 error => Failure::new(&name, error),
             })?;
+        let root = Root::open(given.root.as_deref(), &given.cwd)
+            .map_err(|error| Failure::new(error.path().display(), &error))?;
         let vm = machine::<F>(given)?;
-        let loaded = vmspace_linux::load(&vm, &program, &options)
+        let loaded = vmspace_linux::load(&vm, &program, root, &options)
             .map_err(|error| Failure::new(&name, error))?;
         let destination = match given.report {
             ReportKind::None => Destination::Nowhere,

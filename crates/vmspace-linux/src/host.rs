@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vmspace::format::Format;
 
 use crate::Errno;
+use crate::files::stat::{S_IFIFO, Stat};
 use crate::kernel::Kernel;
 use crate::task::Wait;
 
@@ -31,6 +32,12 @@ pub(crate) fn errno(error: rustix::io::Errno) -> Errno {
     Errno::new(error.raw_os_error())
 }
 
+/// O_RDONLY, O_WRONLY or O_RDWR, as the host has it open.
+pub(crate) fn access(number: i32) -> u64 {
+    let flags = rustix::fs::fcntl_getfl(borrow(number));
+    flags.map_or(0, |flags| u64::from(flags.bits()) & crate::files::flag::ACCESS)
+}
+
 /// How much may be written at once without blocking when poll says that there is room.
 pub(crate) fn piece(number: i32) -> usize {
     let kind =
@@ -46,38 +53,9 @@ fn bytes_of(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-/// `struct stat` of the generic ABI, from its first fields to its block size.
-fn stat_bytes(device: u64, inode: u64, mode: u32, special: u64, size: u64) -> Vec<u8> {
-    let id = crate::stack::ID;
-    let mut bytes = Vec::with_capacity(128);
-    for word in [device, inode] {
-        bytes.extend(word.to_le_bytes());
-    }
-    bytes.extend(bytes_of(&[mode, 1, id, id]));
-    for word in [special, 0, size] {
-        bytes.extend(word.to_le_bytes());
-    }
-    bytes.extend(bytes_of(&[4096, 0]));
-    bytes.resize(128, 0);
-    bytes
-}
-
-/// What the guest is told about a file of the host's.
-fn stat(number: i32) -> Result<Vec<u8>, Errno> {
-    let stat = rustix::fs::fstat(borrow(number)).map_err(errno)?;
-    Ok(stat_bytes(
-        stat.st_dev,
-        stat.st_ino,
-        stat.st_mode,
-        stat.st_rdev,
-        stat.st_size.cast_unsigned(),
-    ))
-}
-
-/// What it is told about a pipe of the machine.
-pub(crate) fn pipe_stat(id: u64) -> Vec<u8> {
-    const PIPE_MODE: u32 = 0o010_600;
-    stat_bytes(0, id, PIPE_MODE, 0, 0)
+/// What is known about one of the standard three.
+fn stat(number: i32) -> Result<Stat, Errno> {
+    Ok(Stat::of_host(&rustix::fs::fstat(borrow(number)).map_err(errno)?))
 }
 
 /// What an ioctl of a terminal stores: TCGETS and TIOCGWINSZ, from the host's terminal.
@@ -178,10 +156,12 @@ impl<'vm, F: Format> Kernel<'vm, F> {
     }
 
     /// What the guest is told about a host's file.
-    pub fn host_stat(&self, number: i32) -> Result<Vec<u8>, Errno> {
+    pub fn host_stat(&self, number: i32) -> Result<Stat, Errno> {
         match self.seed {
             // Inodes that no pipe of the machine's has.
-            Some(_) => Ok(pipe_stat(u64::MAX - u64::from(number.unsigned_abs()))),
+            Some(_) => {
+                Ok(Stat::own(0, u64::MAX - u64::from(number.unsigned_abs()), S_IFIFO | 0o600))
+            }
             None => stat(number),
         }
     }

@@ -19,6 +19,8 @@ use vmspace::Vm;
 use vmspace::format::Format;
 use vmspace_machine::{Clock, MachinePlatform, Violation};
 
+use crate::files::locks::Locks;
+use crate::files::{FileSystem, Root};
 use crate::pipe::Pipe;
 use crate::replay;
 use crate::report::Counts;
@@ -40,6 +42,7 @@ pub(crate) struct Kernel<'vm, F: Format> {
     pub poller: OwnedFd,
     pub counts: Counts,
     pub trace: Option<crate::Trace>,
+    pub files: FileSystem,
     /// The seed that decides the run, if one does.
     pub seed: Option<u64>,
     pub random: Random,
@@ -58,6 +61,7 @@ pub(crate) struct State<'vm, F: Format> {
     pub timers: BTreeSet<(Duration, Id)>,
     pub futexes: HashMap<(u64, u64), VecDeque<Id>>,
     pub pipes: HashMap<u64, Pipe>,
+    pub locks: Locks,
     pub last_id: Id,
     pub last_pipe: u64,
     pub ended: Option<Ending>,
@@ -95,7 +99,12 @@ impl<F: Format> Drop for EndOnPanic<'_, '_, F> {
 }
 
 impl<'vm, F: Format> Kernel<'vm, F> {
-    pub fn new(vm: &'vm Vm<MachinePlatform<F>>, options: &crate::Options, poller: OwnedFd) -> Self {
+    pub fn new(
+        vm: &'vm Vm<MachinePlatform<F>>,
+        options: &crate::Options,
+        root: Root,
+        poller: OwnedFd,
+    ) -> Self {
         let state = State {
             threads: BTreeMap::new(),
             processes: BTreeMap::new(),
@@ -103,6 +112,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             timers: BTreeSet::new(),
             futexes: HashMap::new(),
             pipes: HashMap::new(),
+            locks: Locks::default(),
             last_id: crate::task::INITIAL,
             last_pipe: 0,
             ended: None,
@@ -116,6 +126,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             poller,
             counts: Counts::default(),
             trace: options.trace,
+            files: FileSystem::new(root),
             seed: options.seed,
             random: match options.seed {
                 Some(seed) => Random::Seeded(Mutex::new(Rng::new(seed, replay::PROGRAM))),

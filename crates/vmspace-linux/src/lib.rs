@@ -2,8 +2,9 @@
 //! on it unchanged.
 //!
 //! Guarantee: whatever a program does, it ends as Linux would end it; it cannot take the machine
-//! down, nor make it use more of the host than its memory, its threads' records and its pipes.
-//! Calls about memory go to the library, faults too; files are the host's standard three.
+//! down, nor make it use more of the host than its memory, its threads' records, its pipes and the
+//! names of its files. Calls about memory go to the library, faults too; files are the host's
+//! standard three, those beneath the root that it was given, and those in memory.
 //!
 //! | module | what is done there |
 //! |---|---|
@@ -19,7 +20,7 @@
 //! | `process` | births and deaths |
 //! | `signal`, `deliver` | who gets a signal; a handler's frame |
 //! | `futex` | futexes, robust ones too |
-//! | `files`, `pipe`, `host` | descriptors; pipes; the host's files and the thread that polls |
+//! | `files`, `pipe`, `host` | what can be opened; pipes; the standard three and who polls them |
 //! | `calls` | the system calls, a file for each subject |
 //! | `trace`, `report` | what is told about it |
 
@@ -61,7 +62,9 @@ use vmspace_machine::MachinePlatform;
 use crate::elf::Executable;
 pub use crate::elf::Program;
 pub use crate::error::ProgramError;
-use crate::files::Files;
+pub use crate::files::Root;
+pub use crate::files::root::RootError;
+use crate::files::{Files, Place};
 pub use crate::kernel::Ending;
 use crate::kernel::{Kernel, attention};
 pub use crate::report::Report;
@@ -114,12 +117,13 @@ pub struct Loaded<'vm, F: Format> {
     timeout: Option<Duration>,
 }
 
-/// Loads a program into the machine below `vm`.
+/// Loads a program into the machine below `vm`, with files beneath `root`.
 ///
 /// The caller's thread must be one that may sleep, and is no hart's.
 pub fn load<'vm, F: Format>(
     vm: &'vm Vm<MachinePlatform<F>>,
     program: &Program,
+    root: Root,
     options: &Options,
 ) -> Result<Loaded<'vm, F>, ProgramError> {
     vm.platform().bind_other(0);
@@ -128,7 +132,7 @@ pub fn load<'vm, F: Format>(
     let mut ms = unsafe { MaySleep::assume() };
     let poller = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK)
         .map_err(|error| ProgramError::Open(error.into()))?;
-    let kernel = Kernel::new(vm, options, poller);
+    let kernel = Kernel::new(vm, options, root, poller);
     if options.seed.is_some() {
         kernel.clock().hold();
     }
@@ -203,6 +207,7 @@ fn initial<'vm, F: Format>(
         registers,
         space: Arc::new(space),
         files: Arc::new(Files::standard(options.standard_files)),
+        place: Arc::new(Place::new(kernel.files.start.clone())),
         attention: attention(),
         clear_child_id: 0,
         robust_list: 0,

@@ -15,7 +15,7 @@ use vmspace_machine::riscv::Registers;
 use crate::deliver::{TRAMPOLINE, trampoline};
 use crate::elf::Program;
 use crate::error::ProgramError;
-use crate::space::Space;
+use crate::space::{Marks, Space};
 use crate::stack::{Block, STACK_LIMIT, Start};
 
 /// The stack ends here.
@@ -34,14 +34,16 @@ pub(crate) fn load<'vm, F: Format>(
     program: &Program,
     start: &Start,
 ) -> Result<(Space<'vm, F>, Registers), ProgramError> {
-    let space = Space::new(vm, ms).map_err(|_| ProgramError::Memory)?;
+    let mut space = Space::new(vm, ms).map_err(|_| ProgramError::Memory)?;
     for segment in &program.segments {
         load_segment::<F>(&space, ms, program, segment)?;
     }
     let end = program.segments.iter().map(|s| s.end()).max().unwrap_or(0);
-    space.set_break(end.next_multiple_of(F::PAGE_SIZE));
+    let heap = end.next_multiple_of(F::PAGE_SIZE);
+    space.set_break(heap);
 
     let block = Block::build(program, start, F::PAGE_SIZE, STACK_TOP);
+    space.marks = Marks { heap, stack: block.address, arguments: block.arguments };
     space.set_stack_limit(STACK_LIMIT);
     let bottom = (block.address - STACK_START) & !(F::PAGE_SIZE - 1);
     let data = Rights::USER | Rights::READ | Rights::WRITE;

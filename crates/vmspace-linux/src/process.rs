@@ -60,6 +60,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             timer: None,
             woken: None,
             parked: None,
+            shown: task.shown(),
         };
         if let Some(process) = state.processes.get_mut(&task.process) {
             process.threads.push(task.id);

@@ -36,17 +36,14 @@ pub(crate) enum Random {
 }
 
 impl Random {
-    /// Fills the front of `bytes` and says how many: at least one, if there is room for one.
-    pub fn fill(&self, bytes: &mut [u8]) -> Result<usize, Errno> {
-        let Random::Seeded(rng) = self else {
-            return rustix::rand::getrandom(bytes, rustix::rand::GetRandomFlags::empty())
-                .map_err(crate::host::errno);
-        };
+    /// Fills the bytes.
+    pub fn fill(&self, bytes: &mut [u8]) -> Result<(), Errno> {
+        let Random::Seeded(rng) = self else { return fill_from_host(bytes) };
         let mut rng = rng.lock().unwrap_or_else(PoisonError::into_inner);
         for part in bytes.chunks_mut(8) {
             part.copy_from_slice(&rng.next().to_le_bytes()[..part.len()]);
         }
-        Ok(bytes.len())
+        Ok(())
     }
 
     /// What a program's own random numbers begin with; zeros when the host has none to give.
@@ -55,6 +52,15 @@ impl Random {
         let _ = self.fill(&mut bytes);
         bytes
     }
+}
+
+fn fill_from_host(bytes: &mut [u8]) -> Result<(), Errno> {
+    let mut done = 0;
+    while done < bytes.len() {
+        let flags = rustix::rand::GetRandomFlags::empty();
+        done += rustix::rand::getrandom(&mut bytes[done..], flags).map_err(crate::host::errno)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -143,8 +143,9 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         let first: Option<Signal> = pending.first();
         let again = first.is_none_or(|signal| process.actions[usize::from(signal)].restarts());
         let ends = process.dying.is_some() || process.successor.is_some_and(|one| one != id);
-        let restartable = matches!(wait, Wait::Child | Wait::Pipe(_) | Wait::Host { .. })
-            || matches!(wait, Wait::Futex { .. }) && thread.timer.is_none();
+        let restartable =
+            matches!(wait, Wait::Child | Wait::Pipe(_) | Wait::Host { .. } | Wait::Lock { .. })
+                || matches!(wait, Wait::Futex { .. }) && thread.timer.is_none();
         let wake = match wait {
             // Nobody but who ends the thread ends these.
             Wait::Vfork(_) | Wait::Stopped | Wait::Alone if !ends => return,

@@ -47,6 +47,8 @@ pub(crate) struct Start {
 pub(crate) struct Block {
     pub address: u64,
     pub bytes: Vec<u8>,
+    /// Where the arguments' strings begin and end.
+    pub arguments: (u64, u64),
 }
 
 /// Strings, laid out downwards from the top.
@@ -100,7 +102,9 @@ impl Block {
             addresses
         };
         let environment = push_all(&start.environment);
+        let length: usize = start.arguments.iter().map(|argument| argument.len() + 1).sum();
         let arguments = push_all(&start.arguments);
+        let first = arguments.first().copied().unwrap_or(top);
         let platform = strings.push(b"riscv64");
         let random = strings.push_raw(&start.random);
         let vector = auxiliary_vector(program, page, name, platform, random);
@@ -115,7 +119,7 @@ impl Block {
         let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         bytes.resize((top - address) as usize - strings.bytes.len(), 0);
         bytes.extend(strings.bytes.iter().rev());
-        Block { address, bytes }
+        Block { address, bytes, arguments: (first, first + length as u64) }
     }
 }
 

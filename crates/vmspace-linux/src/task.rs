@@ -6,8 +6,8 @@
 //! signals, what it waits for) is in its [`Thread`] and its [`Process`], under the kernel's lock.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use vmspace::format::Format;
@@ -15,7 +15,9 @@ use vmspace_machine::riscv::Registers;
 
 use crate::elf::Executable;
 use crate::exec::Image;
-use crate::files::Files;
+use crate::files::locks::{Locked, Owner};
+use crate::files::proc::View;
+use crate::files::{Files, Place};
 use crate::signal::{Action, Info, Signal, SignalSet};
 use crate::space::Space;
 
@@ -35,6 +37,7 @@ pub(crate) struct Task<'vm, F: Format> {
     pub registers: Registers,
     pub space: Arc<Space<'vm, F>>,
     pub files: Arc<Files>,
+    pub place: Arc<Place>,
     /// Something waits for this thread under the kernel's lock: look before going on.
     pub attention: Arc<AtomicBool>,
     /// Zeroed and woken as a futex when the thread ends (0: none).
@@ -48,6 +51,44 @@ pub(crate) struct Task<'vm, F: Format> {
     pub alternate: AlternateStack,
     /// The program that the thread goes on as, once it is its process's only one.
     pub image: Option<Box<Image<'vm, F>>>,
+}
+
+impl<'vm, F: Format> Task<'vm, F> {
+    /// What /proc shows of it.
+    pub fn view(&self) -> View<'vm, F> {
+        View {
+            space: self.space.clone(),
+            files: self.files.clone(),
+            place: self.place.clone(),
+            name: self.name,
+        }
+    }
+
+    /// The same for other processes to see, without keeping it alive.
+    pub fn shown(&self) -> Shown<'vm, F> {
+        Shown {
+            space: Arc::downgrade(&self.space),
+            files: Arc::downgrade(&self.files),
+            place: Arc::downgrade(&self.place),
+            name: self.name,
+        }
+    }
+}
+
+/// What /proc shows of a thread that another hart may be running.
+pub(crate) struct Shown<'vm, F: Format> {
+    space: Weak<Space<'vm, F>>,
+    files: Weak<Files>,
+    place: Weak<Place>,
+    name: [u8; 16],
+}
+
+impl<'vm, F: Format> Shown<'vm, F> {
+    /// What is shown, unless the thread has ended. Who calls gives the table of files back.
+    pub fn view(&self) -> Option<View<'vm, F>> {
+        let (space, place) = (self.space.upgrade()?, self.place.upgrade()?);
+        Some(View { space, files: self.files.upgrade()?, place, name: self.name })
+    }
 }
 
 /// What a system call that waits and is then made again keeps from the time before.
@@ -93,6 +134,12 @@ pub(crate) enum Wait {
         number: i32,
         write: bool,
     },
+    /// A lock on a file that the blocker has.
+    Lock {
+        at: Locked,
+        owner: Owner,
+        blocker: Owner,
+    },
     /// Any of several files: pipes, and the host's with these events of `poll`.
     Poll([u16; 3]),
     /// A signal, taken by a handler.
@@ -133,6 +180,8 @@ pub(crate) struct Thread<'vm, F: Format> {
     /// How a wait ended whose task was not parked yet.
     pub woken: Option<Wake>,
     pub parked: Option<Box<Task<'vm, F>>>,
+    /// For /proc.
+    pub shown: Shown<'vm, F>,
 }
 
 /// Signals that wait to be taken, with what is known about each.

@@ -11,6 +11,7 @@ use crate::task::{AlternateStack, Id, Process, Restart, Status, Task, Wait};
 
 const CSIGNAL: u64 = 0xff;
 const CLONE_VM: u64 = 0x100;
+const CLONE_FS: u64 = 0x200;
 const CLONE_FILES: u64 = 0x400;
 const CLONE_SIGHAND: u64 = 0x800;
 const CLONE_VFORK: u64 = 0x4000;
@@ -85,6 +86,10 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             true => self.task.files.clone(),
             false => Arc::new(self.task.files.copy()),
         };
+        let place = match has(CLONE_FS) {
+            true => self.task.place.clone(),
+            false => Arc::new(self.task.place.copy()),
+        };
         let shares_stack = has(CLONE_VM) && !has(CLONE_VFORK);
         let task = Task {
             id,
@@ -92,6 +97,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             registers,
             space,
             files,
+            place,
             attention: attention(),
             clear_child_id: if has(CLONE_CHILD_CLEARTID) { child_word } else { 0 },
             robust_list: 0,

@@ -7,15 +7,20 @@
 //!
 //! Numbers and names are Linux's generic ones, from the `syscalls` crate.
 
+mod descriptor;
 mod exec;
-mod file;
 mod identity;
 mod life;
+mod lock;
 mod memory;
+mod open;
+mod path;
 mod poll;
 mod signal;
+mod status;
 mod system;
 mod time;
+mod transfer;
 
 use syscalls::riscv64::Sysno;
 use vmspace::MaySleep;
@@ -101,22 +106,55 @@ impl<F: Format> Call<'_, '_, F> {
             Sysno::tkill => self.tkill(None, self.args[0], self.args[1]),
             Sysno::tgkill => self.tkill(Some(self.args[0]), self.args[1], self.args[2]),
 
-            Sysno::read => self.read(),
-            Sysno::readv => self.readv(),
-            Sysno::write => self.write(),
-            Sysno::writev => self.writev(),
+            Sysno::read | Sysno::write => self.read_write(call == Sysno::write),
+            Sysno::readv | Sysno::writev => self.vector(call == Sysno::writev),
+            Sysno::pread64 | Sysno::pwrite64 => self.at_offset(call == Sysno::pwrite64),
+            Sysno::preadv | Sysno::pwritev => self.vector_at_offset(call == Sysno::pwritev),
+            Sysno::preadv2 | Sysno::pwritev2 => self.vector_with_flags(call == Sysno::pwritev2),
             Sysno::close => self.close(),
+            Sysno::close_range => self.close_range(),
             Sysno::dup => self.dup(),
             Sysno::dup3 => self.dup3(),
             Sysno::pipe2 => self.pipe2(),
             Sysno::fcntl => self.fcntl(),
+            Sysno::flock => self.flock(),
+            Sysno::ioctl => self.ioctl(),
+            Sysno::ppoll => self.ppoll(),
+
+            Sysno::openat => self.openat(),
+            Sysno::memfd_create => self.memfd_create(),
             Sysno::fstat => self.fstat(),
             Sysno::newfstatat => self.newfstatat(),
-            Sysno::readlinkat => self.readlinkat(),
-            Sysno::ioctl => self.ioctl(),
+            Sysno::statx => self.statx(),
+            Sysno::statfs => self.statfs(),
+            Sysno::fstatfs => self.fstatfs(),
+            Sysno::getdents64 => self.getdents64(),
             Sysno::lseek => self.lseek(),
-            Sysno::ppoll => self.ppoll(),
-            Sysno::openat | Sysno::faccessat | Sysno::faccessat2 | Sysno::statx => self.no_file(),
+            Sysno::ftruncate => self.ftruncate(),
+            Sysno::truncate => self.truncate(),
+            Sysno::fallocate => self.fallocate(),
+            Sysno::fsync | Sysno::fdatasync => self.fsync(call == Sysno::fdatasync),
+            Sysno::sync_file_range | Sysno::fadvise64 | Sysno::readahead => self.advice(),
+
+            Sysno::mkdirat => self.mkdirat(),
+            Sysno::mknodat => self.mknodat(),
+            Sysno::unlinkat => self.unlinkat(),
+            Sysno::renameat2 => self.renameat2(),
+            Sysno::linkat => self.linkat(),
+            Sysno::symlinkat => self.symlinkat(),
+            Sysno::readlinkat => self.readlinkat(),
+            Sysno::faccessat => self.faccessat(0),
+            Sysno::faccessat2 => self.faccessat(self.args[3]),
+            Sysno::fchmod => self.fchmod(),
+            Sysno::fchmodat => self.fchmodat(0),
+            Sysno::fchmodat2 => self.fchmodat(self.args[3]),
+            Sysno::fchown => self.fchown(),
+            Sysno::fchownat => self.fchownat(),
+            Sysno::utimensat => self.utimensat(),
+            Sysno::getcwd => self.getcwd(),
+            Sysno::chdir => self.chdir(),
+            Sysno::fchdir => self.fchdir(),
+            Sysno::umask => Ok(self.task.place.set_mask(self.args[0])),
 
             Sysno::clock_gettime => self.clock_gettime(),
             Sysno::clock_getres => self.clock_getres(),
@@ -136,11 +174,9 @@ impl<F: Format> Call<'_, '_, F> {
                 Ok(crate::stack::ID.into())
             }
             Sysno::getgroups => Ok(0),
-            Sysno::umask => Ok(0o022),
 
             Sysno::uname => self.uname(),
             Sysno::sysinfo => self.sysinfo(),
-            Sysno::getcwd => self.getcwd(),
             Sysno::getrandom => self.getrandom(),
             Sysno::getrusage => self.getrusage(),
             Sysno::getrlimit => self.getrlimit(),

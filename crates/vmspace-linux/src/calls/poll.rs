@@ -73,7 +73,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         let mut look = |asked: &Asked| match asked.descriptor.as_ref().map(|d| &d.file.kind) {
             _ if asked.skipped => PollFlags::empty(),
             None => PollFlags::NVAL,
-            Some(FileKind::Host(number)) => {
+            Some(FileKind::Standard(number)) => {
                 host[*number as usize] |= asked.events.bits();
                 self.kernel.host_ready(*number, asked.events)
             }
@@ -81,6 +81,9 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
                 let always = PollFlags::HUP | PollFlags::ERR;
                 pipe_ready(state.pipes.get(id), *write) & (asked.events | always)
             }
+            Some(FileKind::Path(_)) => PollFlags::NVAL,
+            // Files never wait.
+            Some(_) => asked.events & ALWAYS_READY,
         };
         let found: Vec<PollFlags> = asked.iter().map(&mut look).collect();
         let over = deadline.is_some_and(|deadline| deadline <= self.kernel.clock().now());
@@ -92,6 +95,10 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         Err(Stop::Parked)
     }
 }
+
+/// What regular files, directories and devices are ready for.
+const ALWAYS_READY: PollFlags =
+    PollFlags::IN.union(PollFlags::OUT).union(PollFlags::RDNORM).union(PollFlags::WRNORM);
 
 /// What a pipe's end is ready for.
 fn pipe_ready(pipe: Option<&Pipe>, write: bool) -> PollFlags {

@@ -34,14 +34,6 @@ impl<F: Format> Call<'_, '_, F> {
         Ok(0)
     }
 
-    pub(super) fn getcwd(&mut self) -> Outcome {
-        if self.args[1] < 2 {
-            return Err(Errno::ERANGE.into());
-        }
-        self.put(self.args[0], b"/\0")?;
-        Ok(2)
-    }
-
     pub(super) fn getrandom(&mut self) -> Outcome {
         let [address, length, flags, ..] = self.args;
         if flags & !GRND_ALL != 0 {
@@ -52,11 +44,11 @@ impl<F: Format> Call<'_, '_, F> {
         let mut done = 0;
         while done < length {
             let want = chunk.len().min((length - done) as usize);
-            let got = self.kernel.random.fill(&mut chunk[..want])?;
-            match self.put(address.wrapping_add(done), &chunk[..got]) {
+            self.kernel.random.fill(&mut chunk[..want])?;
+            match self.put(address.wrapping_add(done), &chunk[..want]) {
                 Err(errno) if done == 0 => return Err(errno.into()),
                 Err(_) => break,
-                Ok(()) => done += got as u64,
+                Ok(()) => done += want as u64,
             }
             // A long request is no reason not to end with the process.
             if self.kernel.is_over() {
@@ -133,6 +125,10 @@ impl<F: Format> Call<'_, '_, F> {
                 }
                 name[end..].fill(0);
                 self.task.name = name;
+                let shown = self.task.shown();
+                if let Some(thread) = self.kernel.lock().threads.get_mut(&self.task.id) {
+                    thread.shown = shown;
+                }
                 Ok(0)
             }
             PR_GET_NAME => {

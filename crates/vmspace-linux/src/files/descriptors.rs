@@ -1,36 +1,16 @@
-//! Open files: the host's standard three, and pipes within the machine.
+//! A process's table of descriptors.
 //!
-//! Guarantee: a process has at most [`MOST_FILES`] descriptors; closing the last one of a pipe's
-//! end is seen by who waits at the other end. The host's files stay open for the whole run, so a
-//! program that closes its standard output closes nothing of the host's.
+//! Guarantee: a process has at most [`MOST_FILES`] descriptors, and a new one gets the lowest free
+//! number. Who takes a descriptor out of a table, or a copy of one, gives it to
+//! [`Kernel::close`](crate::kernel::Kernel::close) in the end.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vmspace::format::Format;
-
+use super::{Description, FileKind};
 use crate::Errno;
-use crate::kernel::Kernel;
 
 /// RLIMIT_NOFILE.
 pub(crate) const MOST_FILES: usize = 1024;
-
-/// What a descriptor names; several may name one.
-#[derive(Debug)]
-pub(crate) struct Description {
-    pub kind: FileKind,
-    /// O_NONBLOCK.
-    pub nonblocking: AtomicBool,
-}
-
-/// What is open.
-#[derive(Debug)]
-pub(crate) enum FileKind {
-    /// Standard input, output or error of the host.
-    Host(i32),
-    /// One end of a pipe; the pipe counts its ends by the tokens that live.
-    Pipe { id: u64, write: bool, token: Arc<()> },
-}
 
 /// A descriptor.
 #[derive(Clone, Debug)]
@@ -46,9 +26,8 @@ impl Files {
     /// The standard three, as far as the host has them.
     pub fn standard(open: [bool; 3]) -> Files {
         let descriptor = |(number, open): (i32, bool)| {
-            let file =
-                Description { kind: FileKind::Host(number), nonblocking: AtomicBool::new(false) };
-            open.then(|| Descriptor { file: Arc::new(file), close_on_exec: false })
+            let file = Description::new(FileKind::Standard(number), crate::host::access(number));
+            open.then(|| Descriptor { file, close_on_exec: false })
         };
         Files(Mutex::new((0..).zip(open).map(descriptor).collect()))
     }
@@ -77,6 +56,13 @@ impl Files {
         Ok(number as u64)
     }
 
+    /// EMFILE when there is no number left: looked at before a file is made.
+    pub fn check_room(&self) -> Result<(), Errno> {
+        let table = self.lock();
+        let free = (0..MOST_FILES).any(|n| table.get(n).is_none_or(Option::is_none));
+        free.then_some(()).ok_or(Errno::EMFILE)
+    }
+
     /// Puts a descriptor at a number and returns what stood there.
     pub fn replace(
         &self,
@@ -103,6 +89,19 @@ impl Files {
         marked.filter_map(Option::take).collect()
     }
 
+    /// The descriptors that are open, ascending.
+    pub fn open(&self) -> Vec<(u64, Descriptor)> {
+        let table = self.lock();
+        let open = (0..).zip(table.iter());
+        open.filter_map(|(number, slot)| Some((number, slot.clone()?))).collect()
+    }
+
+    /// All descriptors, out of the table that nobody uses any more.
+    pub fn into_all(self) -> Vec<Descriptor> {
+        let table = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        table.into_iter().flatten().collect()
+    }
+
     pub fn set_close_on_exec(&self, number: u64, on: bool) -> Result<(), Errno> {
         let mut table = self.lock();
         let slot = table.get_mut(number as u32 as usize).and_then(Option::as_mut);
@@ -120,29 +119,4 @@ fn set(
         table.resize(number + 1, None);
     }
     std::mem::replace(&mut table[number], descriptor)
-}
-
-impl<'vm, F: Format> Kernel<'vm, F> {
-    /// Drops a use of a description; the last one tells the other end of a pipe. Every use ends
-    /// here, those of calls under way too, or a reader could wait for a writer that has gone.
-    pub fn close(&self, descriptor: Descriptor) {
-        let Some(file) = Arc::into_inner(descriptor.file) else { return };
-        let FileKind::Pipe { id, token, .. } = file.kind else { return };
-        let mut state = self.lock();
-        drop(token);
-        if state.pipes.get(&id).is_some_and(|pipe| !pipe.has_readers() && !pipe.has_writers()) {
-            state.pipes.remove(&id);
-        }
-        self.wake_where(&mut state, |wait| wait.is_for_pipe(id));
-    }
-
-    /// Closes what a process has open, when this was the last to use the table.
-    pub fn close_all(&self, files: Arc<Files>) {
-        if let Some(files) = Arc::into_inner(files) {
-            let table = files.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-            for descriptor in table.into_iter().flatten() {
-                self.close(descriptor);
-            }
-        }
-    }
 }

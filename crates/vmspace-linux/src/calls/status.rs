@@ -1,0 +1,268 @@
+//! Calls that tell about files, list directories, and change lengths.
+
+use std::sync::Arc;
+
+use vmspace::format::{Format, Geometry};
+
+use super::path::{AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW};
+use super::{Call, Outcome, Stop};
+use crate::Errno;
+use crate::files::inode::Inode;
+use crate::files::node::Node;
+use crate::files::stat::{S_IFDIR, S_IFIFO, S_IFREG, Stat};
+use crate::files::{Description, FileKind, flag};
+
+const SEEK_SET: u64 = 0;
+const SEEK_CUR: u64 = 1;
+const SEEK_END: u64 = 2;
+const SEEK_DATA: u64 = 3;
+const SEEK_HOLE: u64 = 4;
+
+/// Flags of statx(2) that change what is asked.
+const AT_STATX_KNOWN: u64 = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | 0x6000 | AT_NO_AUTOMOUNT;
+const AT_NO_AUTOMOUNT: u64 = 0x800;
+const STATX_RESERVED: u64 = 0x8000_0000;
+
+impl<'vm, F: Format> Call<'_, 'vm, F> {
+    pub(super) fn fstat(&mut self) -> Outcome {
+        let [number, buffer, ..] = self.args;
+        let stat = self.stat_of(number)?;
+        self.put(buffer, &stat.bytes())?;
+        Ok(0)
+    }
+
+    pub(super) fn newfstatat(&mut self) -> Outcome {
+        let [directory, path, buffer, flags, ..] = self.args;
+        if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT) != 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        let stat = self.stat_at(directory, path, flags)?;
+        self.put(buffer, &stat.bytes())?;
+        Ok(0)
+    }
+
+    pub(super) fn statx(&mut self) -> Outcome {
+        let [directory, path, flags, mask, buffer, _] = self.args;
+        if flags & !AT_STATX_KNOWN != 0 || mask & STATX_RESERVED != 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        let stat = self.stat_at(directory, path, flags)?;
+        self.put(buffer, &stat.statx())?;
+        Ok(0)
+    }
+
+    fn stat_at(&mut self, directory: u64, path: u64, flags: u64) -> Result<Stat, Stop> {
+        let empty = self.path_or_empty(path, flags)?.is_empty();
+        if empty && flags & AT_EMPTY_PATH != 0 && directory as i32 != -100 {
+            return self.stat_of(directory);
+        }
+        match self.node_at(directory, path, flags)? {
+            // What a descriptor names that no path does.
+            Node::Proc(crate::files::proc::Proc::Descriptor(id, number))
+                if flags & AT_SYMLINK_NOFOLLOW == 0 && id == self.task.process =>
+            {
+                self.stat_of(number)
+            }
+            node => Ok(node.stat()?),
+        }
+    }
+
+    /// What is known about what a descriptor names.
+    fn stat_of(&mut self, number: u64) -> Result<Stat, Stop> {
+        self.with_file(number, |_, file| match (&file.kind, file.node()) {
+            (FileKind::Standard(number), _) => Ok(self.kernel.host_stat(*number)?),
+            (FileKind::Pipe { id, .. }, _) => Ok(Stat::own(0, *id, S_IFIFO | 0o600)),
+            (_, Some(node)) => Ok(node.stat()?),
+            (_, None) => Err(Errno::EBADF.into()),
+        })
+    }
+
+    pub(super) fn statfs(&mut self) -> Outcome {
+        let [path, buffer, ..] = self.args;
+        let node = self.node_at(-100i64 as u64, path, 0)?;
+        self.put_statfs(&node, buffer)
+    }
+
+    pub(super) fn fstatfs(&mut self) -> Outcome {
+        let [number, buffer, ..] = self.args;
+        self.with_file(number, |call, file| {
+            let node = file.node().unwrap_or(Node::Dev);
+            call.put_statfs(&node, buffer)
+        })
+    }
+
+    fn put_statfs(&mut self, node: &Node, buffer: u64) -> Outcome {
+        let vm = self.kernel.vm;
+        let (free, total) = (vm.free_frames(), vm.total_frames());
+        let stat = self.kernel.files.statfs(node, F::PAGE_SIZE, free, total)?;
+        self.put(buffer, &stat.bytes())?;
+        Ok(0)
+    }
+
+    pub(super) fn getdents64(&mut self) -> Outcome {
+        let [number, buffer, length, ..] = self.args;
+        self.with_file(number, |call, file| {
+            let FileKind::Directory(node, listing) = &file.kind else {
+                let path = file.has(flag::PATH);
+                return Err(if path { Errno::EBADF } else { Errno::ENOTDIR }.into());
+            };
+            let mut position = file.position();
+            let entries = listing.get(*position, || call.kernel.list(call.task, node))?;
+            let mut bytes = Vec::new();
+            let mut next = *position;
+            for entry in entries.iter().skip(usize::try_from(next).unwrap_or(usize::MAX)) {
+                let record = entry.bytes(next + 1);
+                if (bytes.len() + record.len()) as u64 > u64::from(length as u32) {
+                    break;
+                }
+                bytes.extend(record);
+                next += 1;
+            }
+            if bytes.is_empty() && next < entries.len() as u64 {
+                return Err(Errno::EINVAL.into());
+            }
+            call.put(buffer, &bytes)?;
+            *position = next;
+            Ok(bytes.len() as u64)
+        })
+    }
+
+    pub(super) fn lseek(&mut self) -> Outcome {
+        let [number, offset, whence, ..] = self.args;
+        self.with_file(number, |call, file| {
+            if matches!(file.kind, FileKind::Standard(_) | FileKind::Pipe { .. }) {
+                return Err(Errno::ESPIPE.into());
+            }
+            if file.has(flag::PATH) {
+                return Err(Errno::EBADF.into());
+            }
+            if let FileKind::Device(_) = file.kind {
+                return Ok(0);
+            }
+            let mut position = file.position();
+            let offset = offset.cast_signed();
+            let new = match whence {
+                SEEK_SET => Some(offset),
+                SEEK_CUR => position.cast_signed().checked_add(offset),
+                SEEK_END => call.length(file)?.cast_signed().checked_add(offset),
+                // A file is data to its end.
+                SEEK_DATA | SEEK_HOLE => {
+                    let length = call.length(file)?.cast_signed();
+                    if offset < 0 || offset >= length {
+                        return Err(Errno::ENXIO.into());
+                    }
+                    Some(if whence == SEEK_DATA { offset } else { length })
+                }
+                _ => return Err(Errno::EINVAL.into()),
+            };
+            let new = new.ok_or(Errno::EOVERFLOW)?;
+            *position = u64::try_from(new).map_err(|_| Errno::EINVAL)?;
+            Ok(*position)
+        })
+    }
+
+    /// The length that SEEK_END counts from.
+    fn length(&self, file: &Description) -> Result<u64, Errno> {
+        match &file.kind {
+            FileKind::File(inode) => inode.size(),
+            FileKind::Text(..) => Ok(0),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    pub(super) fn ftruncate(&mut self) -> Outcome {
+        let [number, length, ..] = self.args;
+        if length > i64::MAX as u64 {
+            return Err(Errno::EINVAL.into());
+        }
+        self.with_regular(number, Errno::EINVAL, |call, inode| {
+            call.kernel.truncate(call.ms, inode, length)
+        })
+    }
+
+    /// Changes a regular file that a descriptor may write, one change at a time.
+    fn with_regular(
+        &mut self,
+        number: u64,
+        other: Errno,
+        change: impl FnOnce(&mut Self, &Arc<Inode>) -> Result<(), Errno>,
+    ) -> Outcome {
+        self.with_file(number, |call, file| {
+            if file.has(flag::PATH) {
+                return Err(Errno::EBADF.into());
+            }
+            let FileKind::File(inode) = &file.kind else { return Err(other.into()) };
+            if !file.is_writable() {
+                return Err(other.into());
+            }
+            let _writing = inode.writing();
+            change(call, inode)?;
+            Ok(0)
+        })
+    }
+
+    pub(super) fn truncate(&mut self) -> Outcome {
+        let [path, length, ..] = self.args;
+        if length > i64::MAX as u64 {
+            return Err(Errno::EINVAL.into());
+        }
+        let node = self.node_at(-100i64 as u64, path, 0)?;
+        if node.is(S_IFDIR) {
+            return Err(Errno::EISDIR.into());
+        }
+        if !node.is(S_IFREG) || matches!(node, Node::Proc(_)) {
+            return Err(Errno::EINVAL.into());
+        }
+        let files = &self.kernel.files;
+        files.check_access(&node, 2)?;
+        let path = self.get_string(path)?;
+        let inode = files.inodes.get(node, &path);
+        inode.open(files.host.as_ref(), false, true)?;
+        let _writing = inode.writing();
+        self.kernel.truncate(self.ms, &inode, length)?;
+        Ok(0)
+    }
+
+    pub(super) fn fallocate(&mut self) -> Outcome {
+        let [number, mode, offset, length, ..] = self.args;
+        let (start, length) = (offset.cast_signed(), length.cast_signed());
+        if start < 0 || length <= 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        if mode != 0 {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        if start.checked_add(length).is_none() {
+            return Err(Errno::EFBIG.into());
+        }
+        let length = length.cast_unsigned();
+        self.with_regular(number, Errno::EBADF, |call, inode| {
+            call.kernel.allocate(call.ms, inode, offset, length)
+        })
+    }
+
+    /// `fsync` and `fdatasync`.
+    pub(super) fn fsync(&mut self, data_only: bool) -> Outcome {
+        let number = self.args[0];
+        self.with_file(number, |_, file| match &file.kind {
+            FileKind::File(inode) => {
+                inode.sync(data_only)?;
+                Ok(0)
+            }
+            // What a directory holds is the host's to write.
+            FileKind::Directory(..) => Ok(0),
+            FileKind::Path(_) => Err(Errno::EBADF.into()),
+            _ => Err(Errno::EINVAL.into()),
+        })
+    }
+
+    /// Calls that give advice about a file, or ask for what happens anyway.
+    pub(super) fn advice(&mut self) -> Outcome {
+        let number = self.args[0];
+        self.with_file(number, |_, file| match file.kind {
+            FileKind::Pipe { .. } | FileKind::Standard(_) => Err(Errno::ESPIPE.into()),
+            FileKind::Path(_) => Err(Errno::EBADF.into()),
+            _ => Ok(0),
+        })
+    }
+}

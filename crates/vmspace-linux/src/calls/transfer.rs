@@ -1,0 +1,344 @@
+//! Calls that move bytes between files and the program's memory.
+//!
+//! Guarantee: a read or write that must wait holds no hart. The host's standard files are asked
+//! first whether they are ready; a write to a pipe or terminal goes in pieces of 4 KiB, for which
+//! "ready" means that there is room. A write that moved a part and then waits keeps how far it came
+//! ([`Restart::progress`](crate::task::Restart)), so it returns only when all is written.
+//!
+//! Regular files never wait. Bytes go through a buffer of ours, so the program's memory is touched
+//! with no lock of the file held but that of its position and of its writers; a fault on a page of
+//! the same file takes neither.
+
+use rustix::event::PollFlags;
+use vmspace::format::Format;
+
+use super::{Call, Outcome, Stop};
+use crate::Errno;
+use crate::files::{Description, FileKind, flag};
+use crate::signal::{Info, SIGPIPE};
+use crate::task::Wait;
+
+/// Bytes moved at a time.
+const CHUNK: usize = 64 << 10;
+const IOV_MAX: u64 = 1024;
+/// The most that one call moves on Linux.
+const MAX_RW: u64 = 0x7fff_f000;
+
+/// Parts of the guest's memory, in order.
+type Parts = Vec<(u64, u64)>;
+
+impl<'vm, F: Format> Call<'_, 'vm, F> {
+    /// `read` and `write`.
+    pub(super) fn read_write(&mut self, write: bool) -> Outcome {
+        let [_, address, length, ..] = self.args;
+        self.transfer(vec![(address, length.min(MAX_RW))], write, None)
+    }
+
+    /// `readv` and `writev`.
+    pub(super) fn vector(&mut self, write: bool) -> Outcome {
+        let parts = self.parts()?;
+        self.transfer(parts, write, None)
+    }
+
+    /// `pread64` and `pwrite64`.
+    pub(super) fn at_offset(&mut self, write: bool) -> Outcome {
+        let [_, address, length, offset, ..] = self.args;
+        self.transfer(vec![(address, length.min(MAX_RW))], write, Some(offset))
+    }
+
+    /// `preadv` and `pwritev`; the offset's high half is not used on 64-bit machines.
+    pub(super) fn vector_at_offset(&mut self, write: bool) -> Outcome {
+        let offset = self.args[3];
+        let parts = self.parts()?;
+        self.transfer(parts, write, Some(offset))
+    }
+
+    /// `preadv2` and `pwritev2`: offset -1 is the file's own position; no flags are there.
+    pub(super) fn vector_with_flags(&mut self, write: bool) -> Outcome {
+        let [_, _, _, offset, _, flags] = self.args;
+        if flags != 0 {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        let parts = self.parts()?;
+        self.transfer(parts, write, Some(offset).filter(|offset| *offset != u64::MAX))
+    }
+
+    /// The parts that an array of `struct iovec` names.
+    fn parts(&mut self) -> Result<Parts, Errno> {
+        let [_, array, count, ..] = self.args;
+        if count > IOV_MAX {
+            return Err(Errno::EINVAL);
+        }
+        let mut parts = Parts::new();
+        let mut total: u64 = 0;
+        for n in 0..count {
+            let [address, length] = self.get_words(array.wrapping_add(16 * n))?;
+            if length > i64::MAX as u64 {
+                return Err(Errno::EINVAL);
+            }
+            let length = length.min(MAX_RW - total);
+            total += length;
+            parts.push((address, length));
+        }
+        Ok(parts)
+    }
+
+    /// Moves bytes between a file and parts of memory, at the file's position or at an offset.
+    fn transfer(&mut self, parts: Parts, write: bool, offset: Option<u64>) -> Outcome {
+        if offset.is_some_and(|offset| offset > i64::MAX as u64) {
+            return Err(Errno::EINVAL.into());
+        }
+        let number = self.args[0];
+        self.with_file(number, |call, file| {
+            if !(if write { file.is_writable() } else { file.is_readable() }) {
+                return Err(Errno::EBADF.into());
+            }
+            match &file.kind {
+                FileKind::Standard(_) | FileKind::Pipe { .. } if offset.is_some() => {
+                    Err(Errno::ESPIPE.into())
+                }
+                FileKind::Standard(_) | FileKind::Pipe { .. } => call.stream(file, &parts, write),
+                FileKind::Directory(..) => Err(Errno::EISDIR.into()),
+                FileKind::File(inode) if write => {
+                    let _writing = inode.writing();
+                    Ok(call.seekable(file, &parts, write, offset)?)
+                }
+                _ => Ok(call.seekable(file, &parts, write, offset)?),
+            }
+        })
+    }
+
+    /// Moves bytes of a file that never waits.
+    fn seekable(
+        &mut self,
+        file: &Description,
+        parts: &Parts,
+        write: bool,
+        offset: Option<u64>,
+    ) -> Result<u64, Errno> {
+        let mut position = offset.is_none().then(|| file.position());
+        let mut at = offset.unwrap_or_else(|| position.as_deref().copied().unwrap_or(0));
+        if let (FileKind::File(inode), true) = (&file.kind, write && file.has(flag::APPEND)) {
+            at = inode.size()?;
+        }
+        let start = at;
+        let result = parts
+            .iter()
+            .try_for_each(|&(address, length)| self.part(file, (address, length), write, &mut at));
+        if let Some(position) = &mut position {
+            **position = at;
+        }
+        match (at - start, result) {
+            (0, Err(Some(errno))) => Err(errno),
+            (moved, _) => Ok(moved),
+        }
+    }
+
+    /// Moves one part, and `at` with it. An error ends the call; none of the errors is: no more.
+    fn part(
+        &mut self,
+        file: &Description,
+        (address, length): (u64, u64),
+        write: bool,
+        at: &mut u64,
+    ) -> Result<(), Option<Errno>> {
+        let mut done = 0;
+        // A long transfer is no reason not to end with the run.
+        while done < length && !self.kernel.is_over() {
+            let mut bytes = vec![0; ((length - done) as usize).min(CHUNK)];
+            let here = address.wrapping_add(done);
+            let moved = match write {
+                true => self.write_piece(file, here, &mut bytes, *at)?,
+                false => self.read_piece(file, here, &mut bytes, *at)?,
+            };
+            *at += moved as u64;
+            done += moved as u64;
+            if moved < bytes.len() {
+                return Err(None);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_piece(
+        &mut self,
+        file: &Description,
+        address: u64,
+        bytes: &mut [u8],
+        at: u64,
+    ) -> Result<usize, Errno> {
+        let kernel = self.kernel;
+        let read = match &file.kind {
+            FileKind::File(inode) => kernel.read_at(self.ms, inode, at, bytes)?,
+            FileKind::Device(device) => {
+                device.read(bytes, |bytes| self.kernel.random.fill(bytes))?
+            }
+            FileKind::Text(_, text) => {
+                let start = usize::try_from(at).unwrap_or(usize::MAX).min(text.len());
+                let length = bytes.len().min(text.len() - start);
+                bytes[..length].copy_from_slice(&text[start..start + length]);
+                length
+            }
+            _ => return Err(Errno::EBADF),
+        };
+        let put = self.task.space.write(self.ms, address, &bytes[..read]);
+        if put == 0 && read > 0 { Err(Errno::EFAULT) } else { Ok(put) }
+    }
+
+    fn write_piece(
+        &mut self,
+        file: &Description,
+        address: u64,
+        bytes: &mut Vec<u8>,
+        at: u64,
+    ) -> Result<usize, Errno> {
+        let asked = bytes.len();
+        let got = self.task.space.read(self.ms, address, bytes);
+        if got == 0 && asked > 0 {
+            return Err(Errno::EFAULT);
+        }
+        let kernel = self.kernel;
+        let written = match &file.kind {
+            FileKind::File(inode) => {
+                let room = (i64::MAX as u64).saturating_sub(at).min(got as u64) as usize;
+                if room == 0 && got > 0 {
+                    return Err(Errno::EFBIG);
+                }
+                kernel.write_at(self.ms, inode, at, &bytes[..room])?
+            }
+            FileKind::Device(device) => device.write(&bytes[..got])?,
+            _ => return Err(Errno::EBADF),
+        };
+        Ok(written)
+    }
+
+    /// Moves bytes of a file that may make the thread wait.
+    fn stream(&mut self, file: &Description, parts: &Parts, write: bool) -> Outcome {
+        let result = self.stream_all(file, parts, write);
+        let moved = self.task.restart.progress;
+        match result {
+            // What has been moved already is told before an error; it comes again the next time.
+            Err(Stop::Errno(errno)) if moved > 0 && errno != Errno::EPIPE => Ok(moved),
+            Err(stop) => Err(stop),
+            Ok(()) => Ok(moved),
+        }
+    }
+
+    fn stream_all(&mut self, file: &Description, parts: &Parts, write: bool) -> Result<(), Stop> {
+        let total: u64 = parts.iter().map(|part| part.1).sum();
+        loop {
+            let mut skip = self.task.restart.progress;
+            let next = parts.iter().find_map(|&(address, length)| {
+                let here = skip < length;
+                let part = (address.wrapping_add(skip), length.saturating_sub(skip));
+                skip = skip.saturating_sub(length);
+                here.then_some(part)
+            });
+            let (address, length) = match next {
+                Some(part) => part,
+                None if total == 0 => (0, 0),
+                None => return Ok(()),
+            };
+            let moved = match write {
+                true => self.write_some(file, address, length)?,
+                false => self.read_some(file, address, length)?,
+            };
+            self.task.restart.progress += moved as u64;
+            if !write || moved == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn read_some(&mut self, file: &Description, address: u64, length: u64) -> Result<usize, Stop> {
+        let length = (length as usize).min(CHUNK);
+        let bytes = match &file.kind {
+            FileKind::Standard(number) => {
+                self.await_host(file, *number, PollFlags::IN)?;
+                let mut bytes = vec![0; length];
+                let read = self.kernel.read_host(*number, &mut bytes)?;
+                bytes.truncate(read);
+                bytes
+            }
+            FileKind::Pipe { id, .. } => {
+                let mut state = self.kernel.lock();
+                let pipe = state.pipes.get_mut(id).ok_or(Errno::EBADF)?;
+                if pipe.len() == 0 && pipe.has_writers() && length > 0 {
+                    if file.has(flag::NONBLOCK) {
+                        return Err(Errno::EAGAIN.into());
+                    }
+                    self.kernel.sleep(&mut state, self.task.id, Wait::Pipe(*id), None);
+                    return Err(Stop::Parked);
+                }
+                let bytes = pipe.take(length);
+                self.kernel.wake_where(&mut state, |wait| wait.is_for_pipe(*id));
+                bytes
+            }
+            _ => return Err(Errno::EBADF.into()),
+        };
+        self.put(address, &bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn write_some(&mut self, file: &Description, address: u64, length: u64) -> Result<usize, Stop> {
+        let mut bytes = vec![0; (length as usize).min(CHUNK)];
+        let read = self.task.space.read(self.ms, address, &mut bytes);
+        if read == 0 && length > 0 {
+            return Err(Errno::EFAULT.into());
+        }
+        bytes.truncate(read);
+        let result = match &file.kind {
+            FileKind::Standard(number) => {
+                self.await_host(file, *number, PollFlags::OUT)?;
+                bytes.truncate(crate::host::piece(*number));
+                self.kernel.write_host(*number, &bytes)
+            }
+            FileKind::Pipe { id, .. } => return self.write_pipe(file, *id, &bytes),
+            _ => Err(Errno::EBADF),
+        };
+        if result == Err(Errno::EPIPE) {
+            self.broken_pipe();
+        }
+        Ok(result?)
+    }
+
+    fn write_pipe(&mut self, file: &Description, id: u64, bytes: &[u8]) -> Result<usize, Stop> {
+        let mut state = self.kernel.lock();
+        let pipe = state.pipes.get_mut(&id).ok_or(Errno::EBADF)?;
+        if !pipe.has_readers() {
+            drop(state);
+            self.broken_pipe();
+            return Err(Errno::EPIPE.into());
+        }
+        let moved = pipe.put(bytes);
+        if moved > 0 || bytes.is_empty() {
+            self.kernel.wake_where(&mut state, |wait| wait.is_for_pipe(id));
+            return Ok(moved);
+        }
+        if file.has(flag::NONBLOCK) {
+            return Err(Errno::EAGAIN.into());
+        }
+        self.kernel.sleep(&mut state, self.task.id, Wait::Pipe(id), None);
+        Err(Stop::Parked)
+    }
+
+    fn broken_pipe(&self) {
+        let info = Info::user(SIGPIPE, self.task.process, false);
+        let mut state = self.kernel.lock();
+        self.kernel.send(&mut state, self.task.process, Some(self.task.id), info);
+    }
+
+    /// Parks the thread until the host's file is ready.
+    fn await_host(&self, file: &Description, number: i32, events: PollFlags) -> Result<(), Stop> {
+        if !self.kernel.host_ready(number, events).is_empty() {
+            return Ok(());
+        }
+        if file.has(flag::NONBLOCK) {
+            return Err(Errno::EAGAIN.into());
+        }
+        let write = events.contains(PollFlags::OUT);
+        let wait = Wait::Host { number, write };
+        self.kernel.sleep(&mut self.kernel.lock(), self.task.id, wait, None);
+        Err(Stop::Parked)
+    }
+}

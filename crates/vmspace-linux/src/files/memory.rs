@@ -1,0 +1,496 @@
+//! Files in the machine's memory: /dev/shm, and `/` where the host gives no root.
+//!
+//! Guarantee: the tree is private to the run. All names of a tree change and are looked up under
+//! one lock, so a rename is one step to everybody. A file lives as long as a name or an open
+//! descriptor does. Names take at most [`MOST_NODES`] records of the host's memory; contents are
+//! counted against the machine's memory.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::stat::{S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, Stat, Time};
+use crate::Errno;
+
+/// Files, directories and links that a tree may hold.
+const MOST_NODES: u64 = 65_536;
+
+/// A name's bytes at most.
+pub(crate) const NAME_MAX: usize = 255;
+
+/// The device numbers of the two trees are this one and the next; the host's devices have none so
+/// high.
+const FIRST_DEVICE: u64 = 0xffff_0001;
+
+/// Seals of memfd_create(2)'s files.
+pub(crate) const SEAL_SEAL: u32 = 1;
+pub(crate) const SEAL_SHRINK: u32 = 2;
+pub(crate) const SEAL_GROW: u32 = 4;
+pub(crate) const SEAL_WRITE: u32 = 8;
+pub(crate) const SEAL_FUTURE_WRITE: u32 = 16;
+
+/// A file, directory or link of a tree.
+#[derive(Debug)]
+pub(crate) struct MemoryNode {
+    tree: Arc<Tree>,
+    pub inode: u64,
+    inner: Mutex<Inner>,
+}
+
+/// What all nodes of a tree share.
+#[derive(Debug)]
+struct Tree {
+    device: u64,
+    last: AtomicU64,
+    count: AtomicU64,
+    names: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    mode: u32,
+    links: u32,
+    accessed: Time,
+    modified: Time,
+    changed: Time,
+    seals: u32,
+    contents: Contents,
+}
+
+#[derive(Debug)]
+enum Contents {
+    File(Vec<u8>),
+    Link(Vec<u8>),
+    Directory {
+        /// Its name in the directory above; none for the top, or when it is removed.
+        above: Option<(Weak<MemoryNode>, Vec<u8>)>,
+        entries: BTreeMap<Vec<u8>, Arc<MemoryNode>>,
+    },
+}
+
+impl Drop for MemoryNode {
+    /// However deep a tree is, it goes without recursion.
+    fn drop(&mut self) {
+        self.tree.count.fetch_sub(1, Ordering::Relaxed);
+        let mut rest = self.take_entries();
+        while let Some(node) = rest.pop() {
+            if let Some(mut node) = Arc::into_inner(node) {
+                rest.extend(node.take_entries());
+            }
+        }
+    }
+}
+
+fn now() -> Time {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    (time.tv_sec, time.tv_nsec as u32)
+}
+
+impl MemoryNode {
+    /// The top of a new tree; `number` tells trees apart.
+    pub fn top(number: u64, mode: u32) -> Arc<MemoryNode> {
+        let tree = Tree {
+            device: FIRST_DEVICE + number,
+            last: AtomicU64::new(1),
+            count: AtomicU64::new(1),
+            names: Mutex::new(()),
+        };
+        let contents = Contents::Directory { above: None, entries: BTreeMap::new() };
+        Self::make(Arc::new(tree), 1, S_IFDIR | mode, contents)
+    }
+
+    fn make(tree: Arc<Tree>, inode: u64, mode: u32, contents: Contents) -> Arc<MemoryNode> {
+        let links = if mode & S_IFMT == S_IFDIR { 2 } else { 1 };
+        let (accessed, modified, changed) = (now(), now(), now());
+        let seals = SEAL_SEAL;
+        let inner = Inner { mode, links, accessed, modified, changed, seals, contents };
+        Arc::new(MemoryNode { tree, inode, inner: Mutex::new(inner) })
+    }
+
+    /// A node without a name yet.
+    fn fresh(&self, mode: u32, contents: Contents) -> Result<Arc<MemoryNode>, Errno> {
+        if self.tree.count.fetch_add(1, Ordering::Relaxed) >= MOST_NODES {
+            self.tree.count.fetch_sub(1, Ordering::Relaxed);
+            return Err(Errno::ENOSPC);
+        }
+        let inode = self.tree.last.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(Self::make(self.tree.clone(), inode, mode, contents))
+    }
+
+    fn take_entries(&mut self) -> Vec<Arc<MemoryNode>> {
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        match &mut inner.contents {
+            Contents::Directory { entries, .. } => std::mem::take(entries).into_values().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn names(&self) -> MutexGuard<'_, ()> {
+        self.tree.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn is(&self, kind: u32) -> bool {
+        self.lock().mode & S_IFMT == kind
+    }
+
+    pub fn identity(&self) -> (u64, u64) {
+        (self.tree.device, self.inode)
+    }
+
+    pub fn stat(&self) -> Stat {
+        let inner = self.lock();
+        let size = match &inner.contents {
+            Contents::File(bytes) | Contents::Link(bytes) => bytes.len() as u64,
+            Contents::Directory { entries, .. } => 20 * (entries.len() as u64 + 2),
+        };
+        Stat {
+            links: inner.links,
+            size,
+            blocks: size.div_ceil(4096) * 8,
+            accessed: inner.accessed,
+            modified: inner.modified,
+            changed: inner.changed,
+            ..Stat::own(self.tree.device, self.inode, inner.mode)
+        }
+    }
+
+    pub fn set_mode(&self, mode: u32) {
+        let mut inner = self.lock();
+        inner.mode = inner.mode & S_IFMT | mode & 0o7777;
+        inner.changed = now();
+    }
+
+    /// Sets the times that are given.
+    pub fn set_times(&self, accessed: Option<Time>, modified: Option<Time>) {
+        let mut inner = self.lock();
+        inner.accessed = accessed.unwrap_or(inner.accessed);
+        inner.modified = modified.unwrap_or(inner.modified);
+        inner.changed = now();
+    }
+
+    /// What a symbolic link says.
+    pub fn link(&self) -> Option<Vec<u8>> {
+        match &self.lock().contents {
+            Contents::Link(target) => Some(target.clone()),
+            _ => None,
+        }
+    }
+
+    /// Runs `body` on a file's bytes; EISDIR or EINVAL for what is none.
+    pub fn with_bytes<R>(
+        &self,
+        change: bool,
+        body: impl FnOnce(&mut Vec<u8>) -> R,
+    ) -> Result<R, Errno> {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        if change {
+            inner.modified = now();
+            inner.changed = inner.modified;
+        }
+        match &mut inner.contents {
+            Contents::File(bytes) => Ok(body(bytes)),
+            Contents::Directory { .. } => Err(Errno::EISDIR),
+            Contents::Link(_) => Err(Errno::EINVAL),
+        }
+    }
+
+    pub fn step(&self, name: &[u8]) -> Result<Arc<MemoryNode>, Errno> {
+        let _names = self.names();
+        self.child(name)?.ok_or(Errno::ENOENT)
+    }
+
+    /// The file of this name; the caller holds the lock of names.
+    fn child(&self, name: &[u8]) -> Result<Option<Arc<MemoryNode>>, Errno> {
+        if name.len() > NAME_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        match &self.lock().contents {
+            Contents::Directory { entries, .. } => Ok(entries.get(name).cloned()),
+            _ => Err(Errno::ENOTDIR),
+        }
+    }
+
+    /// The directory above; none for the top.
+    pub fn up(&self) -> Option<Arc<MemoryNode>> {
+        match &self.lock().contents {
+            Contents::Directory { above: Some((above, _)), .. } => above.upgrade(),
+            _ => None,
+        }
+    }
+
+    /// The path of a directory from the top, which is empty; ENOENT once it is removed.
+    pub fn path(&self) -> Result<Vec<u8>, Errno> {
+        let _names = self.names();
+        let mut parts = Vec::new();
+        let mut above = match &self.lock().contents {
+            Contents::Directory { above: Some((above, name)), .. } => {
+                parts.push(name.clone());
+                above.upgrade()
+            }
+            Contents::Directory { above: None, .. } => None,
+            _ => return Err(Errno::ENOTDIR),
+        };
+        while let Some(node) = above {
+            above = match &node.lock().contents {
+                Contents::Directory { above: Some((above, name)), .. } => {
+                    parts.push(name.clone());
+                    above.upgrade()
+                }
+                _ => None,
+            };
+        }
+        Ok(parts.into_iter().rev().flat_map(|part| [b"/".to_vec(), part].concat()).collect())
+    }
+
+    /// What a directory holds: name, inode, mode.
+    pub fn list(&self) -> Vec<(Vec<u8>, u64, u32)> {
+        let _names = self.names();
+        match &self.lock().contents {
+            Contents::Directory { entries, .. } => {
+                let entry = |(name, node): (&Vec<u8>, &Arc<MemoryNode>)| {
+                    (name.clone(), node.inode, node.lock().mode)
+                };
+                entries.iter().map(entry).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// A new empty file.
+    pub fn create(&self, name: &[u8], mode: u32) -> Result<Arc<MemoryNode>, Errno> {
+        let node = self.fresh(S_IFREG | mode & 0o7777, Contents::File(Vec::new()))?;
+        self.enter(name, node.clone())?;
+        Ok(node)
+    }
+
+    /// A new empty file without a name.
+    pub fn create_unnamed(&self, mode: u32) -> Result<Arc<MemoryNode>, Errno> {
+        let node = self.fresh(S_IFREG | mode & 0o7777, Contents::File(Vec::new()))?;
+        node.lock().links = 0;
+        Ok(node)
+    }
+
+    /// Lets seals be added.
+    pub fn allow_seals(&self) {
+        self.lock().seals &= !SEAL_SEAL;
+    }
+
+    /// F_GET_SEALS.
+    pub fn seals(&self) -> u32 {
+        self.lock().seals
+    }
+
+    /// F_ADD_SEALS.
+    pub fn add_seals(&self, seals: u32) -> Result<(), Errno> {
+        let mut inner = self.lock();
+        if inner.seals & SEAL_SEAL != 0 {
+            return Err(Errno::EPERM);
+        }
+        inner.seals |= seals;
+        Ok(())
+    }
+
+    /// EPERM when a seal forbids what is to be done.
+    pub fn check_seals(&self, forbidden: u32) -> Result<(), Errno> {
+        if self.lock().seals & forbidden != 0 { Err(Errno::EPERM) } else { Ok(()) }
+    }
+
+    pub fn make_link(&self, name: &[u8], target: &[u8]) -> Result<(), Errno> {
+        let node = self.fresh(S_IFLNK | 0o777, Contents::Link(target.to_vec()))?;
+        self.enter(name, node)
+    }
+
+    pub fn make_directory(self: &Arc<Self>, name: &[u8], mode: u32) -> Result<(), Errno> {
+        let above = Some((Arc::downgrade(self), name.to_vec()));
+        let contents = Contents::Directory { above, entries: BTreeMap::new() };
+        let node = self.fresh(S_IFDIR | mode & 0o7777, contents)?;
+        self.enter(name, node)?;
+        self.lock().links += 1;
+        Ok(())
+    }
+
+    /// Gives a node a name; EEXIST when there is one already.
+    fn enter(&self, name: &[u8], node: Arc<MemoryNode>) -> Result<(), Errno> {
+        let _names = self.names();
+        if self.child(name)?.is_some() {
+            return Err(Errno::EEXIST);
+        }
+        self.insert(name, node)
+    }
+
+    fn insert(&self, name: &[u8], node: Arc<MemoryNode>) -> Result<(), Errno> {
+        let mut inner = self.lock();
+        if inner.links == 0 {
+            return Err(Errno::ENOENT);
+        }
+        inner.modified = now();
+        inner.changed = inner.modified;
+        match &mut inner.contents {
+            Contents::Directory { entries, .. } => drop(entries.insert(name.to_vec(), node)),
+            _ => return Err(Errno::ENOTDIR),
+        }
+        Ok(())
+    }
+
+    fn take(&self, name: &[u8]) {
+        let mut inner = self.lock();
+        inner.modified = now();
+        inner.changed = inner.modified;
+        if let Contents::Directory { entries, .. } = &mut inner.contents {
+            entries.remove(name);
+        }
+    }
+
+    /// One more name for a file.
+    pub fn hard_link(&self, name: &[u8], node: &Arc<MemoryNode>) -> Result<(), Errno> {
+        if !Arc::ptr_eq(&self.tree, &node.tree) {
+            return Err(Errno::EXDEV);
+        }
+        if node.is(S_IFDIR) {
+            return Err(Errno::EPERM);
+        }
+        self.enter(name, node.clone())?;
+        let mut inner = node.lock();
+        inner.links += 1;
+        inner.changed = now();
+        Ok(())
+    }
+
+    /// Removes a name: of an empty directory, or of anything else.
+    pub fn remove(&self, name: &[u8], directory: bool) -> Result<(), Errno> {
+        let _names = self.names();
+        let node = self.child(name)?.ok_or(Errno::ENOENT)?;
+        match (node.is(S_IFDIR), directory) {
+            (true, false) => return Err(Errno::EISDIR),
+            (false, true) => return Err(Errno::ENOTDIR),
+            _ => {}
+        }
+        node.leave()?;
+        if directory {
+            self.lock().links -= 1;
+        }
+        self.take(name);
+        Ok(())
+    }
+
+    /// Loses a name; ENOTEMPTY for a directory that holds something.
+    fn leave(&self) -> Result<(), Errno> {
+        let mut inner = self.lock();
+        inner.changed = now();
+        match &inner.contents {
+            Contents::Directory { entries, .. } if !entries.is_empty() => Err(Errno::ENOTEMPTY),
+            Contents::Directory { .. } => {
+                inner.links = 0;
+                Ok(())
+            }
+            _ => {
+                inner.links -= 1;
+                Ok(())
+            }
+        }
+    }
+
+    /// Renames `name` to `other` in `to`. What stood there goes, unless `keep`.
+    pub fn rename(
+        self: &Arc<Self>,
+        name: &[u8],
+        to: &Arc<MemoryNode>,
+        other: &[u8],
+        keep: bool,
+    ) -> Result<(), Errno> {
+        if !Arc::ptr_eq(&self.tree, &to.tree) {
+            return Err(Errno::EXDEV);
+        }
+        let _names = self.names();
+        let node = self.child(name)?.ok_or(Errno::ENOENT)?;
+        let directory = node.is(S_IFDIR);
+        let mut above = Some(to.clone());
+        while let Some(at) = above {
+            if Arc::ptr_eq(&at, &node) {
+                return Err(Errno::EINVAL);
+            }
+            above = at.up();
+        }
+        if let Some(there) = to.child(other)? {
+            if keep {
+                return Err(Errno::EEXIST);
+            }
+            if Arc::ptr_eq(&there, &node) {
+                return Ok(());
+            }
+            match (directory, there.is(S_IFDIR)) {
+                (true, false) => return Err(Errno::ENOTDIR),
+                (false, true) => return Err(Errno::EISDIR),
+                _ => there.leave()?,
+            }
+            if directory {
+                to.lock().links -= 1;
+            }
+        }
+        to.insert(other, node.clone())?;
+        if !Arc::ptr_eq(self, to) || name != other {
+            self.take(name);
+        }
+        if directory {
+            self.lock().links -= 1;
+            to.lock().links += 1;
+            if let Contents::Directory { above, .. } = &mut node.lock().contents {
+                *above = Some((Arc::downgrade(to), other.to_vec()));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rename_into_itself_would_cut_a_tree_off() {
+        let top = MemoryNode::top(0, 0o755);
+        top.make_directory(b"a", 0o755).expect("a");
+        let a = top.step(b"a").expect("a");
+        a.make_directory(b"b", 0o755).expect("b");
+        let b = a.step(b"b").expect("b");
+        assert_eq!(top.rename(b"a", &b, b"c", false), Err(Errno::EINVAL));
+        assert_eq!(top.rename(b"a", &top, b"d", false), Ok(()));
+        assert_eq!(b.path().expect("a path"), b"/d/b");
+        assert_eq!(top.remove(b"d", true), Err(Errno::ENOTEMPTY));
+        assert_eq!(a.remove(b"b", true), Ok(()));
+        assert_eq!(b.create(b"late", 0o600).err(), Some(Errno::ENOENT), "the directory is gone");
+    }
+
+    #[test]
+    fn a_deep_tree_ends_without_running_out_of_stack() {
+        let top = MemoryNode::top(0, 0o755);
+        let mut at = top.clone();
+        while at.make_directory(b"d", 0o755).is_ok() {
+            at = at.step(b"d").expect("it was made");
+        }
+        assert_eq!(at.create(b"f", 0o600).err(), Some(Errno::ENOSPC), "the tree is bounded");
+        drop(at);
+        let tree = top.tree.clone();
+        drop(top);
+        assert_eq!(tree.count.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_file_lives_while_it_is_open_and_counts_its_names() {
+        let top = MemoryNode::top(0, 0o755);
+        let file = top.create(b"one", 0o600).expect("a file");
+        top.hard_link(b"two", &file).expect("another name");
+        assert_eq!(file.stat().links, 2);
+        assert_eq!(top.create(b"two", 0o600).err(), Some(Errno::EEXIST));
+        top.remove(b"one", false).expect("it is there");
+        top.remove(b"two", false).expect("it is there");
+        assert_eq!(file.stat().links, 0);
+        file.with_bytes(true, |bytes| bytes.push(1)).expect("still a file");
+        assert_eq!(top.remove(b"two", false), Err(Errno::ENOENT));
+    }
+}

@@ -1,0 +1,60 @@
+//! A space's mappings, as Linux prints them: /proc/PID/maps, and `--maps`.
+
+use std::fmt::Write;
+
+use vmspace::format::{Format, Rights};
+use vmspace::{MaySleep, Region, Sharing};
+
+use crate::kernel::Kernel;
+use crate::space::{Marks, Space};
+
+/// The column at which names begin.
+const NAMES: usize = 73;
+
+/// A line for each mapping.
+pub(crate) fn maps<F: Format>(
+    ms: &mut MaySleep,
+    _kernel: &Kernel<'_, F>,
+    space: &Space<'_, F>,
+) -> String {
+    let heap_end = space.brk(ms, 0);
+    let mut text = String::new();
+    space.for_each_region(ms, |region| {
+        let name = own_name(&region, &space.marks, heap_end);
+        line(&mut text, &region, (0, 0, 0), name);
+    });
+    text
+}
+
+/// What Linux calls a mapping that is no file's.
+fn own_name(region: &Region, marks: &Marks, heap_end: u64) -> &'static str {
+    match () {
+        () if region.start <= heap_end && region.end > marks.heap && heap_end > marks.heap => {
+            "[heap]"
+        }
+        () if (region.start..region.end).contains(&marks.stack) => "[stack]",
+        () if region.start == crate::deliver::TRAMPOLINE => "[vdso]",
+        () => "",
+    }
+}
+
+/// `start-end rights offset device inode name`; `file` is offset, device and inode.
+fn line(text: &mut String, region: &Region, file: (u64, u64, u64), name: &str) {
+    let may = |right, letter| if region.rights.contains(right) { letter } else { '-' };
+    let sharing = if region.sharing == Sharing::Shared { 's' } else { 'p' };
+    let (read, write) = (may(Rights::READ, 'r'), may(Rights::WRITE, 'w'));
+    let execute = may(Rights::EXECUTE, 'x');
+    let (offset, device, inode) = file;
+    let (major, minor) = (device >> 8 & 0xfff, device & 0xff);
+    let mut line = format!(
+        "{:08x}-{:08x} {read}{write}{execute}{sharing} {offset:08x} {major:02x}:{minor:02x} \
+         {inode} ",
+        region.start, region.end,
+    );
+    if !name.is_empty() {
+        // Writing to a string does not fail.
+        let _ = write!(line, "{:width$}{name}", "", width = NAMES.saturating_sub(line.len()));
+    }
+    text.push_str(&line);
+    text.push('\n');
+}
