@@ -148,11 +148,21 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             }
             let ours = PollFd::from_borrowed_fd(self.poller.as_fd(), PollFlags::IN);
             let mut files = [ours, PollFd::from_borrowed_fd(borrow(number), events)];
-            match poll(&mut files, None) {
-                Ok(_) if !files[1].revents().is_empty() => return Ok(()),
-                _ => {}
+            let polled = poll(&mut files, None);
+            let [ours, theirs] = files;
+            if polled.is_ok() && !theirs.revents().is_empty() {
+                return Ok(());
+            }
+            if !ours.revents().is_empty() {
+                self.drain_poller();
             }
         }
+    }
+
+    /// Whoever polls has been woken.
+    fn drain_poller(&self) {
+        // It is readable; what it says does not matter.
+        let _ = rustix::io::read(&self.poller, &mut [0; 8]);
     }
 
     /// What the guest is told about a host's file.
@@ -184,8 +194,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
                 continue;
             }
             if !files[0].revents().is_empty() {
-                // It is readable; what it says does not matter.
-                let _ = rustix::io::read(&self.poller, &mut [0; 8]);
+                self.drain_poller();
             }
             let ready: Vec<i32> = wanted
                 .iter()

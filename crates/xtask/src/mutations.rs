@@ -4,7 +4,7 @@
 //! of them run with every protection in its place, and must pass; then each alone, in a process of
 //! its own, without the protection that it is about, and must fail, saying `caught: …`. A process
 //! that hangs or dies of something else has caught nothing. Then the machine has its turn: its own
-//! test, and a program that runs on it.
+//! test, and a program that runs on it, as it comes and in schedules that seeds draw.
 
 use crate::guests::{Machine, PLANTS, Run, Setting};
 use crate::process::{self, tail};
@@ -75,6 +75,7 @@ pub fn run(steps: &mut Steps) {
         process::succeed(&mut cargo_with(CFG, "test --package vmspace-machine --test mutations"))
     });
     steps.step("the guest `stale` stops where a shootdown is missing", stale);
+    steps.step("a seed is found with which it stops, and replayed by the command printed", scan);
 }
 
 /// Builds the tests; where their program is.
@@ -140,6 +141,28 @@ fn stale() -> Result<(), String> {
                 return Err(machine.failure(&run, &outcome, &wrong));
             }
         }
+    }
+    Ok(())
+}
+
+/// Tries seeds with each planted and without; what was found is what the printed command shows.
+fn scan() -> Result<(), String> {
+    let machine = Machine::build_with(CFG)?;
+    for (mutation, name) in STALE {
+        let run = Run::rust(&format!("stale {name} 2"), Setting::strictest()).scanning(1, 20);
+        let outcome = machine.run(&run, LIMIT.as_secs())?;
+        if outcome.status != 0 {
+            return Err(machine.failure(&run, &outcome, "fails with nothing planted"));
+        }
+        let machine = machine.planting(mutation.number());
+        let found = machine.run(&run, LIMIT.as_secs())?;
+        let again = machine.replay(&found, LIMIT.as_secs());
+        let again = again.ok_or_else(|| machine.failure(&run, &found, "names no command"))??;
+        let (heading, story) = found.stderr.split_once('\n').unwrap_or_default();
+        if (found.status, again.status) != (STALE_FOUND, STALE_FOUND) || story != again.stderr {
+            return Err(machine.failure(&run, &again, "the command shows another run"));
+        }
+        println!("{:28} {heading}", format!("{mutation:?}"));
     }
     Ok(())
 }

@@ -2,7 +2,8 @@
 //!
 //! The settings take turns, so that a dozen rounds of a program meet every format, TLB mode and
 //! check; where a program begins, the harts and the arguments are drawn from the seed. The same seed
-//! draws the same runs; what the harts' threads do in them is the host's affair.
+//! draws the same runs; what the harts' threads do in them is the host's affair, but for every third
+//! round, whose schedule is drawn too.
 
 use crate::guests::{Machine, Run, Setting};
 use crate::process::two_at_a_time;
@@ -89,7 +90,10 @@ fn draw(program: &Program, rounds: u64, rng: &mut Rng) -> Vec<Run> {
     let run = |round| {
         let setting = Setting::nth(first + round, rng.among(1, 4));
         let line = format!("{} {}", program.name, (program.arguments)(rng));
-        (program.run)(&line, setting)
+        match round % 3 {
+            2 => (program.run)(&line, setting).seeded(rng.among(0, u64::from(u32::MAX))),
+            _ => (program.run)(&line, setting),
+        }
     };
     (0..rounds).map(run).collect()
 }

@@ -20,6 +20,8 @@ pub struct Run {
     arguments: Vec<String>,
     setting: Setting,
     input: &'static str,
+    /// The first and the last of the seeds that it is run with.
+    seeds: Option<(u64, u64)>,
 }
 
 impl Run {
@@ -36,12 +38,22 @@ impl Run {
     fn new(folder: &str, line: &str, setting: Setting) -> Run {
         let mut words = line.split(' ').map(str::to_owned);
         let program = Path::new(folder).join(words.next().unwrap_or_default());
-        Run { program, arguments: words.collect(), setting, input: "" }
+        Run { program, arguments: words.collect(), setting, input: "", seeds: None }
     }
 
     /// The same with something to read.
     pub fn reading(self, input: &'static str) -> Run {
         Run { input, ..self }
+    }
+
+    /// The same in a schedule that a seed draws.
+    pub fn seeded(self, seed: u64) -> Run {
+        self.scanning(seed, seed)
+    }
+
+    /// The same with the first of these seeds that it fails with.
+    pub fn scanning(self, first: u64, last: u64) -> Run {
+        Run { seeds: Some((first, last)), ..self }
     }
 
     /// Whether the program has been built.
@@ -106,6 +118,17 @@ impl Machine {
         process::run(&mut command, run.input, Duration::from_secs(seconds + GRACE))
     }
 
+    /// Runs the command that a failing run has printed; none if there is none.
+    pub fn replay(&self, failed: &Outcome, seconds: u64) -> Option<Result<Outcome, String>> {
+        let line = failed.stderr.lines().find_map(|line| line.strip_prefix("replay: "))?;
+        let mut shell = command(Path::new("sh"));
+        shell.args(["-c", line]);
+        if self.mutation != 0 {
+            shell.env(PLANTS, self.mutation.to_string());
+        }
+        Some(process::run(&mut shell, "", Duration::from_secs(seconds + GRACE)))
+    }
+
     /// Says and runs `vmspace run -- GUEST` with the terminal as it is; the exit status.
     pub fn show(&self, guest: &str) -> Result<u8, String> {
         let program = format!("guests/target/{GUEST_TARGET}/release/{guest}");
@@ -140,6 +163,10 @@ impl Machine {
 fn arguments(run: &Run) -> Vec<String> {
     let mut words = vec!["run".to_owned()];
     words.extend(run.setting.options());
+    if let Some((first, last)) = run.seeds {
+        let seeds = if first == last { first.to_string() } else { format!("{first}..{last}") };
+        words.extend(["--seed".to_owned(), seeds]);
+    }
     words.extend(["--report".to_owned(), "none".to_owned()]);
     words
 }

@@ -15,6 +15,9 @@ use cases::Expected;
 /// How long a guest may take before it has failed.
 const SECONDS: u64 = 120;
 
+/// How many runs of a program are in schedules that seeds draw.
+const SEEDED: u64 = 4;
+
 /// Options of `guests`.
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -48,7 +51,7 @@ pub fn run(steps: &mut Steps, arguments: &Arguments) {
     }
 }
 
-/// A program over every setting.
+/// A program over every setting, and over some once more with a seed.
 fn matrix(
     steps: &mut Steps,
     machine: &Machine,
@@ -57,10 +60,15 @@ fn matrix(
     run: impl Fn(Setting) -> Run + Sync,
     expected: &Expected,
 ) {
-    let settings = Setting::all(harts);
-    steps.step(format!("guest {name}, {} settings", settings.len()), || {
-        let results = two_at_a_time(settings, |setting| {
-            let run = run(setting);
+    let mut runs: Vec<_> = Setting::all(harts).into_iter().map(|s| (s, None)).collect();
+    // Five apart, they differ in format, TLB and check.
+    runs.extend((0..SEEDED).map(|seed| (Setting::nth(5 * seed, harts), Some(seed))));
+    steps.step(format!("guest {name}, {} settings", runs.len()), || {
+        let results = two_at_a_time(runs, |(setting, seed)| {
+            let run = match seed {
+                Some(seed) => run(setting).seeded(seed),
+                None => run(setting),
+            };
             let outcome = machine.run(&run, SECONDS)?;
             expected
                 .compare(&outcome, setting)
