@@ -5,6 +5,9 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 #[allow(missing_docs)]
 pub mod number {
+    pub const ILL: usize = 4;
+    pub const TRAP: usize = 5;
+    pub const BUS: usize = 7;
     pub const USR1: usize = 10;
     pub const SEGV: usize = 11;
     pub const USR2: usize = 12;
@@ -120,10 +123,13 @@ pub fn raise(signal: usize) {
     crate::expect!(Ok(0), done, "tgkill with signal {signal}");
 }
 
-/// Gives this thread an alternate stack (none: a size of 0); what was there: base, flags, size.
-pub fn alternate_stack(base: usize, size: usize) -> Result<[usize; 3], Errno> {
-    const DISABLE: usize = 2;
-    let new = [base, if size == 0 { DISABLE } else { 0 }, size];
+/// There is no alternate stack (SS_DISABLE).
+pub const NO_STACK: usize = 2;
+/// The alternate stack is off while a handler runs on it (SS_AUTODISARM).
+pub const AUTODISARM: usize = 1 << 31;
+
+/// Gives this thread an alternate stack (base, flags, size); what was there.
+pub fn alternate_stack(new: [usize; 3]) -> Result<[usize; 3], Errno> {
     let mut before = [0; 3];
     let args = [new.as_ptr() as usize, before.as_mut_ptr() as usize, 0, 0, 0, 0];
     // SAFETY: the call reads one array and writes the other; the stack is the caller's memory.

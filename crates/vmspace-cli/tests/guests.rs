@@ -43,6 +43,7 @@ fn rust_guests_run_everywhere() {
         ("forks", &["2", "3"]),
         ("stale", &["all", "5"]),
         ("exec", &[]),
+        ("handlers", &[]),
     ] {
         everywhere(&rust(name), arguments);
     }
@@ -82,6 +83,8 @@ fn c_guests_run_everywhere() {
         ("hello", &[][..]),
         ("float", &[]),
         ("fork_tree", &["2", "2"]),
+        ("barrier", &["3", "5"]),
+        ("signals", &[]),
         ("malloc_threads", &["3", "300"]),
     ] {
         if let Some(guest) = c(name) {

@@ -8,8 +8,9 @@
 use vmspace::MaySleep;
 use vmspace::format::Format;
 
+use crate::Errno;
 use crate::signal::{Action, Info, SIGBUS, SIGCHLD, SIGILL, SIGSEGV, SIGTRAP, SignalSet};
-use crate::task::{AlternateStack, Task};
+use crate::task::{AlternateStack, Restart, SS_AUTODISARM, Task, Wake};
 
 /// Where the code lies that handlers return through.
 pub(crate) const TRAMPOLINE: u64 = (1 << 47) - (1 << 18);
@@ -32,12 +33,20 @@ const SIZE: usize = FLOATS + 528;
 pub(crate) const FRAME_SIZE: u64 = SIZE as u64;
 
 const SA_ONSTACK: u64 = 0x0800_0000;
-const SS_DISABLE: u64 = 2;
 
 /// The frame could not be written or read.
 pub(crate) struct BadFrame;
 
 impl<'vm, F: Format> Task<'vm, F> {
+    /// Ends a call that a handler comes in the way of, when it has begun: what was moved is told,
+    /// or EINTR. A call that has not is made after the handler.
+    pub fn break_off(&mut self) {
+        let Restart { progress, deadline, .. } = self.restart;
+        if progress > 0 || deadline.is_some() {
+            self.finish(Wake::Return(-i64::from(Errno::EINTR.into_raw())));
+        }
+    }
+
     /// Writes the frame and points the registers at the handler.
     pub fn start_handler(
         &mut self,
@@ -48,13 +57,18 @@ impl<'vm, F: Format> Task<'vm, F> {
     ) -> Result<(), BadFrame> {
         let pointer = self.registers.x[2];
         let alternate = self.alternate;
-        let switch = action.flags & SA_ONSTACK != 0
-            && alternate.size > 0
-            && !alternate.holds(pointer.wrapping_sub(1));
+        let within = alternate.holds(pointer);
+        let switch = action.flags & SA_ONSTACK != 0 && alternate.size > 0 && !within;
         let top = if switch { alternate.base.wrapping_add(alternate.size) } else { pointer };
         let address = top.wrapping_sub(FRAME_SIZE) & !15;
+        if within && !alternate.holds(address) {
+            return Err(BadFrame);
+        }
         if self.space.write(ms, address, &self.frame(info, mask)) != SIZE {
             return Err(BadFrame);
+        }
+        if alternate.flags & SS_AUTODISARM != 0 {
+            self.alternate = AlternateStack::default();
         }
         let x = &mut self.registers.x;
         x[1] = TRAMPOLINE;
@@ -71,7 +85,7 @@ impl<'vm, F: Format> Task<'vm, F> {
         let mut frame = vec![0; SIZE];
         frame[..INFO].copy_from_slice(&info.bytes());
         put(&mut frame, STACK, self.alternate.base);
-        put(&mut frame, STACK + 8, if self.alternate.size == 0 { SS_DISABLE } else { 0 });
+        put(&mut frame, STACK + 8, self.alternate.flags.into());
         put(&mut frame, STACK + 16, self.alternate.size);
         put(&mut frame, MASK, mask.0);
         put(&mut frame, REGISTERS, self.registers.pc);
@@ -101,12 +115,14 @@ impl<'vm, F: Format> Task<'vm, F> {
             self.registers.f[n] = get(&frame, FLOATS + 8 * n);
         }
         self.registers.fcsr = get(&frame, FCSR) as u32 & 0xff;
-        let size = get(&frame, STACK + 16);
-        let disabled = get(&frame, STACK + 8) & SS_DISABLE != 0;
-        self.alternate = match disabled {
-            true => AlternateStack::default(),
-            false => AlternateStack { base: get(&frame, STACK), size },
-        };
+        let flags = get(&frame, STACK + 8) as u32;
+        let stack = AlternateStack::new(get(&frame, STACK), flags, get(&frame, STACK + 16));
+        // As `sigaltstack` would, but for its errors.
+        if let Ok(stack) = stack
+            && !self.alternate.holds(self.registers.x[2])
+        {
+            self.alternate = stack;
+        }
         Ok(SignalSet(get(&frame, MASK)).as_mask())
     }
 }

@@ -18,7 +18,7 @@ use vmspace_machine::{HartContext, MachinePlatform};
 
 use crate::calls::{Call, Stop};
 use crate::kernel::{EndOnPanic, Ending, Kernel};
-use crate::signal::{Attend, Info, SIGBUS, SIGILL, SIGKILL, SIGSEGV, SIGTRAP};
+use crate::signal::{Action, Attend, Info, SIGBUS, SIGILL, SIGKILL, SIGSEGV, SIGTRAP, SignalSet};
 use crate::task::{Restart, Status, Task, Wake};
 use crate::{Errno, trace};
 
@@ -39,6 +39,7 @@ const SEGV_MAPERR: i32 = 1;
 const SEGV_ACCERR: i32 = 2;
 const ILL_ILLOPC: i32 = 1;
 const BUS_ADRALN: i32 = 1;
+const BUS_ADRERR: i32 = 2;
 const TRAP_BRKPT: i32 = 1;
 
 /// What becomes of the task that a hart has run.
@@ -149,10 +150,7 @@ impl<'k, 'vm, F: Format> Worker<'k, 'vm, F> {
                     return Next::Go;
                 }
                 Attend::Handle { info, action, mask } => {
-                    let started = task.start_handler(ms, &info, &action, mask);
-                    if started.is_err() {
-                        self.kill(task, SIGSEGV);
-                    }
+                    self.begin_handler(ms, task, &info, &action, mask);
                     return Next::Go;
                 }
             }
@@ -173,6 +171,24 @@ impl<'k, 'vm, F: Format> Worker<'k, 'vm, F> {
                 self.kernel.end(&mut self.kernel.lock(), Ending::Violation(violation));
                 Next::Go
             }
+        }
+    }
+
+    /// Begins a handler, once the call that it comes in the way of is done with.
+    fn begin_handler(
+        &self,
+        ms: &mut MaySleep,
+        task: &mut Task<'vm, F>,
+        info: &Info,
+        action: &Action,
+        mask: SignalSet,
+    ) {
+        task.break_off();
+        if task.restart.interrupted {
+            self.tell_remaining(ms, task);
+        }
+        if task.start_handler(ms, info, action, mask).is_err() {
+            self.kernel.no_frame(task, info, mask);
         }
     }
 
@@ -201,7 +217,8 @@ impl<'k, 'vm, F: Format> Worker<'k, 'vm, F> {
             }
             Exit::Illegal { .. } => self.trap(task, Info::fault(SIGILL, ILL_ILLOPC, pc)),
             Exit::Breakpoint => self.trap(task, Info::fault(SIGTRAP, TRAP_BRKPT, pc)),
-            Exit::Misaligned { va } => self.trap(task, Info::fault(SIGBUS, BUS_ADRALN, va)),
+            // RISC-V's kernel tells the instruction here, not the address.
+            Exit::Misaligned { .. } => self.trap(task, Info::fault(SIGBUS, BUS_ADRALN, pc)),
         }
         Next::Go
     }
@@ -222,6 +239,9 @@ impl<'k, 'vm, F: Format> Worker<'k, 'vm, F> {
             Ok(()) => {}
             Err(FaultError::Denied) => {
                 self.trap(task, Info::fault(SIGSEGV, SEGV_ACCERR, address));
+            }
+            Err(FaultError::NoPage) => {
+                self.trap(task, Info::fault(SIGBUS, BUS_ADRERR, address));
             }
             Err(FaultError::OutOfMemory) => {
                 self.kernel.counts.out_of_memory.add(1);

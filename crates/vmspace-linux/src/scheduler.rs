@@ -22,9 +22,13 @@ impl<'vm, F: Format> Task<'vm, F> {
     /// Ends the system call that the thread is in.
     pub fn finish(&mut self, wake: Wake) {
         if let Wake::Return(value) = wake {
-            self.registers.x[10] = value.cast_unsigned();
-            self.registers.pc = self.registers.pc.wrapping_add(4);
             let interrupted = value == -i64::from(Errno::EINTR.into_raw());
+            self.registers.x[10] = match (interrupted, self.restart.progress) {
+                // What has been moved already is told before an error.
+                (true, moved @ 1..) => moved,
+                _ => value.cast_unsigned(),
+            };
+            self.registers.pc = self.registers.pc.wrapping_add(4);
             self.restart = match interrupted && self.restart.remaining != 0 {
                 true => Restart { interrupted, ..self.restart },
                 false => Restart::default(),

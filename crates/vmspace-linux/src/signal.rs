@@ -54,6 +54,9 @@ impl SignalSet {
     /// SIGKILL and SIGSTOP, which no mask holds back.
     const NEVER_BLOCKED: SignalSet = SignalSet(1 << (SIGKILL - 1) | 1 << (SIGSTOP - 1));
 
+    /// SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV and SIGSYS.
+    pub const FAULTS: SignalSet = SignalSet(1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 30);
+
     pub fn contains(self, signal: Signal) -> bool {
         self.0 >> (signal - 1) & 1 == 1
     }
@@ -68,6 +71,10 @@ impl SignalSet {
 
     pub fn union(self, other: SignalSet) -> SignalSet {
         SignalSet(self.0 | other.0)
+    }
+
+    pub fn intersection(self, other: SignalSet) -> SignalSet {
+        SignalSet(self.0 & other.0)
     }
 
     pub fn without(self, other: SignalSet) -> SignalSet {
@@ -102,6 +109,11 @@ impl Info {
     pub fn user(signal: Signal, sender: Id, one_thread: bool) -> Info {
         let code = if one_thread { -6 } else { 0 };
         Info { signal, code, process: sender, ..Info::default() }
+    }
+
+    /// From the kernel itself, for a frame that cannot be: SI_KERNEL.
+    pub fn bad_frame() -> Info {
+        Info { signal: SIGSEGV, code: 0x80, ..Info::default() }
     }
 
     /// From the machine itself, about an address.
@@ -240,6 +252,20 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         }
     }
 
+    /// The handler's frame could not be written: its mask does not come into force, and the thread
+    /// gets SIGSEGV, or dies of it when that was the signal.
+    pub fn no_frame(&self, task: &Task<'vm, F>, info: &Info, mask: SignalSet) {
+        let mut state = self.lock();
+        if let Some(thread) = state.threads.get_mut(&task.id) {
+            thread.blocked = mask;
+        }
+        if info.signal == SIGSEGV {
+            return self.kill(&mut state, task.process, Status::Killed(SIGSEGV));
+        }
+        drop(state);
+        self.force(task, Info::bad_frame());
+    }
+
     /// Lets a stopped process go on.
     fn resume(&self, state: &mut State<'vm, F>, id: Id) {
         let Some(process) = state.processes.get_mut(&id) else { return };
@@ -368,6 +394,7 @@ fn handle<'vm, F: Format>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::Pending;
 
     #[test]
     fn masks_hold_back_neither_kill_nor_stop() {
@@ -375,6 +402,19 @@ mod tests {
         assert!(!mask.contains(SIGKILL) && !mask.contains(SIGSTOP) && mask.contains(SIGSEGV));
         assert_eq!(SignalSet(u64::MAX).without(mask).first(), Some(SIGKILL));
         assert_eq!(SignalSet(0).first(), None);
+    }
+
+    #[test]
+    fn a_fault_is_taken_before_a_lower_signal_that_would_hide_its_registers() {
+        let mut pending = Pending::default();
+        for signal in [1, SIGSEGV, 12, SIGILL] {
+            pending.add(Info { signal, ..Info::default() });
+        }
+        let taken = |p: &mut Pending| p.take(SignalSet(0)).map(|info| info.signal);
+        assert_eq!(
+            [(); 5].map(|()| taken(&mut pending)),
+            [4, 11, 1, 12, 0].map(|n| (n != 0).then_some(n))
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::time::Duration;
 use vmspace::format::Format;
 use vmspace_machine::riscv::Registers;
 
+use crate::Errno;
 use crate::elf::Executable;
 use crate::exec::Image;
 use crate::files::locks::{Locked, Owner};
@@ -105,15 +106,41 @@ pub(crate) struct Restart {
 }
 
 /// `sigaltstack`: a stack for handlers. Size 0 means none.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct AlternateStack {
     pub base: u64,
+    pub flags: u32,
     pub size: u64,
 }
 
+pub(crate) const SS_ONSTACK: u32 = 1;
+pub(crate) const SS_DISABLE: u32 = 2;
+pub(crate) const SS_AUTODISARM: u32 = 1 << 31;
+
+/// The least that an alternate stack may have (MINSIGSTKSZ).
+const LEAST_STACK: u64 = 2048;
+
+impl Default for AlternateStack {
+    fn default() -> AlternateStack {
+        AlternateStack { base: 0, flags: SS_DISABLE, size: 0 }
+    }
+}
+
 impl AlternateStack {
-    pub fn holds(&self, address: u64) -> bool {
-        address.wrapping_sub(self.base) < self.size
+    /// What a program asks for.
+    pub fn new(base: u64, flags: u32, size: u64) -> Result<AlternateStack, Errno> {
+        match flags & !SS_AUTODISARM {
+            SS_DISABLE => Ok(AlternateStack { base: 0, flags, size: 0 }),
+            0 | SS_ONSTACK if size < LEAST_STACK => Err(Errno::ENOMEM),
+            0 | SS_ONSTACK => Ok(AlternateStack { base, flags, size }),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// Whether a stack pointer is on it. One that disarms itself is never known to be in use.
+    pub fn holds(&self, pointer: u64) -> bool {
+        let armed = self.flags & SS_AUTODISARM == 0;
+        armed && pointer.wrapping_sub(1).wrapping_sub(self.base) < self.size
     }
 }
 
@@ -199,9 +226,11 @@ impl Pending {
         }
     }
 
-    /// Takes the lowest signal that `blocked` lets through.
+    /// Takes a signal that `blocked` lets through: a fault's first, whose handler is to find the
+    /// registers of the fault, then the lowest.
     pub fn take(&mut self, blocked: SignalSet) -> Option<Info> {
-        let signal = self.set.without(blocked).first()?;
+        let free = self.set.without(blocked);
+        let signal = free.intersection(SignalSet::FAULTS).first().or_else(|| free.first())?;
         self.set.remove(signal);
         self.info.remove(&signal)
     }

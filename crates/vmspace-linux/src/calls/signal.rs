@@ -7,13 +7,10 @@ use vmspace::format::Format;
 use super::{Call, Outcome, Stop};
 use crate::Errno;
 use crate::signal::{Action, Info, SIGKILL, SIGSTOP, Signal, SignalSet};
-use crate::task::{AlternateStack, INIT, Id, Wait, Wake};
+use crate::task::{AlternateStack, INIT, Id, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, Wait, Wake};
 
 /// Bytes of a signal set.
 const SET_SIZE: u64 = 8;
-const SS_ONSTACK: u32 = 1;
-const SS_DISABLE: u32 = 2;
-const MINSIGSTKSZ: u64 = 2048;
 
 /// A signal's number from an argument; 0 is none.
 fn signal(argument: u64) -> Result<Option<Signal>, Errno> {
@@ -167,7 +164,7 @@ impl<F: Format> Call<'_, '_, F> {
             Ok(mask) => {
                 self.set_mask(|_| mask);
             }
-            Err(_) => self.kernel.force(self.task, Info::fault(crate::signal::SIGSEGV, 0, 0)),
+            Err(_) => self.kernel.force(self.task, Info::bad_frame()),
         }
         Err(Stop::Resumed)
     }
@@ -175,25 +172,20 @@ impl<F: Format> Call<'_, '_, F> {
     pub(super) fn sigaltstack(&mut self) -> Outcome {
         let [new, old, ..] = self.args;
         let now = self.task.alternate;
-        let on_it = now.holds(self.task.registers.x[2].wrapping_sub(1));
+        let on_it = now.holds(self.task.registers.x[2]);
         if new != 0 {
             let [base, flags, size] = self.get_words(new)?;
-            let alternate = match flags as u32 {
-                SS_DISABLE => AlternateStack::default(),
-                0 | SS_ONSTACK if size < MINSIGSTKSZ => return Err(Errno::ENOMEM.into()),
-                0 | SS_ONSTACK => AlternateStack { base, size },
-                _ => return Err(Errno::EINVAL.into()),
-            };
             if on_it {
                 return Err(Errno::EPERM.into());
             }
-            self.task.alternate = alternate;
+            self.task.alternate = AlternateStack::new(base, flags as u32, size)?;
         }
         if old != 0 {
-            let flags = match now.size {
+            let mode = match now.size {
                 0 => SS_DISABLE,
                 _ => u32::from(on_it) * SS_ONSTACK,
             };
+            let flags = mode | now.flags & SS_AUTODISARM;
             self.put_words(old, &[now.base, flags.into(), now.size])?;
         }
         Ok(0)

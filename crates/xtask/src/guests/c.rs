@@ -11,12 +11,14 @@ const COMPILER: &str = "riscv64-linux-gnu-gcc";
 const QEMU: &str = "qemu-riscv64";
 
 /// Each with its arguments and input.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("hello", ""),
     ("hello_pie", ""),
     ("malloc_threads 4 500", ""),
     ("fork_tree 2 3", ""),
     ("float", ""),
+    ("barrier 3 10", ""),
+    ("signals", ""),
     ("stdio one two", "three words here\nand a second line\n"),
 ];
 

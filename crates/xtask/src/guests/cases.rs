@@ -58,6 +58,15 @@ pub const RUST: &[Case] = &[
             "ok",
         ],
     ),
+    succeeds(
+        "handlers",
+        &[
+            "handlers: signal, code and address of every fault",
+            "handlers: alternate stacks: entered, full, disarmed",
+            "handlers: what cannot be handled kills",
+            "ok",
+        ],
+    ),
     Case { harts: 1, ..succeeds("spin 64", &["spin: 64 threads, the spinner saw the flag", "ok"]) },
     succeeds("spin 33", &["spin: 33 threads, the spinner saw the flag", "ok"]),
     succeeds("planted order 2 20", &["*", "ok"]),
