@@ -121,6 +121,12 @@ impl<'vm, F: Format> World<'vm, F> {
         spaces[0].map_object(ms, map, &objects[0], pages::<F>(1)).is_ok()
     }
 
+    /// Writes to a page of the first object.
+    fn write_object(&mut self, page: u64) -> bool {
+        let written = self.objects[0].write(&mut self.ms, pages::<F>(page), b"written");
+        written.is_ok_and(|n| n == 7)
+    }
+
     fn unmap(&mut self, page: i64, n: u64) -> bool {
         self.spaces[0].unmap(&mut self.ms, at::<F>(page), pages::<F>(n)).is_ok()
     }
@@ -344,6 +350,21 @@ fn crowd<F: Format>(world: &mut World<'_, F>) {
     }
 }
 
+/// A file of ten pages, mapped shared, three of them touched.
+fn mapped_object<F: Format>(world: &mut World<'_, F>) {
+    world.space();
+    world.object(1, 10);
+    world.map_object(-4, 8, true);
+    world.touch(-4, 3);
+}
+
+/// Memory of one page that was written to.
+fn memory_object<F: Format>(world: &mut World<'_, F>) {
+    world.space();
+    world.object(0, 1);
+    world.write_object(0);
+}
+
 /// Device frames in leaves as large as the format allows.
 fn large<F: Format>(world: &mut World<'_, F>) {
     world.space();
@@ -384,6 +405,7 @@ fn scenario<F: Format>(
 fn scenarios<F: Format>() -> Vec<Scenario<F>> {
     let mut all = ranges();
     all.extend(faults());
+    all.extend(objects());
     all.extend(others());
     all
 }
@@ -468,6 +490,25 @@ fn faults<F: Format>() -> Vec<Scenario<F>> {
             |w| w.fault(1, Access::Read),
         ),
         scenario(
+            "a fault that copies an object's page",
+            |w| {
+                w.space();
+                w.object(1, 9);
+                w.map_object(-4, 8, false);
+            },
+            |w| w.fault(1, Access::Write),
+        ),
+        scenario(
+            "a write fault over an object's page",
+            |w| {
+                w.space();
+                w.object(1, 9);
+                w.map_object(-4, 8, false);
+                w.fault(1, Access::Read);
+            },
+            |w| w.fault(1, Access::Write),
+        ),
+        scenario(
             "copy-on-write",
             |w| {
                 touched(w);
@@ -490,6 +531,37 @@ fn faults<F: Format>() -> Vec<Scenario<F>> {
         Scenario {
             keeps: Keeps::AllButGrowth,
             ..scenario("stack growth", stack, |w| w.fault(-20, Access::Write))
+        },
+    ]
+}
+
+fn objects<F: Format>() -> Vec<Scenario<F>> {
+    vec![
+        scenario("an object", empty, |w| w.object(0, 5)),
+        scenario("an object mapped shared", mapped_object, |w| w.map_object(20, 4, true)),
+        scenario("an object mapped privately", mapped_object, |w| w.map_object(20, 4, false)),
+        scenario("a write to memory", memory_object, |w| w.write_object(70_000)),
+        scenario("a read of a file", mapped_object, |w| {
+            let mut bytes = [0];
+            let read = w.objects[0].read(&mut w.ms, pages::<F>(5), &mut bytes);
+            read == Ok(1) && bytes == [6]
+        }),
+        Scenario {
+            memory: Memory::Never,
+            ..scenario("a write to a file", mapped_object, |w| w.write_object(3))
+        },
+        Scenario {
+            memory: Memory::Never,
+            ..scenario("truncation", mapped_object, |w| {
+                w.objects[0].set_len(&mut w.ms, pages::<F>(2)).is_ok()
+            })
+        },
+        Scenario {
+            memory: Memory::Never,
+            ..scenario("sync", mapped_object, |w| {
+                w.touch(-4, 1);
+                w.objects[0].sync(&mut w.ms, 0..u64::MAX).is_ok()
+            })
         },
     ]
 }

@@ -162,3 +162,107 @@ fn a_page_is_written_by_its_owner_while_another_copies_it() {
         copier.join().unwrap();
     });
 }
+
+/// A page of an object: a slot that names it or not, and its references, of which the slot's is one.
+struct Cached {
+    slot: AtomicU32,
+    memory: Memory,
+}
+
+const FULL: u32 = 1;
+const CLAIMED: u32 = 2;
+
+impl Cached {
+    fn new() -> Arc<Cached> {
+        let (references, entry) = (References::default(), AtomicU32::new(0));
+        references.begin();
+        let (contents, free) = (UnsafeCell::new(0), AtomicU32::new(0));
+        let memory = Memory { entry, references, contents, free };
+        Arc::new(Cached { slot: AtomicU32::new(FULL), memory })
+    }
+
+    /// Looks the page up (`object/pages.rs: find`) and reads it.
+    fn find_and_read(&self) {
+        let word = self.slot.load(Ordering::Acquire);
+        if word != FULL || !self.memory.references.try_get() {
+            return;
+        }
+        if self.slot.load(Ordering::Relaxed) == word {
+            // SAFETY: a read; loom reports a write at the same time.
+            self.memory.contents.with(|page| assert_eq!(unsafe { *page }, 0, "another page"));
+        }
+        self.memory.put();
+    }
+
+    /// Takes the page out of its slot if `decide` agrees (`object/pages.rs: take_out`).
+    fn take_out(&self, decide: impl FnOnce() -> bool) -> bool {
+        let word = FULL | CLAIMED;
+        let claim = self.slot.compare_exchange(FULL, word, Ordering::Acquire, Ordering::Relaxed);
+        if claim.is_err() {
+            return false;
+        }
+        let goes = decide();
+        self.slot.store(if goes { 0 } else { FULL }, Ordering::Release);
+        goes
+    }
+
+    /// Gives the page up (`object/evict.rs`); its frame becomes another page at once.
+    fn evict(&self) {
+        let references = &self.memory.references;
+        if !references.try_get() {
+            return;
+        }
+        if self.take_out(|| references.freeze(2)) {
+            self.memory.write(2);
+            references.begin();
+        }
+        self.memory.put();
+    }
+
+    /// Cuts the page off (`object/truncate.rs`), with the same consequence.
+    fn truncate(&self) {
+        if !self.memory.references.try_get() {
+            return;
+        }
+        if self.take_out(|| true) {
+            self.memory.put();
+        }
+        self.memory.put();
+    }
+}
+
+fn explore_cached(other: fn(&Cached)) {
+    loom::model(move || {
+        let cached = Cached::new();
+        let reader = Arc::clone(&cached);
+        let reader = thread::spawn(move || reader.find_and_read());
+        other(&cached);
+        reader.join().unwrap();
+        let there = cached.slot.load(Ordering::Relaxed) == FULL;
+        let left = cached.memory.references.count();
+        assert_eq!(left, u32::from(there), "references were lost or left");
+    });
+}
+
+#[test]
+fn a_page_is_given_up_under_who_has_looked_it_up() {
+    explore_cached(Cached::evict);
+}
+
+#[test]
+fn a_page_is_cut_off_under_who_has_looked_it_up() {
+    explore_cached(Cached::truncate);
+}
+
+#[test]
+fn a_page_is_given_up_and_cut_off_at_once() {
+    loom::model(|| {
+        let cached = Cached::new();
+        let other = Arc::clone(&cached);
+        let other = thread::spawn(move || other.evict());
+        cached.truncate();
+        other.join().unwrap();
+        let there = cached.slot.load(Ordering::Relaxed) == FULL;
+        assert_eq!(cached.memory.references.count(), u32::from(there));
+    });
+}

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use vmspace::format::{Rights, Sv48};
-use vmspace::{Access, FaultError, Map, MaySleep, PagerError, Space};
+use vmspace::{Access, FaultError, Map, MaySleep, Object, PagerError, Space};
 
 const PAGER: u64 = 7;
 const LENGTH: u64 = 16 << 12;
@@ -106,4 +106,81 @@ fn a_pager_that_fails_is_a_bus_error_and_leaks_nothing() {
     space.exit(&mut token());
     vm.synchronize(&mut token());
     assert_eq!((vm.free_frames(), vm.slab_in_use()), (free, 0));
+}
+
+/// A file of 16 pages, mapped whole; its pager fills a page with the call's number, and stops the
+/// first time that it is asked for page `stop`. Somebody on CPU 1 faults at page `page`, which
+/// follows one that is there; `meanwhile` runs; the pager goes on. `afterwards` is given the fault's
+/// answer, and the page's byte, if there is one.
+fn fault_around(
+    stop: u64,
+    page: u64,
+    meanwhile: impl FnOnce(&Object<'_, Host<Sv48>>),
+    afterwards: impl FnOnce(&Object<'_, Host<Sv48>>, Result<(), FaultError>, Option<u8>),
+) {
+    let (called, calls) = channel();
+    let (go_on, wait) = channel::<()>();
+    let mut host = Host::<Sv48>::new(1024, 2);
+    let state = Mutex::new((0, false, called, wait));
+    host.files.on_page_in = Some(Box::new(move |_, _, index| {
+        let mut state = state.lock().unwrap();
+        state.0 += 1;
+        let number = state.0;
+        if index == stop && !state.1 {
+            state.1 = true;
+            state.2.send(()).unwrap();
+            state.3.recv().unwrap();
+        }
+        Ok(number)
+    }));
+    let vm = host.manager();
+    let file = vm.object(&mut token(), LENGTH, PAGER).unwrap();
+    let space = Space::new(&vm, &mut token()).unwrap();
+    let map = Map::anonymous(LENGTH, Rights::READ).shared();
+    let at = space.map_object(&mut token(), map, &file, 0).unwrap();
+    space.fault(&mut token(), at + (page - 1) * 4096, Access::Read).unwrap();
+    let at = at + page * 4096;
+    std::thread::scope(|scope| {
+        let fault = scope.spawn(|| {
+            host::be_cpu(1);
+            space.fault(&mut token(), at, Access::Read)
+        });
+        calls.recv().unwrap();
+        meanwhile(&file);
+        go_on.send(()).unwrap();
+        let answer = fault.join().unwrap();
+        let mapped = space.translate(&vm.walk(&mut token()), at).is_some();
+        assert_eq!(mapped, answer.is_ok());
+        let mut byte = [0];
+        let read = space.read(&mut token(), at, &mut byte) == 1;
+        afterwards(&file, answer, read.then_some(byte[0]));
+    });
+    vm.check(&mut token()).unwrap();
+}
+
+#[test]
+fn a_page_that_comes_after_it_was_cut_off_is_kept() {
+    let cut = |file: &Object<'_, _>| file.set_len(&mut token(), 3 * 4096).unwrap();
+    fault_around(5, 5, cut, |file, answer, _| {
+        assert_eq!((answer, file.resident()), (Err(FaultError::NoPage), 0));
+    });
+}
+
+#[test]
+fn a_page_got_before_it_was_cut_off_is_mapped() {
+    // The fault has page 5 when the pager is asked for page 6, ahead.
+    let cut = |file: &Object<'_, _>| {
+        assert!(file.holds(5 * 4096));
+        file.set_len(&mut token(), 5 * 4096).unwrap();
+    };
+    fault_around(6, 5, cut, |file, answer, _| {
+        assert_eq!((answer, file.resident()), (Err(FaultError::NoPage), 1));
+    });
+}
+
+#[test]
+fn a_page_that_comes_after_it_was_written_brings_the_old_bytes_back() {
+    // The pager is asked for page 4, for page 5 before the write, and for page 5 again.
+    let write = |file: &Object<'_, _>| assert_eq!(file.write(&mut token(), 5 * 4096, b"x"), Ok(1));
+    fault_around(5, 5, write, |_, answer, byte| assert_eq!((answer, byte), (Ok(()), Some(3))));
 }

@@ -63,14 +63,16 @@ impl<P: Platform> Object<'_, P> {
         part: &Part,
         into: &mut [u8],
     ) -> Result<usize, Error> {
+        let before = self.len();
         let held = if self.pager() == 0 {
             // What was never touched is not made by reading.
             pages::find(self.vm, self.body(), part.index)
         } else {
             page(self.vm, ms, self.address, part.index)?.map(|cached| cached.frame)
         };
-        // After the page was found: what it has had cut off is not read.
-        let left = self.len().saturating_sub(offset + part.bytes.start as u64);
+        // The length before and after: what was cut off or added meanwhile is not read.
+        let end = before.min(self.len());
+        let left = end.saturating_sub(offset + part.bytes.start as u64);
         let length = part.bytes.len().min(left as usize);
         let into = &mut into[part.bytes.start..][..length];
         match held {

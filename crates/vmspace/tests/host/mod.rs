@@ -52,6 +52,8 @@ pub struct Host<F, B = Native> {
 
 type PageIn = Box<dyn Fn(&mut MaySleep, u64, u64) -> Result<u8, PagerError> + Sync + Send>;
 
+type OnStore = Box<dyn Fn(u64) -> Result<(), PagerError> + Sync + Send>;
+
 /// A pager whose files are bytes of this process. Each file exists; it is empty at first.
 #[derive(Default)]
 pub struct Files {
@@ -60,7 +62,7 @@ pub struct Files {
     /// What fills a page instead: the byte that it is to be full of.
     pub on_page_in: Option<PageIn>,
     /// Asked before anything is stored: by page_out with the index, by write with the offset.
-    pub on_store: Option<Box<dyn Fn(u64) -> Result<(), PagerError> + Sync + Send>>,
+    pub on_store: Option<OnStore>,
     /// The pages that were handed over, in order.
     pub stored: Mutex<Vec<u64>>,
     /// The files whose objects have ended.

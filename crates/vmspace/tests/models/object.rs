@@ -1,10 +1,12 @@
 //! A page of an object, between the cache that gave it and the entry that will name it.
 //!
-//! **The invalidation sequence** (scenario 4). The rule: a fault samples
-//! the object's sequence before it asks for the page and compares it under the leaf's lock;
-//! truncation makes it odd before it takes the page out of the cache and out of the entries, and
-//! even at the end. Weaker: no sequence, a sample taken after the page, a comparison before the
-//! lock, or a sequence that turns odd only after the entries are cleared. Then truncation finds no
+//! **Truncations are counted** (scenario 4). The rule: truncation sets the length, counts itself,
+//! and only then looks for the page in the cache and for its records in the reverse map. A fault
+//! reads the count before it looks at the length and asks for the page; under the leaf's lock it
+//! makes its record and then compares the count. So truncation finds the record, or the fault finds
+//! it counted; and who reads the count later finds the new length: nobody waits for a truncation.
+//! Weaker: no count, a count read after the page, a comparison before the record (and so before
+//! the lock), a length set after the count, or a count after the search. Then truncation finds no
 //! mapping and returns, and the fault maps the page that the object no longer has.
 //!
 //! **Eviction freezes the count** (scenario 4; R24). The rule: eviction changes the count from the
@@ -17,108 +19,130 @@ use crate::explorer::{Lock, Model, Report, Step, ensure};
 
 const PAST_THE_END: &str = "a page is mapped past the object's end";
 
-/// When a fault samples and compares the sequence, and when truncation turns it.
+/// When a fault reads and compares the count, and when truncation raises it.
 #[derive(Clone, Copy, PartialEq)]
-enum Sequence {
+enum Count {
     AroundEverything,
     NotUsed,
-    SampledAfterThePage,
-    ComparedBeforeTheLock,
-    OddAfterTheEntries,
+    ReadAfterThePage,
+    ComparedBeforeTheRecord,
+    BeforeTheLength,
+    AfterTheSearch,
 }
 
 /// The object has one page, in the cache; nothing maps it yet.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Object {
-    sequence: u8,
-    sample: u8,
+    has_page: bool,
+    truncations: u8,
+    read: u8,
     cached: bool,
     leaf: Lock,
+    recorded: bool,
     mapped: bool,
     truncated: bool,
 }
 
 impl Object {
-    /// Waits out a truncation, then remembers which came last.
-    fn sample(&mut self) -> Step {
-        self.sample = self.sequence;
-        if self.sequence.is_multiple_of(2) { Step::Next } else { Step::Block }
+    fn read_count(&mut self) {
+        self.read = self.truncations;
     }
 
-    /// Begins to truncate, or ends.
-    fn turn(&mut self) {
-        self.sequence += 1;
+    fn count(&mut self) {
+        self.truncations += 1;
+    }
+
+    fn shorten(&mut self) {
+        self.has_page = false;
+    }
+
+    fn compare(&mut self) -> Step {
+        if self.truncations == self.read { Step::Next } else { Step::Goto("forget the record") }
     }
 }
 
-fn fault_and_truncate(rule: Sequence) -> Report {
+fn fault_and_truncate(rule: Count) -> Report {
     let object = Object {
-        sequence: 0,
-        sample: 0,
+        has_page: true,
+        truncations: 0,
+        read: 0,
         cached: true,
         leaf: Lock::default(),
+        recorded: false,
         mapped: false,
         truncated: false,
     };
-    let sampled_late = rule == Sequence::SampledAfterThePage;
-    let sampled_early = !sampled_late && rule != Sequence::NotUsed;
-    let compared_early = rule == Sequence::ComparedBeforeTheLock;
-    let compared = !compared_early && rule != Sequence::NotUsed;
-    let odd_late = rule == Sequence::OddAfterTheEntries;
+    let read_late = rule == Count::ReadAfterThePage;
+    let compared_early = rule == Count::ComparedBeforeTheRecord;
+    let compared = !compared_early && rule != Count::NotUsed;
+    let counted_first = rule == Count::BeforeTheLength;
+    let counted_last = rule == Count::AfterTheSearch;
     Model::new(object)
         .thread("T0 faults")
-        .step_if(sampled_early, "sample the sequence", Object::sample)
+        .step_if(!read_late, "read the count", |o| o.read_count())
+        .step("look at the length", |o| if o.has_page { Step::Next } else { Step::Done })
         .step("ask for the page", |o| if o.cached { Step::Next } else { Step::Done })
-        .step_if(sampled_late, "sample the sequence", Object::sample)
-        .step_if(compared_early, "compare the sequence", |o| {
-            if o.sequence == o.sample { Step::Next } else { Step::Goto("sample the sequence") }
-        })
+        .step_if(read_late, "read the count", |o| o.read_count())
         .step("lock the leaf", |o| o.leaf.acquire())
-        .step_if(compared, "compare the sequence", |o| {
-            if o.sequence == o.sample {
-                return Step::Next;
-            }
-            o.leaf.release();
-            Step::Goto("sample the sequence")
+        .step_if(compared_early, "compare the count", Object::compare)
+        .step("make the record", |o| o.recorded = true)
+        .step_if(compared, "compare the count", Object::compare)
+        .step("install the page", |o| {
+            o.mapped = true;
+            Step::Goto("unlock")
         })
-        .step("install the page", |o| o.mapped = true)
+        .step("forget the record", |o| o.recorded = false)
         .step("unlock", |o| o.leaf.release())
         .thread("T1 truncates")
-        .step_if(!odd_late, "the sequence turns odd", Object::turn)
-        .step("take the page out of the cache", |o| o.cached = false)
+        .step_if(counted_first, "count", Object::count)
+        .step("set the length", Object::shorten)
+        .step_if(!counted_first && !counted_last, "count", Object::count)
+        .step("look for a record", |o| {
+            if o.recorded { Step::Next } else { Step::Goto("take the page out of the cache") }
+        })
         .step("lock the leaf", |o| o.leaf.acquire())
-        .step("clear the entry, shoot down", |o| o.mapped = false)
-        .step("unlock", |o| o.leaf.release())
-        .step_if(odd_late, "the sequence turns odd", Object::turn)
-        .step("the sequence turns even", Object::turn)
+        .step("clear the entry, shoot down", |o| {
+            (o.recorded, o.mapped) = (false, false);
+        })
+        .step("unlock", |o| {
+            o.leaf.release();
+            Step::Goto("look for a record")
+        })
+        .step("take the page out of the cache", |o| o.cached = false)
+        .step_if(counted_last, "count", Object::count)
         .step("return", |o| o.truncated = true)
         .always(|o| ensure(!(o.truncated && o.mapped), PAST_THE_END))
         .explore()
 }
 
 #[test]
-fn a_fault_without_the_sequence_maps_a_truncated_page() {
-    fault_and_truncate(Sequence::NotUsed).must_fail(PAST_THE_END);
+fn a_fault_without_the_count_maps_a_truncated_page() {
+    fault_and_truncate(Count::NotUsed).must_fail(PAST_THE_END);
 }
 
 #[test]
-fn sampling_the_sequence_after_the_page_maps_a_truncated_page() {
-    fault_and_truncate(Sequence::SampledAfterThePage).must_fail(PAST_THE_END);
+fn reading_the_count_after_the_page_maps_a_truncated_page() {
+    fault_and_truncate(Count::ReadAfterThePage).must_fail(PAST_THE_END);
 }
 
 #[test]
-fn comparing_the_sequence_before_the_lock_maps_a_truncated_page() {
-    fault_and_truncate(Sequence::ComparedBeforeTheLock).must_fail(PAST_THE_END);
+fn comparing_the_count_before_the_record_is_made_maps_a_truncated_page() {
+    fault_and_truncate(Count::ComparedBeforeTheRecord).must_fail(PAST_THE_END);
 }
 
 #[test]
-fn turning_the_sequence_odd_after_the_entries_maps_a_truncated_page() {
-    fault_and_truncate(Sequence::OddAfterTheEntries).must_fail(PAST_THE_END);
+fn counting_a_truncation_before_the_length_is_set_maps_a_truncated_page() {
+    fault_and_truncate(Count::BeforeTheLength).must_fail(PAST_THE_END);
 }
 
 #[test]
-fn a_truncated_page_is_never_mapped_when_the_sequence_is_compared_under_the_lock() {
-    fault_and_truncate(Sequence::AroundEverything).must_pass();
+fn counting_a_truncation_after_the_search_maps_a_truncated_page() {
+    fault_and_truncate(Count::AfterTheSearch).must_fail(PAST_THE_END);
+}
+
+#[test]
+fn a_truncated_page_is_never_mapped_when_the_count_is_compared_behind_the_record() {
+    fault_and_truncate(Count::AroundEverything).must_pass();
 }
 
 const ANOTHERS: &str = "a fault uses a frame that is free or another's";

@@ -1,7 +1,7 @@
 //! A machine of a few CPUs whose TLBs forget nothing unless they are told to, and which stops a
 //! CPU where a test wants the others to get between: no test depends on luck or on time.
 
-use crate::host::{self, Host};
+use crate::host::{self, Files, Host};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use vmspace::format::{Format, Geometry, Sv48};
 use vmspace::sync::AtomicU32;
 use vmspace::{
-    Access, Backend, Batch, CpuSet, Frame, MaySleep, Native, NoPager, Platform, Space, SpaceId,
-    Translation, Vm,
+    Access, Backend, Batch, CpuSet, Frame, MaySleep, Native, Platform, Space, SpaceId, Translation,
+    Vm,
 };
 
 const CPUS: usize = 3;
@@ -62,6 +62,11 @@ impl<B: Backend> Machine<B> {
         Vm::new(machine, 0..FRAMES).unwrap()
     }
 
+    /// Where the pages of objects come from and go to.
+    pub fn files(&self) -> &Files {
+        &self.host.files
+    }
+
     /// Runs `action` in the next shootdown, before any CPU has dropped anything.
     pub fn before_acknowledging(&self, action: impl FnOnce(&Machine<B>) + Send + 'static) {
         *self.late.lock().unwrap() = Some(Box::new(action));
@@ -74,7 +79,7 @@ impl<B: Backend> Machine<B> {
         let offset = (at % Sv48::PAGE_SIZE) as usize;
         let byte = self.host.frame_ptr(found.frame).wrapping_add(offset);
         // SAFETY: a byte of the host's memory, which user code reaches as atomics.
-        access.allowed_by(found.rights).then(|| unsafe { &*byte.cast::<AtomicU8>() })
+        allows(found, access).then(|| unsafe { &*byte.cast::<AtomicU8>() })
     }
 
     /// User code on `cpu` stores through what its TLB has. False: that does not let it.
@@ -97,7 +102,7 @@ impl<B: Backend> Machine<B> {
                 return byte;
             }
             match translation(space, ms, at) {
-                Some(found) if access.allowed_by(found.rights) => {
+                Some(found) if allows(&found, access) => {
                     let key = (space.id(), at >> Sv48::PAGE_SHIFT);
                     machine.tlbs[cpu].lock().unwrap().insert(key, found);
                 }
@@ -115,6 +120,11 @@ impl<B: Backend> Machine<B> {
     pub fn store(space: &Space<'_, Self>, ms: &mut MaySleep, cpu: usize, at: u64, value: u8) {
         Self::reach(space, ms, cpu, at, Access::Write).store(value, Ordering::Relaxed);
     }
+}
+
+/// Whether a translation will do: a store marks the entry dirty first.
+fn allows(found: &Translation, access: Access) -> bool {
+    access.allowed_by(found.rights) && (access != Access::Write || found.dirty)
 }
 
 /// What the tables say of `at`.
@@ -138,14 +148,14 @@ pub fn leaf_table(space: &Space<'_, Machine>, ms: &mut MaySleep, at: u64) -> Fra
 unsafe impl<B: Backend> Platform for Machine<B> {
     type Format = Sv48;
     type Backend = B;
-    type Pager = NoPager;
+    type Pager = Files;
 
     fn backend(&self) -> &B {
         self.host.backend()
     }
 
-    fn pager(&self) -> &NoPager {
-        &NoPager
+    fn pager(&self) -> &Files {
+        self.host.pager()
     }
 
     fn cpus(&self) -> usize {

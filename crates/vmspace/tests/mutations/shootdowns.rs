@@ -1,10 +1,10 @@
 //! A shootdown left out: the page is reached through what a TLB still has.
 
 use super::hoard::Hoard;
-use super::{BASE, PAGE, SpaceOf, byte_at, frame_at, with_space};
+use super::{BASE, PAGE, RW, SpaceOf, byte_at, frame_at, with_space};
 use crate::machine::Machine;
 use vmspace::format::Rights;
-use vmspace::{Advice, MaySleep};
+use vmspace::{Advice, Map, MaySleep, Object};
 
 /// User code on CPU 1 stores 7 at [`BASE`]: its TLB has the page, writable.
 fn warm(space: &SpaceOf<'_>, ms: &mut MaySleep) {
@@ -66,5 +66,38 @@ fn dont_need_without_shootdown_leaves_the_old_contents() {
         warm(space, ms);
         space.advise(ms, BASE, PAGE, Advice::DontNeed).unwrap();
         assert_eq!(Machine::load(space, ms, 1, BASE), 0, "a page that was given up");
+    });
+}
+
+/// An object of one page, mapped at [`BASE`], that user code on CPU 1 has stored 7 in.
+fn warm_object<'vm>(space: &SpaceOf<'vm>, ms: &mut MaySleep, pager: u64) -> Object<'vm, Machine> {
+    let object = space.vm().object(ms, PAGE, pager).unwrap();
+    let map = Map::anonymous(PAGE, RW).at(BASE).shared();
+    space.map_object(ms, map, &object, 0).unwrap();
+    warm(space, ms);
+    object
+}
+
+#[test]
+fn truncation_without_shootdown_lets_a_stale_store_reach_a_reused_frame() {
+    with_space(|space, ms| {
+        let object = warm_object(space, ms, 0);
+        let other = Hoard::new(space.vm(), ms);
+        let frame = frame_at(space, ms, BASE);
+        object.set_len(ms, 0).unwrap();
+        let at = other.take(ms, frame).expect("the frame is free");
+        stale_store(space);
+        assert_eq!(other.byte_at(ms, at), 0, "a page that another space has just been given");
+    });
+}
+
+#[test]
+fn cleaning_without_shootdown_loses_what_is_stored_next() {
+    with_space(|space, ms| {
+        let file = warm_object(space, ms, 1);
+        file.sync(ms, 0..PAGE).unwrap();
+        Machine::store(space, ms, 1, BASE, 9);
+        file.sync(ms, 0..PAGE).unwrap();
+        assert_eq!(space.vm().platform().files().of(1)[0], 9, "what was stored between the syncs");
     });
 }
