@@ -12,7 +12,7 @@ use vmspace::mutation::{Mutation, plant};
 use vmspace::{Access, Advice, Map, MaySleep, Space};
 use vmspace_machine::check::Why;
 use vmspace_machine::riscv::Bus;
-use vmspace_machine::{MachinePlatform, TlbKind, Violation};
+use vmspace_machine::{MachinePlatform, TlbTraits, Violation};
 
 type F = Sv48;
 type SpaceOf<'vm> = Space<'vm, MachinePlatform<F>>;
@@ -39,7 +39,7 @@ fn after(
     mutation: Option<Mutation>,
     operate: impl Fn(&SpaceOf<'_>, &mut MaySleep, &mut Guest<'_, F>, u64),
 ) -> Result<Option<u64>, Box<Violation>> {
-    let vm = machine::<F>(1, TlbKind::Sticky, true);
+    let vm = machine::<F>(1, TlbTraits::STICKY, true);
     let mut guest = Guest::new(&vm, 0);
     // SAFETY: the test's own thread, outside, holding nothing.
     let mut ms = unsafe { MaySleep::assume() };
@@ -72,7 +72,7 @@ fn was_freed(why: Why) -> bool {
 /// What a hart finds that is inside, and does not answer, while another thread unmaps a page that
 /// it has cached; it looks for as long as it takes the other to post, and some time more.
 fn while_unmapping(mutation: Option<Mutation>) -> Result<(), Box<Violation>> {
-    let vm = machine::<F>(1, TlbKind::Sticky, true);
+    let vm = machine::<F>(1, TlbTraits::STICKY, true);
     // SAFETY: the test's own thread, holding nothing; the guest's thread has its own token.
     let mut ms = unsafe { MaySleep::assume() };
     let space = Space::new(&vm, &mut ms).unwrap();
