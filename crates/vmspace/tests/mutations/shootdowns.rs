@@ -1,10 +1,10 @@
 //! A shootdown left out: the page is reached through what a TLB still has.
 
 use super::hoard::Hoard;
-use super::{BASE, PAGE, SpaceOf, byte_at, frame_at, with_space};
+use super::{BASE, LEAF, PAGE, RW, SpaceOf, byte_at, frame_at, with_space};
 use crate::machine::Machine;
 use vmspace::format::Rights;
-use vmspace::{Advice, MaySleep};
+use vmspace::{Advice, Map, MaySleep};
 
 /// User code on CPU 1 stores 7 at [`BASE`]: its TLB has the page, writable.
 fn warm(space: &SpaceOf<'_>, ms: &mut MaySleep) {
@@ -66,5 +66,21 @@ fn dont_need_without_shootdown_leaves_the_old_contents() {
         warm(space, ms);
         space.advise(ms, BASE, PAGE, Advice::DontNeed).unwrap();
         assert_eq!(Machine::load(space, ms, 1, BASE), 0, "a page that was given up");
+    });
+}
+
+/// A whole table's worth is unmapped, and the same mapped anew: CPU 1 must not go on in the old table,
+/// whose words nobody clears.
+#[test]
+fn unlinked_tables_not_named_leave_a_walk_in_the_old_table() {
+    with_space(|space, ms| {
+        warm(space, ms);
+        let other = Hoard::new(space.vm(), ms);
+        let frame = frame_at(space, ms, BASE);
+        space.unmap(ms, BASE, LEAF).unwrap();
+        other.take(ms, frame).expect("the frame is free");
+        space.map(ms, Map::anonymous(LEAF, RW).at(BASE)).unwrap();
+        Machine::store(space, ms, 0, BASE, 8);
+        assert_eq!(Machine::load(space, ms, 1, BASE), 8, "what the other thread has stored");
     });
 }
