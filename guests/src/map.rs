@@ -140,7 +140,7 @@ impl Map {
     /// mmap(MAP_FIXED) of new private memory over the pages.
     pub fn replace(&self, pages: Range<usize>) {
         let (at, len) = (self.address(pages.start), bytes(&pages));
-        let got = syscall::mmap(at, len, prot::RW, flag::PRIVATE | flag::FIXED);
+        let got = syscall::mmap(at, len, prot::RW, flag::PRIVATE | flag::FIXED | flag::NORESERVE);
         expect!(Ok(at), got, "mmap(MAP_FIXED) of pages {pages:?}");
     }
 

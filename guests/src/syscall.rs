@@ -82,6 +82,7 @@ pub mod flag {
     pub const PRIVATE: usize = 0x02;
     pub const FIXED: usize = 0x10;
     pub const ANONYMOUS: usize = 0x20;
+    pub const NORESERVE: usize = 0x4000;
     pub const FIXED_NOREPLACE: usize = 0x10_0000;
 }
 

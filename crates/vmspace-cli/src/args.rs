@@ -21,6 +21,7 @@ Examples:
   vmspace run --memory 16M -- ./fork_tree      what does it do when memory is short?
   vmspace run --format aarch64-64k -- ./hello  the same program over other page tables
   vmspace run --tlb sticky --check -- ./hello  stale translations are found, exit status 3
+  vmspace run --tlb adversarial -- ./hello     on the worst hardware that the manuals allow
   vmspace run --trace calls -- ./hello         each system call, as strace shows it
   vmspace run --seed 7 -- ./threads            one schedule of the threads, the same every time
   vmspace run --seed 1..200 -- ./threads       is there one among these in which it fails?
@@ -63,10 +64,12 @@ pub struct RunOptions {
     /// The page-table format (`vmspace formats` lists them)
     #[arg(long, value_name = "NAME", default_value = "sv48", value_parser = FormatName::parse)]
     pub format: FormatName,
-    /// What a TLB remembers: `sticky` forgets nothing unless it is told to
-    #[arg(long, value_enum, value_name = "KIND", default_value = "normal")]
-    pub tlb: Tlb,
-    /// Compare each cached translation that is used with its entry; exit 3 on a stale one
+    /// How a TLB behaves: one or more of these, as in `sticky,late`
+    #[arg(long, value_enum, value_name = "TRAITS", default_value = "normal")]
+    #[arg(value_delimiter = ',')]
+    pub tlb: Vec<Tlb>,
+    /// Compare each cached translation that is used with its entry, and watch for two translations
+    /// of a page where the format forbids it; exit 3 on a stale one
     #[arg(long)]
     pub check: bool,
     /// Runs all harts on one thread, in a schedule that the seed draws: the same seed gives the same
@@ -107,10 +110,20 @@ pub struct RunOptions {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Tlb {
-    /// Direct-mapped arrays of limited size
+    /// Remembers what fits
     Normal,
-    /// Unbounded
+    /// Forgets nothing unless it is told to
     Sticky,
+    /// Forgets, and walks again, at random
+    Forgetful,
+    /// Remembers where tables are until told that tables were unlinked
+    Nonleaf,
+    /// Walks unasked for pages near the one asked for, and sets accessed
+    Speculative,
+    /// Acknowledges shootdowns late
+    Late,
+    /// All of these together
+    Adversarial,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

@@ -57,7 +57,7 @@ fn options(given: &RunOptions) -> Value {
         "harts": given.harts,
         "processes": given.processes,
         "format": given.format.name(),
-        "tlb": name(&given.tlb),
+        "tlb": given.tlb.iter().map(name).collect::<Vec<_>>().join(","),
         "check": given.check,
         "env": given.env,
         "timeout": given.timeout.map(nanoseconds),
@@ -111,6 +111,7 @@ fn translations(report: &Report) -> Value {
         "misses": machine.tlb_misses,
         "accessed_set": machine.harts.accessed_set,
         "dirty_set": machine.harts.dirty_set,
+        "speculated": machine.harts.speculated,
         "checks": machine.harts.checks,
     })
 }

@@ -242,6 +242,7 @@ fn translations(page: &mut Page, report: &Report) {
     page.line("TLB misses", machine.tlb_misses, &share(machine.tlb_misses, accesses));
     page.line("accessed bits set", machine.harts.accessed_set, "");
     page.line("dirty bits set", machine.harts.dirty_set, "");
+    page.some("speculative walks", machine.harts.speculated, "for pages that nobody asked for");
     page.some("checks", machine.harts.checks, "cached translations compared");
     let batches = format!(
         "{} pages, {} whole spaces",

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use vmspace::Vm;
 use vmspace::format::{Format, Geometry};
 use vmspace_linux::{Ending, Loaded, Options, ProgramError, Report, Root};
-use vmspace_machine::{Config, MachineError, MachinePlatform, TlbKind};
+use vmspace_machine::{Config, MachineError, MachinePlatform, TlbTraits};
 
 use crate::args::{ReportKind, RunOptions, Tlb, Trace};
 use crate::failure::Failure;
@@ -115,10 +115,8 @@ fn machine<F: Format>(given: &RunOptions) -> Result<Vm<MachinePlatform<F>>, Fail
     let config = Config {
         memory: given.memory,
         harts: given.harts,
-        tlb: match given.tlb {
-            Tlb::Normal => TlbKind::Normal,
-            Tlb::Sticky => TlbKind::Sticky,
-        },
+        tlb: given.tlb.iter().copied().map(traits).collect(),
+        seed: given.seed.and_then(Seeds::only).unwrap_or_default(),
         check: given.check,
         ..Config::default()
     };
@@ -132,6 +130,18 @@ fn machine<F: Format>(given: &RunOptions) -> Result<Vm<MachinePlatform<F>>, Fail
         }
         other => Failure::new("machine", format_args!("{other} (give other --memory or --harts)")),
     })
+}
+
+fn traits(tlb: Tlb) -> TlbTraits {
+    match tlb {
+        Tlb::Normal => TlbTraits::NORMAL,
+        Tlb::Sticky => TlbTraits::STICKY,
+        Tlb::Forgetful => TlbTraits::FORGETFUL,
+        Tlb::Nonleaf => TlbTraits::NONLEAF,
+        Tlb::Speculative => TlbTraits::SPECULATIVE,
+        Tlb::Late => TlbTraits::LATE,
+        Tlb::Adversarial => TlbTraits::ADVERSARIAL,
+    }
 }
 
 /// The option to be changed, and how.

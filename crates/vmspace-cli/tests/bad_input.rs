@@ -139,6 +139,8 @@ fn machines_that_cannot_be() {
     run("--processes", "0", &["--processes 0"]);
     run("--format", "sv99", &["--format sv99", "sv48, x86-64, aarch64-64k"]);
     run("--tlb", "leaky", &["leaky"]);
+    run("--tlb", "sticky,leaky", &["leaky"]);
+    run("--tlb", "sticky,", &["--tlb"]);
     run("--env", "NOTHING", &["--env NOTHING", "NAME=value"]);
     run("--timeout", "-3", &["--timeout"]);
     run("--timeout", "NaN", &["--timeout NaN"]);

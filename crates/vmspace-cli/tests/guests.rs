@@ -11,7 +11,7 @@ use common::guests::{c, rust};
 use common::{code, errors, vmspace};
 
 const FORMATS: [&str; 3] = ["sv48", "x86-64", "aarch64-64k"];
-const TLBS: [&[&str]; 3] = [&["normal"], &["sticky"], &["sticky", "--check"]];
+const TLBS: [&[&str]; 3] = [&["normal"], &["sticky", "--check"], &["adversarial", "--check"]];
 
 /// Runs a guest and expects a status.
 fn ends(options: &[&str], guest: &Path, arguments: &[&str], status: i32) {

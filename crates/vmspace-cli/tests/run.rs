@@ -32,7 +32,7 @@ fn the_status_is_the_programs() {
     let path = executable(&directory("status"), "exit", &Elf::exit(42).bytes());
     let path = path.to_str().expect("a name");
     for format in FORMATS {
-        for tlb in ["normal", "sticky"] {
+        for tlb in ["normal", "sticky", "forgetful", "nonleaf,late", "speculative", "adversarial"] {
             let arguments = [
                 "run", "--format", format, "--tlb", tlb, "--check", "--report", "none", "--", path,
             ];

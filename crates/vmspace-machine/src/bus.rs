@@ -30,7 +30,9 @@ impl<V: Manager> Bus for Mmu<'_, V> {
     }
 
     fn poll(&mut self) -> bool {
-        self.answer();
+        if !self.postpones() {
+            self.answer();
+        }
         self.port().take_kick()
     }
 

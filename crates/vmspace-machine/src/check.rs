@@ -15,13 +15,18 @@
 //!   one there is not, since this hart does not answer between the two readings. So a lock found
 //!   free, of a node that is attached, proves that nobody is owed an answer: a violation.
 //!
+//! - A pointer to a table that a walk begins at, against the entry that named it: by the same
+//!   argument, the lock looked at being that of the node where the way down ends or turns off.
+//! - A translation that comes in while a hart may hold another one for the same page, where the
+//!   format demands break-before-make: [`crate::ledger`].
+//!
 //! What may be missed: a stale use while another operation happens to hold the same lock. The
 //! next use is looked at again. The generation is read when a translation is cached, after its
 //! entry, by the same argument: the frame cannot change hands before this hart has answered.
 
 use crate::mmu::Manager;
 use crate::tlb::store::Cached;
-use crate::walker::{Found, frame_in_leaf, look_up};
+use crate::walker::{Found, Table, frame_in_leaf, look_up, look_up_above};
 use std::fmt;
 use vmspace::format::{Entry, Format, Leaf, Rights};
 use vmspace::{Access, Frame, SpaceId};
@@ -42,9 +47,16 @@ pub enum Why {
     },
     /// The walk leads outside of memory.
     OutsideMemory,
+    /// The table is not where it was any more, and no flush is open.
+    Unlinked,
+    /// A translation comes in, and this hart may still hold another one.
+    Unbroken {
+        /// Which hart.
+        holder: usize,
+    },
 }
 
-/// A stale translation was used.
+/// A stale translation was used, or one came in beside another.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
     /// The hart that used it.
@@ -59,8 +71,8 @@ pub struct Violation {
     pub format: &'static str,
     /// What was cached.
     pub cached: Cached,
-    /// The leaf that the cached word stands for.
-    pub leaf: Option<Leaf>,
+    /// The entry that the cached word stands for.
+    pub entry: Entry,
     /// What the walk finds; none when it leads outside of memory.
     pub present: Option<Found>,
     /// What is wrong.
@@ -95,6 +107,25 @@ pub(crate) fn compare<V: Manager>(
     }
 }
 
+/// Compares a table that is remembered for `page` with the entry under `root` that should name it,
+/// before a walk begins there.
+pub(crate) fn compare_table<V: Manager>(
+    manager: &V,
+    root: Frame,
+    page: u64,
+    table: Table,
+) -> Result<(), Mismatch> {
+    let (memory, level) = (manager.hardware().memory(), table.level + 1);
+    let Some(found) = look_up_above::<V::Format>(memory, root, page, level) else {
+        return Err((Why::OutsideMemory, None));
+    };
+    let linked = found.level == level && found.entry == Entry::Table(table.frame);
+    if linked || manager.is_unsettled(found.table) {
+        return Ok(());
+    }
+    Err((Why::Unlinked, Some(found)))
+}
+
 struct Suspicion {
     why: Why,
     /// An open flush excuses it.
@@ -122,20 +153,22 @@ impl fmt::Display for Violation {
             Access::Execute => "fetch",
         };
         let (hart, address, format, space) = (self.hart, self.address, self.format, self.space.0);
+        let what = match self.why {
+            Why::Unbroken { .. } => "second translation brought in",
+            _ => "stale translation used",
+        };
         writeln!(
             f,
-            "stale translation used: hart {hart}, {access} at {address:#x}, format {format}, \
-             space {space:#x}"
+            "{what}: hart {hart}, {access} at {address:#x}, format {format}, space {space:#x}"
         )?;
         write!(f, "  cached:  ")?;
-        show(f, self.cached.level, self.cached.word, self.leaf)?;
+        show(f, self.cached.level, self.cached.word, self.entry)?;
         if let Some(generation) = self.cached.generation {
             write!(f, ", generation {generation}")?;
         }
         write!(f, "\n  present: ")?;
         if let Some(found) = &self.present {
-            let leaf = if let Entry::Leaf(leaf) = found.entry { Some(leaf) } else { None };
-            show(f, found.level, found.word, leaf)?;
+            show(f, found.level, found.word, found.entry)?;
             write!(f, ", in table {:#x}", found.table.0)?;
         } else {
             write!(f, "none")?;
@@ -145,10 +178,12 @@ impl fmt::Display for Violation {
 }
 
 /// One entry in words.
-fn show(f: &mut fmt::Formatter<'_>, level: usize, word: u64, leaf: Option<Leaf>) -> fmt::Result {
+fn show(f: &mut fmt::Formatter<'_>, level: usize, word: u64, entry: Entry) -> fmt::Result {
     write!(f, "{word:#018x} at level {level}")?;
-    let Some(leaf) = leaf else {
-        return write!(f, ": absent");
+    let leaf = match entry {
+        Entry::Leaf(leaf) => leaf,
+        Entry::Table(table) => return write!(f, ": table {:#x}", table.0),
+        Entry::Empty | Entry::Soft(_) => return write!(f, ": absent"),
     };
     write!(f, ": frame {:#x} ", leaf.frame.0)?;
     let flags =
@@ -169,6 +204,14 @@ impl fmt::Display for Why {
                 write!(f, "the frame has changed hands: it is at generation {now}")
             }
             Why::Generation { now: None } => write!(f, "the frame is nobody's any more"),
+            Why::Unlinked => {
+                write!(f, "a walk began at a table that was unlinked, and no flush of it is open")
+            }
+            Why::Unbroken { holder } => write!(
+                f,
+                "hart {holder} may hold the cached one still: it was not invalidated before the \
+                 entry was made anew"
+            ),
             Why::OutsideMemory => write!(f, "the tables lead outside of memory"),
         }
     }

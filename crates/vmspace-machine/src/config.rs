@@ -1,16 +1,32 @@
 //! What is built, and the clear words when it cannot be.
 
+use bitflags::bitflags;
 use std::fmt;
 use vmspace::MAX_CPUS;
 
-/// How much a hart's TLB remembers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum TlbKind {
-    /// Direct-mapped arrays: what does not fit is forgotten.
-    #[default]
-    Normal,
-    /// Forgets nothing unless it is told to.
-    Sticky,
+bitflags! {
+    /// How a hart's TLB behaves, within what the manuals allow. Without any trait it is plain
+    /// direct-mapped arrays: what does not fit is forgotten.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct TlbTraits: u8 {
+        /// Forgets nothing unless it is told to.
+        const STICKY = 1;
+        /// Forgets, and walks again, at random.
+        const FORGETFUL = 1 << 1;
+        /// Remembers pointers to tables until a shootdown says that tables were unlinked.
+        const NONLEAF = 1 << 2;
+        /// Walks for pages near the one asked for: sets accessed, keeps what it finds.
+        const SPECULATIVE = 1 << 3;
+        /// Answers shootdowns late.
+        const LATE = 1 << 4;
+    }
+}
+
+impl TlbTraits {
+    /// No trait.
+    pub const NORMAL: TlbTraits = TlbTraits::empty();
+    /// Every trait: remembers all that it has seen, and yet looks again at random.
+    pub const ADVERSARIAL: TlbTraits = TlbTraits::all();
 }
 
 /// What a machine is made of.
@@ -24,9 +40,12 @@ pub struct Config {
     pub other_cpus: usize,
     /// Address-space identifiers of a hart.
     pub ids: usize,
-    /// How much a hart's TLB remembers.
-    pub tlb: TlbKind,
-    /// Compare every cached translation that is used with its entry.
+    /// How a hart's TLB behaves.
+    pub tlb: TlbTraits,
+    /// What the traits do at random is drawn from it, for each hart by itself.
+    pub seed: u64,
+    /// Compare every cached translation that is used with its entry; where the format demands
+    /// break-before-make, watch for two translations of one page.
     pub check: bool,
 }
 
@@ -37,7 +56,8 @@ impl Default for Config {
             harts: 1,
             other_cpus: 8,
             ids: 16,
-            tlb: TlbKind::Normal,
+            tlb: TlbTraits::NORMAL,
+            seed: 0,
             check: false,
         }
     }

@@ -114,6 +114,7 @@ impl<'m, V: Manager> HartContext<'m, V> {
         let inside = Inside::new(&self.port.0.door);
         self.mmu.answer();
         self.mmu.check_code();
+        self.mmu.evict();
         let result = work(&mut self.hart, &mut self.mmu);
         drop(inside);
         self.hardware.published(self.index).publish(&self.counts());

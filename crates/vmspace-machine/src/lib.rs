@@ -10,9 +10,11 @@
 //! | [`memory`] | guest-physical memory: from a frame to host memory |
 //! | [`walker`] | the walk over the library's tables; accessed and dirty |
 //! | [`tlb`] | what a hart remembers, under which identifier |
+//! | [`adversary`] | what it forgets, walks for and puts off by chance |
 //! | [`shootdown`] | how it is made to forget |
 //! | [`mmu`] | one hart's translation: TLB, walk, answer |
 //! | [`check`] | each cached translation that is used, against its entry |
+//! | [`ledger`] | which translations harts may hold: break-before-make |
 //! | [`hart`] | a hart on a host thread: load, run |
 //! | [`parking`] | sleeping on a word |
 //! | [`platform`] | all of it as a [`vmspace::Platform`] |
@@ -20,11 +22,13 @@
 //! | [`riscv`] | the instruction set |
 //! | [`statistics`] | what is counted |
 
+pub mod adversary;
 mod bus;
 pub mod check;
 pub mod clock;
 pub mod config;
 pub mod hart;
+pub mod ledger;
 pub mod memory;
 pub mod mmu;
 pub mod parking;
@@ -38,7 +42,7 @@ pub mod walker;
 
 pub use check::Violation;
 pub use clock::Clock;
-pub use config::{Config, MachineError, TlbKind};
+pub use config::{Config, MachineError, TlbTraits};
 pub use hart::HartContext;
 pub use mmu::{AddressSpace, Manager};
 pub use platform::{Hardware, MachinePlatform};

@@ -13,8 +13,10 @@
 //! Every access tries [`Mmu::hit`] first, which looks at one line, and then [`Mmu::translate`]. In
 //! checking mode the lines stay empty, and `translate` compares what is cached with its entry first.
 
-use crate::check::{Violation, compare};
+use crate::adversary::Adversary;
+use crate::check::{Mismatch, Violation, Why, compare, compare_table};
 use crate::config::Config;
+use crate::ledger::Held;
 use crate::platform::Hardware;
 use crate::shootdown::{Port, mailbox::Mailbox};
 use crate::statistics::HartCounts;
@@ -23,9 +25,11 @@ use crate::tlb::{
     ids::{Id, Ids},
     store::Cached,
 };
-use crate::walker::{WalkCounts, frame_in_leaf, walk};
+use crate::walker::{Found, Table, WalkCounts, frame_in_leaf, walk};
 use vmspace::format::{Format, Geometry};
 use vmspace::{Access, Frame, SpaceId};
+
+mod answers;
 
 /// What the hardware asks of the library above it.
 pub trait Manager: Sync {
@@ -68,6 +72,20 @@ struct Loaded {
     id: Id,
 }
 
+/// An access to be translated.
+#[derive(Clone, Copy)]
+struct Asked {
+    loaded: Loaded,
+    address: u64,
+    access: Access,
+}
+
+impl Asked {
+    fn page<F: Format>(&self) -> u64 {
+        self.address >> F::PAGE_SHIFT
+    }
+}
+
 /// One hart's memory management unit.
 pub struct Mmu<'m, V: Manager> {
     tlb: Tlb<V::Format>,
@@ -79,6 +97,8 @@ pub struct Mmu<'m, V: Manager> {
     port: &'m Port,
     manager: &'m V,
     check: bool,
+    /// What is left to chance, in a TLB that leaves something to it.
+    adversary: Option<Adversary>,
     walks: WalkCounts,
     /// Empty but during an answer.
     mail: Mailbox,
@@ -104,6 +124,7 @@ impl<'m, V: Manager> Mmu<'m, V> {
             port,
             manager,
             check: config.check,
+            adversary: Adversary::new(config, hart),
             walks: WalkCounts::default(),
             mail: Mailbox::new(),
             violation: None,
@@ -146,40 +167,107 @@ impl<'m, V: Manager> Mmu<'m, V> {
     fn translate_page(&mut self, address: u64, access: Access) -> Option<*mut u8> {
         let page = address >> V::Format::PAGE_SHIFT;
         let loaded = self.loaded.filter(|_| page < V::Format::USER_PAGES)?;
+        let asked = Asked { loaded, address, access };
         let kept = self.tlb.find(loaded.id, page);
-        if let Some(cached) = kept.filter(|cached| cached.serves::<V::Format>(access)) {
+        if let Some(cached) = kept.filter(|cached| cached.serves::<V::Format>(access))
+            && !self.adversary.as_mut().is_some_and(Adversary::refetches)
+        {
             if self.check {
-                self.check(loaded, address, access, cached)?;
+                self.counts.checks += 1;
+                let compared = compare(self.manager, loaded.root, page, &cached);
+                self.report(asked, cached, compared)?;
             }
             self.counts.hits += 1;
             return self.serve(loaded.id, page, access, &cached);
         }
         self.counts.misses += 1;
-        let memory = self.manager.hardware().memory();
-        let found = walk::<V::Format>(memory, loaded.root, page, access, &mut self.walks)?;
+        let cached = self.fetch(asked)?;
+        self.speculate(loaded, page)?;
+        self.serve(loaded.id, page, access, &cached)
+    }
+
+    /// Walks from the lowest table that is remembered, and keeps what is found.
+    fn fetch(&mut self, asked: Asked) -> Option<Cached> {
+        let Asked { loaded, access, .. } = asked;
+        let page = asked.page::<V::Format>();
+        let from = self.start(asked)?;
+        let (tlb, memory) = (&mut self.tlb, self.manager.hardware().memory());
+        let pass = |table| tlb.keep_table(loaded.id, page, table);
+        let found = walk::<V::Format>(memory, from, page, access, &mut self.walks, pass)?;
         let mut cached = Cached { word: found.word, level: found.level, generation: None };
         if self.check {
             let leaf = cached.leaf::<V::Format>()?;
             let frame = frame_in_leaf::<V::Format>(found.level, leaf, page);
             cached.generation = self.manager.generation(frame);
+            self.bring_in(asked, cached, found)?;
         }
         self.tlb.keep(loaded.id, page, cached);
-        self.serve(loaded.id, page, access, &cached)
+        Some(cached)
     }
 
-    /// Compares with the entry; none, and the violation noted, when it is stale.
-    fn check(
-        &mut self,
-        loaded: Loaded,
-        address: u64,
-        access: Access,
-        cached: Cached,
-    ) -> Option<()> {
-        self.counts.checks += 1;
-        let page = address >> V::Format::PAGE_SHIFT;
-        let Err((why, present)) = compare(self.manager, loaded.root, page, &cached) else {
+    /// The table that a walk begins at; none, and the violation noted, when it is stale.
+    fn start(&mut self, asked: Asked) -> Option<Table> {
+        let Asked { loaded, .. } = asked;
+        let page = asked.page::<V::Format>();
+        let Some(table) = self.tlb.table(loaded.id, page) else {
+            return Some(Table::root::<V::Format>(loaded.root));
+        };
+        if self.check {
+            self.counts.checks += 1;
+            let level = table.level + 1;
+            let word = V::Format::table(level, table.frame);
+            let cached = Cached { word, level, generation: None };
+            let compared = compare_table(self.manager, loaded.root, page, table);
+            self.report(asked, cached, compared)?;
+        }
+        Some(table)
+    }
+
+    /// Enters what a walk found into the ledger, if there is one; none, and the violation noted,
+    /// when a hart may hold another translation.
+    fn bring_in(&mut self, asked: Asked, cached: Cached, found: Found) -> Option<()> {
+        let Some(ledger) = self.manager.hardware().shootdowns().ledger() else { return Some(()) };
+        let pages = V::Format::slot_pages(cached.level);
+        let start = asked.page::<V::Format>() & !(pages - 1);
+        let frame = cached.leaf::<V::Format>()?.frame;
+        let held = Held { start, pages, frame, cached, since: self.port.door.answered() };
+        let Some((holder, other)) = ledger.bring_in(self.hart, asked.loaded.space, held) else {
             return Some(());
         };
+        let mismatch = (Why::Unbroken { holder }, Some(found));
+        self.report(asked, other.cached, Err(mismatch))
+    }
+
+    /// On the way in: forgets what chance wants forgotten.
+    pub(crate) fn evict(&mut self) {
+        let eighth = self.adversary.as_mut().and_then(Adversary::evicts);
+        if let (Some(loaded), Some(eighth)) = (self.loaded, eighth) {
+            self.tlb.evict(loaded.id, eighth);
+        }
+    }
+
+    /// Walks for a page near `page` when chance wants it, and keeps it for reading. None: that came
+    /// upon a violation.
+    fn speculate(&mut self, loaded: Loaded, page: u64) -> Option<()> {
+        let near = self.adversary.as_mut().and_then(|a| a.speculates::<V::Format>(page));
+        let Some(near) = near else { return Some(()) };
+        self.counts.speculated += 1;
+        let address = near << V::Format::PAGE_SHIFT;
+        if let Some(cached) = self.fetch(Asked { loaded, address, access: Access::Read }) {
+            self.serve(loaded.id, near, Access::Read, &cached);
+        }
+        self.violation.is_none().then_some(())
+    }
+
+    /// The outcome of a comparison: when it is none, the violation is noted.
+    fn report(
+        &mut self,
+        asked: Asked,
+        cached: Cached,
+        compared: Result<(), Mismatch>,
+    ) -> Option<()> {
+        let Err((why, present)) = compared else { return Some(()) };
+        let Asked { loaded, address, access } = asked;
         self.violation.get_or_insert_with(|| {
             Box::new(Violation {
                 hart: self.hart,
@@ -188,7 +276,7 @@ impl<'m, V: Manager> Mmu<'m, V> {
                 access,
                 format: V::Format::NAME,
                 cached,
-                leaf: cached.leaf::<V::Format>(),
+                entry: V::Format::decode(cached.level, cached.word),
                 present,
                 why,
             })
@@ -306,7 +394,7 @@ impl<V: Manager> Mmu<'_, V> {
         let vacant = self.ids.vacate();
         self.tlb.drop_id(vacant.id);
         if let Some(victim) = vacant.space {
-            self.manager.leave(victim, self.hart);
+            self.leave_set(victim);
             self.counts.ids_recycled += 1;
         }
         self.ids.give(vacant.id, space);
@@ -318,83 +406,5 @@ impl<V: Manager> Mmu<'_, V> {
         self.answer();
         self.unload();
         self.drop_everything();
-    }
-}
-
-/// Answers.
-impl<'m, V: Manager> Mmu<'m, V> {
-    /// This hart's end of the shootdowns.
-    #[inline(always)]
-    pub(crate) fn port(&self) -> &'m Port {
-        self.port
-    }
-
-    /// Drops all that is posted, and says so: at poll points and on the way in.
-    pub fn answer(&mut self) {
-        let door = &self.port().door;
-        if !door.is_pending() {
-            return;
-        }
-        let mut mail = std::mem::take(&mut self.mail);
-        let drained = door.drain(&mut mail);
-        if mail.everything() {
-            self.drop_everything();
-        }
-        for space in mail.spaces() {
-            self.drop_space(*space);
-        }
-        for (space, page) in mail.pages() {
-            self.drop_page(*space, *page);
-        }
-        mail.clear();
-        self.mail = mail;
-        door.answer(drained);
-    }
-
-    fn drop_page(&mut self, space: SpaceId, page: u64) {
-        match self.ids.find(space) {
-            Some(id) if self.is_loaded(id) => {
-                self.code_epoch += u64::from(self.tlb.may_hold_code(id, page));
-                self.tlb.drop_page(id, page);
-                self.counts.pages_dropped += 1;
-            }
-            Some(id) => self.leave(id, space),
-            None => {}
-        }
-    }
-
-    fn drop_space(&mut self, space: SpaceId) {
-        match self.ids.find(space) {
-            Some(id) if self.is_loaded(id) => {
-                self.code_epoch += 1;
-                self.tlb.drop_id(id);
-                self.counts.spaces_dropped += 1;
-            }
-            Some(id) => self.leave(id, space),
-            None => {}
-        }
-    }
-
-    fn drop_everything(&mut self) {
-        self.code_epoch += 1;
-        self.tlb.drop_all();
-        let others: Vec<_> = self.ids.iter().filter(|(id, _)| !self.is_loaded(*id)).collect();
-        for (id, space) in others {
-            self.leave(id, space);
-        }
-        self.counts.spaces_dropped += 1;
-    }
-
-    fn is_loaded(&self, id: Id) -> bool {
-        self.loaded.is_some_and(|loaded| loaded.id == id)
-    }
-
-    /// Drops all that is kept under an identifier that is not loaded, and leaves its space.
-    fn leave(&mut self, id: Id, space: SpaceId) {
-        self.tlb.drop_id(id);
-        self.manager.leave(space, self.hart);
-        // Last: whoever ends the space and does not find it here any more waits for nobody.
-        self.ids.release(id);
-        self.counts.spaces_left += 1;
     }
 }

@@ -58,10 +58,12 @@ pub struct Hardware {
 }
 
 impl Hardware {
-    fn new(config: Config) -> Result<Hardware, MachineError> {
+    /// `break_before_make`: the format demands it.
+    fn new(config: Config, break_before_make: bool) -> Result<Hardware, MachineError> {
+        let (harts, ledger) = (config.harts, config.check && break_before_make);
         Ok(Hardware {
             memory: Memory::new(config.memory)?,
-            shootdowns: Shootdowns::new(config.harts, config.ids, config.harts + config.other_cpus),
+            shootdowns: Shootdowns::new(harts, config.ids, harts + config.other_cpus, ledger),
             parking: Parking::new(),
             published: (0..config.harts).map(|_| Published::default()).collect(),
             clock: Clock::new(),
@@ -196,7 +198,8 @@ impl<F: Format, B: Backend> MachinePlatform<F, B> {
     /// As [`MachinePlatform::new`].
     pub fn with_backend(config: Config, backend: B) -> Result<Self, MachineError> {
         config.validate(F::PAGE_SHIFT)?;
-        let (hardware, pager) = (Hardware::new(config)?, Plugged(Box::new(NoPager)));
+        let hardware = Hardware::new(config, F::BREAK_BEFORE_MAKE)?;
+        let pager = Plugged(Box::new(NoPager));
         Ok(MachinePlatform { hardware, backend, pager, format: PhantomData })
     }
 

@@ -46,6 +46,8 @@ counts! {
     walks,
     /// Walks begun again because an entry changed under them.
     walk_retries,
+    /// Walks that nobody asked for.
+    speculated,
     /// Accesses refused: the program faults.
     faults,
     /// Accessed bits set.

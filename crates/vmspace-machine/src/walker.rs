@@ -15,6 +15,22 @@ use std::sync::atomic::Ordering;
 use vmspace::format::{Entry, Format, Geometry, Leaf, Rights};
 use vmspace::{Access, Cell, Frame};
 
+/// A table on the way to a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Table {
+    /// Where it is.
+    pub frame: Frame,
+    /// Its level.
+    pub level: usize,
+}
+
+impl Table {
+    /// The root of a space.
+    pub fn root<F: Format>(frame: Frame) -> Table {
+        Table { frame, level: F::ROOT_LEVEL }
+    }
+}
+
 /// What a walk came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Found {
@@ -60,23 +76,38 @@ pub fn frame_in_leaf<F: Format>(level: usize, leaf: Leaf, page: u64) -> Frame {
 
 /// Walks to the entry of `page` and changes nothing. None when a table lies outside of memory.
 pub fn look_up<F: Format>(memory: &Memory, root: Frame, page: u64) -> Option<Found> {
-    descend::<F>(memory, root, page, |_, _, _| Step::Go)
+    look_up_above::<F>(memory, root, page, 0)
 }
 
-/// Walks to the entry of `page`; when it grants `access`, sets accessed, and dirty for a write.
-/// None when it is absent, does not grant the access, or a table lies outside of memory.
-pub fn walk<F: Format>(
+/// The same, but no further than to the entry at `level`.
+pub fn look_up_above<F: Format>(
     memory: &Memory,
     root: Frame,
     page: u64,
+    level: usize,
+) -> Option<Found> {
+    descend::<F>(memory, Table::root::<F>(root), page, level, |_, _, _| Step::Go)
+}
+
+/// Walks from a table to the entry of `page`, telling `pass` of each table on the way; when it
+/// grants `access`, sets accessed, and dirty for a write. None when it is absent, does not grant the
+/// access, or a table lies outside of memory.
+pub fn walk<F: Format>(
+    memory: &Memory,
+    from: Table,
+    page: u64,
     access: Access,
     counts: &mut WalkCounts,
+    mut pass: impl FnMut(Table),
 ) -> Option<Found> {
     counts.walks += 1;
     let write = access == Access::Write;
     loop {
         let mut again = false;
-        let found = descend::<F>(memory, root, page, |found, cell, entry| {
+        let found = descend::<F>(memory, from, page, 0, |found, cell, entry| {
+            if let Entry::Table(frame) = entry {
+                pass(Table { frame, level: found.level - 1 });
+            }
             let touched = match entry {
                 Entry::Leaf(leaf) if permits(leaf.rights, access) => {
                     F::touched(found.level, found.word, write)
@@ -127,14 +158,16 @@ enum Step {
     Stop,
 }
 
-/// Reads entries from the root down to a leaf or an absent one, showing each to `visit`.
+/// Reads entries from a table down to a leaf, an absent one or that at level `lowest`, showing each
+/// to `visit`.
 fn descend<F: Format>(
     memory: &Memory,
-    root: Frame,
+    from: Table,
     page: u64,
+    lowest: usize,
     mut visit: impl FnMut(&Found, &F::Cell, Entry) -> Step,
 ) -> Option<Found> {
-    let (mut table, mut level) = (root, F::ROOT_LEVEL);
+    let Table { frame: mut table, mut level } = from;
     loop {
         let cell = memory.cell::<F>(table, F::index(level, page))?;
         // Acquire: pairs with the Release of whoever attached the table or the page, so what the
@@ -151,7 +184,7 @@ fn descend<F: Format>(
             Step::Stop => return None,
         }
         match entry {
-            Entry::Table(next) if level > 0 => {
+            Entry::Table(next) if level > lowest => {
                 table = next;
                 level -= 1;
             }

@@ -11,14 +11,14 @@ use vmspace::format::{Aarch64Granule64K, Entry, Format, Leaf, Rights, Soft, Sv48
 use vmspace::{Access, Cell, Frame, SpaceId};
 use vmspace_machine::check::Why;
 use vmspace_machine::mmu::Mmu;
-use vmspace_machine::{Config, HartContext, TlbKind, Violation};
+use vmspace_machine::{Config, HartContext, TlbTraits, Violation};
 
 const PAGE: u64 = 0x123;
 
 /// Caches `PAGE` by a write (or a read, where it is read-only), lets `change` change the entry
 /// behind the hart's back, and reads it again.
 fn use_after<F: Format>(
-    tlb: TlbKind,
+    tlb: TlbTraits,
     rights: Rights,
     change: impl Fn(&TestSpace<'_, F>, Frame),
 ) -> Result<bool, Box<Violation>> {
@@ -48,8 +48,8 @@ fn verdicts(
         });
         result.map_err(|violation| violation.why).err()
     };
-    let normal = (verdict(TlbKind::Normal, false), verdict(TlbKind::Normal, true));
-    let sticky = (verdict(TlbKind::Sticky, false), verdict(TlbKind::Sticky, true));
+    let normal = (verdict(TlbTraits::NORMAL, false), verdict(TlbTraits::NORMAL, true));
+    let sticky = (verdict(TlbTraits::STICKY, false), verdict(TlbTraits::STICKY, true));
     assert_eq!(normal, sticky);
     normal
 }
@@ -127,7 +127,7 @@ fn the_report_names_hart_address_format_and_both_entries() {
         let clear = |space: &TestSpace<'_, F>, _| {
             space.slot(0, PAGE).0.swap(0);
         };
-        let violation = use_after::<F>(TlbKind::Normal, read_write(), clear).unwrap_err();
+        let violation = use_after::<F>(TlbTraits::NORMAL, read_write(), clear).unwrap_err();
         assert_eq!((violation.space, violation.hart), (SpaceId(9), 0));
         violation.to_string()
     }
@@ -182,7 +182,7 @@ fn change_correctly(space: &TestSpace<'_, Sv48>, round: u64, spare: &mut Frame) 
 #[test]
 fn open_flushes_are_no_alarm_and_a_missing_one_is() {
     const ROUNDS: u64 = 200;
-    let config = Config { harts: 2, tlb: TlbKind::Sticky, check: true, ..Config::default() };
+    let config = Config { harts: 2, tlb: TlbTraits::STICKY, check: true, ..Config::default() };
     let world = World::<Sv48>::new(config);
     let space = world.space(1);
     space.map_fresh(PAGE, read_write());

@@ -9,7 +9,7 @@ use std::thread;
 use vmspace::format::{Aarch64Granule64K, Format, Rights, Sv48, X86_64};
 use vmspace::{Cell, Frame};
 use vmspace_machine::riscv::Exit;
-use vmspace_machine::{Config, HartContext, TlbKind};
+use vmspace_machine::{Config, HartContext, TlbTraits};
 
 /// `ld a0, 0(a1); addi a0, a0, 1; sd a0, 0(a1); j .-12`
 const COUNT: [u32; 4] = [0x0005_b503, 0x0015_0513, 0x00a5_b023, 0xff5f_f06f];
@@ -27,7 +27,7 @@ fn program<F: Format>(world: &World<F>, code: [u32; 4]) -> Frame {
     frame
 }
 
-fn interrupted_kicked_and_replaced<F: Format>(tlb: TlbKind, check: bool) {
+fn interrupted_kicked_and_replaced<F: Format>(tlb: TlbTraits, check: bool) {
     let world = World::<F>::new(Config { tlb, check, ..Config::default() });
     let space = world.space(1);
     let rights = Rights::READ | Rights::EXECUTE | Rights::USER;
@@ -76,7 +76,7 @@ fn interrupted_kicked_and_replaced<F: Format>(tlb: TlbKind, check: bool) {
 #[test]
 fn in_every_format_and_mode() {
     for (tlb, check) in
-        [(TlbKind::Normal, false), (TlbKind::Sticky, false), (TlbKind::Sticky, true)]
+        [(TlbTraits::NORMAL, false), (TlbTraits::STICKY, false), (TlbTraits::STICKY, true)]
     {
         interrupted_kicked_and_replaced::<Sv48>(tlb, check);
         interrupted_kicked_and_replaced::<X86_64>(tlb, check);
@@ -85,7 +85,7 @@ fn in_every_format_and_mode() {
 }
 
 /// Where a counted run of [`COUNT`] stands after each of some runs of one access.
-fn stops<F: Format>(tlb: TlbKind, check: bool) {
+fn stops<F: Format>(tlb: TlbTraits, check: bool) {
     let world = World::<F>::new(Config { tlb, check, ..Config::default() });
     let space = world.space(1);
     let rights = Rights::READ | Rights::EXECUTE | Rights::USER;
@@ -114,7 +114,8 @@ fn stops<F: Format>(tlb: TlbKind, check: bool) {
 
 #[test]
 fn a_run_can_end_between_a_load_and_the_store_behind_it() {
-    for (tlb, check) in [(TlbKind::Normal, false), (TlbKind::Normal, true), (TlbKind::Sticky, true)]
+    for (tlb, check) in
+        [(TlbTraits::NORMAL, false), (TlbTraits::NORMAL, true), (TlbTraits::STICKY, true)]
     {
         stops::<Sv48>(tlb, check);
         stops::<Aarch64Granule64K>(tlb, check);

@@ -12,7 +12,7 @@ use vmspace::format::{Entry, Format, Sv48};
 use vmspace::{Access, Frame, Platform, SpaceId};
 use vmspace_machine::mmu::Mmu;
 use vmspace_machine::statistics::HartCounts;
-use vmspace_machine::{Config, HartContext, Manager, TlbKind};
+use vmspace_machine::{Config, HartContext, Manager, TlbTraits};
 
 type F = Sv48;
 
@@ -103,7 +103,7 @@ fn run_hart(
 /// A hart that is outside holds nobody up, and drops what was named before it translates.
 #[test]
 fn a_hart_outside_has_answered_and_drains_on_its_way_in() {
-    for (tlb, check) in [(TlbKind::Normal, false), (TlbKind::Sticky, true)] {
+    for (tlb, check) in [(TlbTraits::NORMAL, false), (TlbTraits::STICKY, true)] {
         let world = World::<F>::new(Config { tlb, check, ..Config::default() });
         let space = world.space(1);
         let mut hart = HartContext::new(&world, 0).unwrap();
@@ -122,7 +122,7 @@ fn a_hart_outside_has_answered_and_drains_on_its_way_in() {
 /// More pages than a mailbox holds, and more spaces: all are dropped.
 #[test]
 fn an_overflowing_mailbox_drops_more_and_never_less() {
-    let world = World::<F>::new(Config { ids: 32, tlb: TlbKind::Sticky, ..Config::default() });
+    let world = World::<F>::new(Config { ids: 32, tlb: TlbTraits::STICKY, ..Config::default() });
     let spaces: Vec<_> = (0..20).map(|id| world.space(id)).collect();
     let mut hart = HartContext::new(&world, 0).unwrap();
     for space in &spaces {
@@ -211,7 +211,7 @@ fn many_shooters_never_deadlock_and_nobody_sees_a_frame_reused() {
     const HARTS: usize = 4;
     const ROUNDS: usize = 1_500;
     for (tlb, check) in
-        [(TlbKind::Normal, false), (TlbKind::Sticky, false), (TlbKind::Sticky, true)]
+        [(TlbTraits::NORMAL, false), (TlbTraits::STICKY, false), (TlbTraits::STICKY, true)]
     {
         let config = Config { harts: HARTS, tlb, check, ids: 2, ..Config::default() };
         let world = World::<F>::new(config);

@@ -6,7 +6,7 @@ mod common;
 use common::{TestSpace, World, at, host, read_only, read_write};
 use vmspace::format::{Aarch64Granule64K, Entry, Format, Geometry, Leaf, Rights, Sv48, X86_64};
 use vmspace::{Access, Frame, SpaceId};
-use vmspace_machine::{Config, HartContext, TlbKind};
+use vmspace_machine::{Config, HartContext, TlbTraits};
 
 type Hart<'w, F> = HartContext<'w, World<F>>;
 
@@ -91,7 +91,7 @@ fn a_switch_flushes_nothing() {
 #[test]
 fn identifiers_roll_over() {
     for (tlb, check) in
-        [(TlbKind::Normal, false), (TlbKind::Sticky, false), (TlbKind::Sticky, true)]
+        [(TlbTraits::NORMAL, false), (TlbTraits::STICKY, false), (TlbTraits::STICKY, true)]
     {
         let world = World::<Sv48>::new(Config { ids: 4, tlb, check, ..Config::default() });
         let spaces: Vec<_> = (0..9).map(|id| world.space(id)).collect();
@@ -116,7 +116,7 @@ fn identifiers_roll_over() {
 #[test]
 fn a_permission_miss_walks_again() {
     for (tlb, check) in
-        [(TlbKind::Normal, false), (TlbKind::Sticky, false), (TlbKind::Sticky, true)]
+        [(TlbTraits::NORMAL, false), (TlbTraits::STICKY, false), (TlbTraits::STICKY, true)]
     {
         let world = World::<Sv48>::new(Config { tlb, check, ..Config::default() });
         let space = world.space(1);
@@ -135,7 +135,8 @@ fn a_permission_miss_walks_again() {
 /// Writes to a page that was only read so far set dirty, though the right was there to cache.
 #[test]
 fn a_write_sets_dirty_though_the_page_is_cached() {
-    for (tlb, check) in [(TlbKind::Normal, false), (TlbKind::Normal, true), (TlbKind::Sticky, true)]
+    for (tlb, check) in
+        [(TlbTraits::NORMAL, false), (TlbTraits::NORMAL, true), (TlbTraits::STICKY, true)]
     {
         let world = World::<X86_64>::new(Config { tlb, check, ..Config::default() });
         let space = world.space(1);
@@ -153,7 +154,7 @@ fn a_write_sets_dirty_though_the_page_is_cached() {
 }
 
 /// Reads pages, takes all entries away without telling anyone, and reads again.
-fn pages_still_served(tlb: TlbKind) -> usize {
+fn pages_still_served(tlb: TlbTraits) -> usize {
     const PAGES: u64 = 5_000;
     let world = World::<Sv48>::new(Config { tlb, ..Config::default() });
     let space = world.space(1);
@@ -184,15 +185,15 @@ fn pages_still_served(tlb: TlbKind) -> usize {
 
 #[test]
 fn sticky_forgets_nothing_unless_it_is_told_to() {
-    assert_eq!(pages_still_served(TlbKind::Sticky), 5_000);
-    assert_eq!(pages_still_served(TlbKind::Normal), 1_024);
+    assert_eq!(pages_still_served(TlbTraits::STICKY), 5_000);
+    assert_eq!(pages_still_served(TlbTraits::NORMAL), 1_024);
 }
 
 /// Any page of a large leaf drops every piece of it, and nothing of its neighbours.
 #[test]
 fn naming_a_page_drops_the_whole_of_a_large_leaf() {
     for (tlb, check) in
-        [(TlbKind::Normal, false), (TlbKind::Normal, true), (TlbKind::Sticky, false)]
+        [(TlbTraits::NORMAL, false), (TlbTraits::NORMAL, true), (TlbTraits::STICKY, false)]
     {
         let world = World::<Sv48>::new(Config { tlb, check, ..Config::default() });
         let space = world.space(1);

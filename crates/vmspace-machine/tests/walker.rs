@@ -10,7 +10,7 @@ use vmspace::format::{
     Aarch64Granule64K, Entry, Format, Geometry, Leaf, Rights, Soft, Sv48, X86_64,
 };
 use vmspace::{Access, Cell, Frame};
-use vmspace_machine::walker::{WalkCounts, frame_in_leaf, look_up, walk};
+use vmspace_machine::walker::{Table, WalkCounts, frame_in_leaf, look_up, walk};
 use vmspace_machine::{Config, Manager};
 
 macro_rules! in_every_format {
@@ -35,7 +35,14 @@ const ACCESSES: [Access; 3] = [Access::Read, Access::Write, Access::Execute];
 /// The walk's frame for base page `page`, if it is granted.
 fn walked<F: Format>(space: &common::TestSpace<F>, page: u64, access: Access) -> Option<Frame> {
     let memory = space.world.hardware().memory();
-    let found = walk::<F>(memory, space.root, page, access, &mut WalkCounts::default())?;
+    let found = walk::<F>(
+        memory,
+        Table::root::<F>(space.root),
+        page,
+        access,
+        &mut WalkCounts::default(),
+        |_| (),
+    )?;
     match found.entry {
         Entry::Leaf(leaf) => Some(frame_in_leaf::<F>(found.level, leaf, page)),
         _ => None,
@@ -74,7 +81,8 @@ fn accessed_and_dirty_are_set_as_needed<F: Format>() {
     let memory = world.hardware().memory();
     let mut counts = WalkCounts::default();
     let mut leaf_after = |access| {
-        let found = walk::<F>(memory, space.root, 5, access, &mut counts).unwrap();
+        let found = walk::<F>(memory, Table::root::<F>(space.root), 5, access, &mut counts, |_| ())
+            .unwrap();
         assert_eq!(found.entry, space.entry(0, 5));
         match found.entry {
             Entry::Leaf(leaf) => (leaf.accessed, leaf.dirty),
@@ -158,7 +166,14 @@ fn no_bit_is_lost_and_none_is_set_in_an_entry_that_does_not_grant<F: Format>() {
             let mut counts = WalkCounts::default();
             let memory = world.hardware().memory();
             while !done.load(Ordering::Relaxed) {
-                walk::<F>(memory, space.root, 3, Access::Write, &mut counts);
+                walk::<F>(
+                    memory,
+                    Table::root::<F>(space.root),
+                    3,
+                    Access::Write,
+                    &mut counts,
+                    |_| (),
+                );
             }
             counts
         });

@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use vmspace::format::{Aarch64Granule64K, Format, Geometry, Rights, Sv48, X86_64};
 use vmspace::{Advice, Map, MaySleep, Platform, Space, Vm};
-use vmspace_machine::{MachinePlatform, TlbKind};
+use vmspace_machine::{MachinePlatform, TlbTraits};
 
 const PAGES: u64 = 48;
 const HARTS: usize = 2;
 
 #[test]
 fn a_guest_reads_what_it_wrote_in_every_format_and_mode() {
-    fn run<F: Format>(tlb: TlbKind, check: bool) {
+    fn run<F: Format>(tlb: TlbTraits, check: bool) {
         let vm = machine::<F>(1, tlb, check);
         let mut guest = Guest::new(&vm, 0);
         // SAFETY: the test's own thread, outside, holding nothing.
@@ -47,8 +47,13 @@ fn a_guest_reads_what_it_wrote_in_every_format_and_mode() {
         vm.platform().forget_space(space.id());
         space.exit(&mut ms);
     }
-    for (tlb, check) in [(TlbKind::Normal, false), (TlbKind::Normal, true), (TlbKind::Sticky, true)]
-    {
+    for (tlb, check) in [
+        (TlbTraits::NORMAL, false),
+        (TlbTraits::NORMAL, true),
+        (TlbTraits::STICKY, true),
+        (TlbTraits::ADVERSARIAL, false),
+        (TlbTraits::ADVERSARIAL, true),
+    ] {
         run::<Sv48>(tlb, check);
         run::<X86_64>(tlb, check);
         run::<Aarch64Granule64K>(tlb, check);
@@ -84,7 +89,7 @@ fn add<F: Format>(
 
 #[test]
 fn protect_fork_and_discard_while_harts_use_the_pages() {
-    fn run<F: Format>(tlb: TlbKind, check: bool) {
+    fn run<F: Format>(tlb: TlbTraits, check: bool) {
         const ROUNDS: u64 = 60;
         let vm = machine::<F>(HARTS, tlb, check);
         // SAFETY: the test's own thread, which is no hart, holding nothing.
@@ -122,9 +127,13 @@ fn protect_fork_and_discard_while_harts_use_the_pages() {
         assert!(vm.platform().statistics().shootdowns > 0);
         assert_eq!(vm.platform().cpus(), HARTS + 8);
     }
-    for (tlb, check) in
-        [(TlbKind::Normal, false), (TlbKind::Sticky, false), (TlbKind::Sticky, true)]
-    {
+    for (tlb, check) in [
+        (TlbTraits::NORMAL, false),
+        (TlbTraits::STICKY, false),
+        (TlbTraits::STICKY, true),
+        (TlbTraits::ADVERSARIAL, false),
+        (TlbTraits::ADVERSARIAL, true),
+    ] {
         run::<Sv48>(tlb, check);
         run::<X86_64>(tlb, check);
         run::<Aarch64Granule64K>(tlb, check);

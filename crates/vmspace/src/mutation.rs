@@ -31,6 +31,10 @@ mutations! {
     NoShootdownAtTruncation,
     /// Clearing the dirty bit sends no shootdown.
     NoShootdownAtClean,
+    /// A shootdown does not say that tables were unlinked.
+    NoTablesInShootdown,
+    /// An entry that names another frame or size is made before the old one is flushed.
+    NoBreakBeforeMake,
     /// The locks are released before the acknowledgements.
     UnlockBeforeAcknowledgement,
     /// Frames are freed before the flush.

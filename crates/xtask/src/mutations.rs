@@ -43,6 +43,10 @@ fn catcher(mutation: Mutation) -> &'static str {
             "shootdowns::truncation_without_shootdown_lets_a_stale_store_reach_a_reused_frame"
         }
         NoShootdownAtClean => "shootdowns::cleaning_without_shootdown_loses_what_is_stored_next",
+        NoTablesInShootdown => {
+            "shootdowns::unlinked_tables_not_named_leave_a_walk_in_the_old_table"
+        }
+        NoBreakBeforeMake => "orders::a_new_entry_before_the_flush_gives_one_address_two_pages",
         UnlockBeforeAcknowledgement => {
             "orders::unlocking_before_the_acknowledgements_lets_a_call_return_too_early"
         }
@@ -118,12 +122,13 @@ fn plant(program: &Path, mutation: Mutation) -> bool {
 }
 
 /// What the guest `stale` calls the mutations that it is about.
-const STALE: [(Mutation, &str); 5] = [
+const STALE: [(Mutation, &str); 6] = [
     (NoShootdownAtUnmap, "unmap"),
     (NoShootdownAtProtect, "protect"),
     (NoShootdownAtFork, "fork"),
     (NoShootdownAtCopy, "cow"),
     (NoShootdownAtDontNeed, "dontneed"),
+    (NoTablesInShootdown, "tables"),
 ];
 
 /// Runs it on the machine that checks everything, with each planted and without.

@@ -1,6 +1,6 @@
 //! The soak: the thread and fork programs, over and over, with settings and arguments drawn.
 //!
-//! The settings take turns, so that a dozen rounds of a program meet every format, TLB mode and
+//! The settings take turns, so that two dozen rounds of a program meet every format, TLB mode and
 //! check; where a program begins, the harts and the arguments are drawn from the seed. The same seed
 //! draws the same runs; what the harts' threads do in them is the host's affair, but for every third
 //! round, whose schedule is drawn too.

@@ -1,4 +1,4 @@
-//! `stale unmap|protect|fork|cow|dontneed|all [ROUNDS]`: each test goes wrong at once where the
+//! `stale unmap|protect|fork|cow|dontneed|tables|all [ROUNDS]`: each test goes wrong at once where the
 //! invalidation that it is named after is missing.
 //!
 //! Thread A, warm, has a translation of every page in its TLB and stays out of the kernel; thread B
@@ -10,8 +10,8 @@ use core::hint::spin_loop;
 use core::sync::atomic::{AtomicBool, Ordering::*};
 use guests::process::{End, child};
 use guests::sync::Turn;
-use guests::syscall::prot;
-use guests::{Args, Map, expect, fail, println, start, thread};
+use guests::syscall::{flag, prot};
+use guests::{Args, Map, expect, fail, page_size, println, start, thread};
 
 guests::main!(main);
 
@@ -19,16 +19,17 @@ guests::main!(main);
 type Test = fn(u32);
 
 fn main(args: Args) {
-    let tests: [(&str, Test); 5] = [
+    let tests: [(&str, Test); 6] = [
         ("unmap", unmap),
         ("protect", protect),
         ("fork", fork),
         ("cow", cow),
         ("dontneed", dontneed),
+        ("tables", tables),
     ];
     let (name, rounds) = (args.get(1).unwrap_or("all"), args.number(2, 30) as u32);
     if name != "all" && tests.iter().all(|(test, _)| *test != name) {
-        start::usage(1, name, "unmap, protect, fork, cow, dontneed or all");
+        start::usage(1, name, "unmap, protect, fork, cow, dontneed, tables or all");
     }
     for (test, run) in tests {
         if name == "all" || name == test {
@@ -214,6 +215,35 @@ fn dontneed(rounds: u32) {
             map.fill(all.clone(), 2);
         });
         map.check(all, 2, format_args!("dontneed round {round}: the main thread after A's writes"));
+        map.free();
+    }
+}
+
+/// Whole tables' worth is replaced, and B writes what A wrote before: A, who knew where the tables
+/// were, must see it.
+fn tables(rounds: u32) {
+    for round in 0..rounds {
+        // A leaf table has at most a page of entries of four bytes.
+        let span = page_size() / 4;
+        let map = Map::new(2 * span, prot::RW, flag::PRIVATE | flag::NORESERVE);
+        let touched = || (0..map.pages()).step_by(span / 4);
+        let turn = Turn::new();
+        let fill = |tag| touched().for_each(|page| map.fill(page..page + 1, tag));
+        thread::run(2, |thread| {
+            if thread == 0 {
+                fill(1);
+                turn.pass(1);
+                turn.wait(2);
+                for page in touched() {
+                    map.check(page..page + 1, 2, format_args!("tables round {round}: A"));
+                }
+            } else {
+                turn.wait(1);
+                map.replace(0..map.pages());
+                fill(2);
+                turn.pass(2);
+            }
+        });
         map.free();
     }
 }

@@ -99,6 +99,11 @@ impl<T> Door<T> {
         Ticket(mail.posted)
     }
 
+    /// The hart: the last post that it has answered.
+    pub fn answered(&self) -> Ticket {
+        Ticket(self.answered.load(Ordering::Relaxed))
+    }
+
     /// The hart: it has invalidated all that it has drained up to this post.
     pub fn answer(&self, drained: Ticket) {
         // The invalidation, then what comes after: to acknowledge is to have fenced.

@@ -9,17 +9,18 @@
 //! shoots is outside (harts run the library only there), so a hart that waits here has answered
 //! everybody else already.
 //!
-//! The harts keep no non-leaf entries, so a batch that owns tables asks for nothing more: a walk
-//! never lasts beyond an answer.
+//! A walk never lasts beyond an answer, so a batch that owns tables asks for nothing more, but of
+//! harts that remember pointers to tables.
 
 pub mod door;
 pub mod mailbox;
 
+use crate::ledger::Ledger;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::tlb::ids::IdTable;
 use door::{Door, Ticket};
 use mailbox::Mailbox;
-use vmspace::{Batch, CpuSet, MAX_CPUS, SpaceId};
+use vmspace::{Batch, CpuSet, Frame, MAX_CPUS, Shot, SpaceId};
 
 /// One hart's end.
 #[derive(Debug)]
@@ -105,12 +106,16 @@ pub struct ShootdownCounts {
 pub struct Shootdowns {
     ports: Box<[Port]>,
     counts: Box<[Counts]>,
+    /// What each hart may hold, where two translations of one page are watched for.
+    ledger: Option<Ledger>,
 }
 
 impl Shootdowns {
-    /// Ports for `harts` harts of `ids` identifiers, counts for `cpus` CPUs.
-    pub fn new(harts: usize, ids: usize, cpus: usize) -> Shootdowns {
+    /// Ports for `harts` harts of `ids` identifiers, counts for `cpus` CPUs; a ledger where two
+    /// translations of one page are to be watched for.
+    pub fn new(harts: usize, ids: usize, cpus: usize, ledger: bool) -> Shootdowns {
         Shootdowns {
+            ledger: ledger.then(|| Ledger::new(harts)),
             ports: (0..harts).map(|_| Port::new(ids)).collect(),
             counts: (0..cpus).map(|_| Counts::default()).collect(),
         }
@@ -119,6 +124,11 @@ impl Shootdowns {
     /// A hart's port.
     pub fn port(&self, hart: usize) -> &Port {
         &self.ports[hart]
+    }
+
+    /// What each hart may hold.
+    pub fn ledger(&self) -> Option<&Ledger> {
+        self.ledger.as_ref()
     }
 
     /// How many harts there are.
@@ -141,21 +151,21 @@ impl Shootdowns {
         let (mut interrupted, mut outside) = (0, 0);
         for hart in harts() {
             let door = &self.ports[hart].door;
-            let ticket = door.post(|mailbox| match batch.pages {
-                Some(pages) => mailbox.add_pages(space, pages),
-                None => mailbox.add_space(space),
-            });
+            let ticket = door.post(|mailbox| mailbox.add(space, batch));
             if door.is_answered(ticket) {
                 outside += 1;
             } else {
                 interrupted += 1;
-                tickets[hart] = Some(ticket);
             }
+            tickets[hart] = Some(ticket);
         }
         for hart in harts() {
             let Some(ticket) = tickets[hart] else { continue };
             while !self.ports[hart].door.is_answered(ticket) {
                 relax();
+            }
+            if let Some(ledger) = &self.ledger {
+                ledger.invalidate(hart, ticket, space, batch.pages);
             }
         }
         self.count(shooter, batch, interrupted, outside);
@@ -164,18 +174,26 @@ impl Shootdowns {
     /// Hart `cpu`, which is the caller and outside, will forget one page before it translates
     /// again. For a CPU that is no hart there is nothing to forget.
     pub fn forget_page(&self, cpu: usize, space: SpaceId, page: u64) {
-        if let Some(port) = self.ports.get(cpu) {
-            port.door.post(|mailbox| mailbox.add_page(space, page));
+        let Some(port) = self.ports.get(cpu) else { return };
+        let ticket = port.door.post(|mailbox| mailbox.add_page(space, page));
+        if let Some(ledger) = &self.ledger {
+            ledger.invalidate(cpu, ticket, space, Some(&[Shot { page, frame: Frame(0) }]));
         }
     }
 
     /// Makes every hart forget that there is such a space: when this returns, none will name it
     /// again. Nobody loads it any more.
     pub fn forget_space(&self, space: SpaceId, relax: impl Fn()) {
-        for port in self.ports.iter().filter(|port| port.ids.strike_out(space)) {
+        for (hart, port) in self.ports.iter().enumerate() {
+            if !port.ids.strike_out(space) {
+                continue;
+            }
             let ticket = port.door.post(|_| {});
             while !port.door.is_answered(ticket) {
                 relax();
+            }
+            if let Some(ledger) = &self.ledger {
+                ledger.forget(hart, space);
             }
         }
     }

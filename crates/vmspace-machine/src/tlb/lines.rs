@@ -128,6 +128,14 @@ impl<F: Format> Lines<F> {
         }
     }
 
+    /// Empties every eighth line of `id`, from line `first`.
+    pub fn evict(&mut self, id: Id, first: usize) {
+        let Some(arrays) = self.arrays(id) else { return };
+        for lines in &mut arrays.lines {
+            lines.iter_mut().skip(first).step_by(8).for_each(|line| *line = EMPTY);
+        }
+    }
+
     /// Drops all lines of `id`.
     pub fn drop_id(&mut self, id: Id) {
         self.arrays(id).into_iter().for_each(Arrays::clear);

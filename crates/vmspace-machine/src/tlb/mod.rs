@@ -4,11 +4,13 @@
 //! `drop_page`, `drop_id` or `drop_all` nothing that they name is found again. A hart's TLB is its
 //! own: no other thread touches it (they ask: [`crate::shootdown`]).
 //!
-//! Three rooms. [`lines`]: arrays looked up inline by every access, in either kind of TLB.
+//! Four rooms. [`lines`]: arrays looked up inline by every access, whatever the TLB's traits.
 //! [`store`]: what stands behind them, asked when a line misses: nothing in a normal machine;
 //! a map that forgets nothing in a sticky one; and in checking mode the only place there is,
-//! since every use must be compared with its entry. [`ids`]: a space's identifier on this hart,
-//! as in x86's PCID scheme: a switch of space changes the identifier and flushes nothing.
+//! since every use must be compared with its entry. [`tables`]: pointers to tables, in a TLB that
+//! remembers those. [`ids`]: a space's identifier on this hart, as in x86's PCID scheme: a switch
+//! of space changes the identifier and flushes nothing. What is left to chance is drawn in
+//! [`crate::adversary`].
 //!
 //! Entries stand for base pages: a leaf of many pages is kept page by page, with its level, so
 //! that naming any page of the leaf drops every piece of it, as hardware does.
@@ -16,11 +18,14 @@
 pub mod ids;
 pub mod lines;
 pub mod store;
+pub mod tables;
 
-use crate::config::{Config, TlbKind};
+use crate::config::{Config, TlbTraits};
+use crate::walker::Table;
 use ids::Id;
 use lines::Lines;
 use store::{Cached, Store};
+use tables::Tables;
 use vmspace::Access;
 use vmspace::format::{Format, Geometry};
 
@@ -30,6 +35,7 @@ pub struct Tlb<F: Format> {
     /// The inline arrays. Empty for ever in checking mode.
     pub lines: Lines<F>,
     store: Store,
+    tables: Option<Tables<F>>,
     /// For each identifier: bit `l` is set when pieces of a leaf at level `l` may be kept.
     large: Vec<u32>,
     /// One bit for each class of pages: set when a page of it has been fetched from.
@@ -43,14 +49,16 @@ const CODE_WORDS: usize = 64;
 impl<F: Format> Tlb<F> {
     /// An empty one.
     pub fn new(config: &Config) -> Tlb<F> {
-        let store = match (config.tlb, config.check) {
-            (TlbKind::Normal, false) => Store::Nothing,
-            (TlbKind::Normal, true) => Store::direct(),
-            (TlbKind::Sticky, _) => Store::sticky(config.ids),
+        let store = match (config.tlb.contains(TlbTraits::STICKY), config.check) {
+            (false, false) => Store::Nothing,
+            (false, true) => Store::direct(),
+            (true, _) => Store::sticky(config.ids),
         };
+        let remembers_tables = config.tlb.contains(TlbTraits::NONLEAF);
         Tlb {
             lines: Lines::new(config.ids),
             store,
+            tables: remembers_tables.then(|| Tables::new(config.ids)),
             large: vec![0; config.ids],
             code: [0; CODE_WORDS],
             inline: !config.check,
@@ -68,6 +76,18 @@ impl<F: Format> Tlb<F> {
             self.large[id.index()] |= 1 << cached.level;
         }
         self.store.insert(id, page, cached);
+    }
+
+    /// The lowest table over a page that is remembered.
+    pub fn table(&self, id: Id, page: u64) -> Option<Table> {
+        self.tables.as_ref()?.find(id, page)
+    }
+
+    /// Remembers a table over a page, in a TLB that does.
+    pub fn keep_table(&mut self, id: Id, page: u64, table: Table) {
+        if let Some(tables) = &mut self.tables {
+            tables.insert(id, page, table);
+        }
     }
 
     /// Puts a page of the loaded identifier that is kept, or was just walked, where the inline check
@@ -103,15 +123,38 @@ impl<F: Format> Tlb<F> {
         }
     }
 
-    /// Forgets all that is kept under `id`.
-    pub fn drop_id(&mut self, id: Id) {
+    /// Forgets all pages under `id`.
+    pub fn drop_pages(&mut self, id: Id) {
         self.lines.drop_id(id);
         self.store.drop_id(id);
         self.large[id.index()] = 0;
     }
 
+    /// Forgets the tables under `id`.
+    pub fn drop_tables(&mut self, id: Id) {
+        if let Some(tables) = &mut self.tables {
+            tables.drop_id(id);
+        }
+    }
+
+    /// Forgets all that is kept under `id`.
+    pub fn drop_id(&mut self, id: Id) {
+        self.drop_pages(id);
+        self.drop_tables(id);
+    }
+
+    /// Forgets an eighth of what is not sticky, as hardware may at any time; of the inline arrays,
+    /// those of `id`.
+    pub fn evict(&mut self, id: Id, eighth: usize) {
+        self.lines.evict(id, eighth);
+        self.store.evict(eighth);
+    }
+
     /// Forgets everything.
     pub fn drop_all(&mut self) {
+        if let Some(tables) = &mut self.tables {
+            tables.drop_all();
+        }
         self.lines.drop_all();
         self.store.drop_all();
         self.large.fill(0);

@@ -115,6 +115,13 @@ impl Store {
         }
     }
 
+    /// Empties every eighth entry of a direct store, from entry `first`. What is sticky stays.
+    pub fn evict(&mut self, first: usize) {
+        if let Store::Direct(entries) = self {
+            entries.iter_mut().skip(first).step_by(8).for_each(|entry| *entry = None);
+        }
+    }
+
     /// Drops all that is kept under `id`.
     pub fn drop_id(&mut self, id: Id) {
         match self {

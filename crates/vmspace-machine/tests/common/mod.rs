@@ -157,9 +157,15 @@ impl<F: Format> TestSpace<'_, F> {
         self.world.machine.shootdown(&self.set.snapshot(), self.id, &batch);
     }
 
-    /// Makes every hart that may have it forget all of it.
+    /// Makes every hart that may have it forget all of its pages.
     pub fn shoot_all(&self) {
         let batch = Batch { pages: None, tables: false };
+        self.world.machine.shootdown(&self.set.snapshot(), self.id, &batch);
+    }
+
+    /// Makes every hart that may have it forget where its tables are.
+    pub fn shoot_tables(&self) {
+        let batch = Batch { pages: Some(&[]), tables: true };
         self.world.machine.shootdown(&self.set.snapshot(), self.id, &batch);
     }
 }

@@ -5,12 +5,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use vmspace::format::{Format, Rights};
 use vmspace::{Access, MaySleep, Space, Vm};
-use vmspace_machine::{Config, HartContext, MachinePlatform, TlbKind, Violation};
+use vmspace_machine::{Config, HartContext, MachinePlatform, TlbTraits, Violation};
 
 pub const RW: Rights = Rights::READ.union(Rights::WRITE);
 
 /// A manager over a machine of 64 MiB.
-pub fn machine<F: Format>(harts: usize, tlb: TlbKind, check: bool) -> Vm<MachinePlatform<F>> {
+pub fn machine<F: Format>(harts: usize, tlb: TlbTraits, check: bool) -> Vm<MachinePlatform<F>> {
     let config = Config { memory: 64 << 20, harts, tlb, check, ..Config::default() };
     let machine = MachinePlatform::new(config).unwrap();
     let frames = machine.frames();

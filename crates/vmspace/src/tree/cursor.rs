@@ -134,9 +134,7 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         let step = P::Format::slot_pages(child.level);
         let smaller = |leaf: Leaf, i| Leaf { frame: Frame(leaf.frame.0 + i as u64 * step), ..leaf };
         let allowed = P::Format::LEAF_LEVELS >> child.level & 1 == 1;
-        self.vm.backend().swap(node.slot(index), P::Format::soft(Soft::InTransit));
-        self.gather.shoot(node.slot_range(index).start, leaf.frame);
-        self.flush();
+        let leaf = self.break_leaf(node, index, leaf);
         // Hardware may have set accessed and dirty until the flush; the parts keep both.
         let leaf = Leaf {
             accessed: true,
@@ -348,12 +346,7 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
     /// Replaces the leaf entry `old` by one that names another frame: absent in between, so that
     /// no CPU can hold both translations. The fault of who meets it waits for this node's lock.
     pub fn exchange_frame(&mut self, node: Node<'a, P>, index: usize, leaf: Leaf, new: u64) {
-        let transit = P::Format::soft(Soft::InTransit);
-        let word = self.vm.backend().swap(node.slot(index), transit);
-        // With the dirty bit that hardware has set meanwhile.
-        let leaf = P::Format::as_leaf(node.level, word).unwrap_or(leaf);
-        self.gather.shoot(node.slot_range(index).start, leaf.frame);
-        self.flush();
+        let leaf = self.break_leaf(node, index, leaf);
         self.vm.backend().swap(node.slot(index), new);
         self.drop_mapping(node, index, leaf);
     }
@@ -365,6 +358,19 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
             self.gather.shoot(node.slot_range(index).start, leaf.frame);
         }
         dirty.is_some()
+    }
+
+    /// Takes the leaf entry of a slot out of the tables and out of every TLB, so that another
+    /// frame or size may stand there: until then the slot is in transit. The leaf, with the dirty
+    /// bit that hardware has set meanwhile.
+    fn break_leaf(&mut self, node: Node<'a, P>, index: usize, leaf: Leaf) -> Leaf {
+        self.gather.shoot(node.slot_range(index).start, leaf.frame);
+        if mutation::active(Mutation::NoBreakBeforeMake) {
+            return leaf;
+        }
+        let word = self.vm.backend().swap(node.slot(index), P::Format::soft(Soft::InTransit));
+        self.flush();
+        P::Format::as_leaf(node.level, word).unwrap_or(leaf)
     }
 
     /// Shoots down what is owed, with the locks held.

@@ -84,7 +84,8 @@ impl Gather {
         let pages = (!self.whole).then_some(&self.shots[..]);
         let cpus = vm.header(space).active.snapshot();
         if !cpus.is_empty() && !mutation::active(skip) {
-            vm.platform().shootdown(&cpus, space, &Batch { pages, tables: self.tables });
+            let tables = self.tables && !mutation::active(Mutation::NoTablesInShootdown);
+            vm.platform().shootdown(&cpus, space, &Batch { pages, tables });
             vm.count(Event::Shootdown, 1);
             match pages {
                 Some(pages) => vm.count(Event::ShootdownPage, pages.len() as u64),

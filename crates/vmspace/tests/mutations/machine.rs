@@ -1,12 +1,13 @@
-//! A machine of a few CPUs whose TLBs forget nothing unless they are told to, and which stops a
-//! CPU where a test wants the others to get between: no test depends on luck or on time.
+//! A machine of a few CPUs whose TLBs forget nothing unless they are told to, leaf tables included,
+//! and which stops a CPU where a test wants the others to get between: no test depends on luck or on
+//! time.
 
 use crate::host::{self, Files, Host};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, Ordering};
-use vmspace::format::{Format, Geometry, Sv48};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use vmspace::format::{Format, Geometry, Leaf, Sv48};
 use vmspace::sync::AtomicU32;
 use vmspace::{
     Access, Backend, Batch, CpuSet, Frame, MaySleep, Native, Platform, Space, SpaceId, Translation,
@@ -15,6 +16,8 @@ use vmspace::{
 
 const CPUS: usize = 3;
 const FRAMES: u64 = 1024;
+/// Faults after which an access of user code must have been made.
+const PATIENCE: u32 = 10;
 
 type Action = Box<dyn FnOnce()>;
 
@@ -37,15 +40,30 @@ pub fn when_waiting(action: impl Fn() + 'static) {
     WAITING.set(Some(Box::new(action)));
 }
 
-/// The page-sized translations of one CPU.
-type Tlb = Mutex<HashMap<(SpaceId, u64), Translation>>;
+/// What one CPU remembers.
+#[derive(Default)]
+struct Tlb {
+    /// By page.
+    pages: HashMap<(SpaceId, u64), Leaf>,
+    /// Leaf tables, by what they span.
+    tables: HashMap<(SpaceId, u64), Frame>,
+}
+
+const fn page_of(at: u64) -> u64 {
+    at >> Sv48::PAGE_SHIFT
+}
+
+/// What the leaf table over `at` spans.
+fn span_of(at: u64) -> u64 {
+    page_of(at) / Sv48::table_pages(0)
+}
 
 /// What a shootdown does first, while the TLBs still have what it is to drop.
 type Late<B> = Box<dyn FnOnce(&Machine<B>) + Send>;
 
 pub struct Machine<B = Native> {
     host: Host<Sv48, B>,
-    tlbs: [Tlb; CPUS],
+    tlbs: [Mutex<Tlb>; CPUS],
     late: Mutex<Option<Late<B>>>,
 }
 
@@ -74,12 +92,37 @@ impl<B: Backend> Machine<B> {
 
     /// The byte at `at` for user code of `cpu`, if its TLB has it and allows the access.
     fn cached(&self, cpu: usize, space: SpaceId, at: u64, access: Access) -> Option<&AtomicU8> {
-        let tlb = self.tlbs[cpu].lock().unwrap();
-        let found = tlb.get(&(space, at >> Sv48::PAGE_SHIFT))?;
+        let found = self.cached_page(cpu, space, at)?;
         let offset = (at % Sv48::PAGE_SIZE) as usize;
         let byte = self.host.frame_ptr(found.frame).wrapping_add(offset);
         // SAFETY: a byte of the host's memory, which user code reaches as atomics.
-        allows(found, access).then(|| unsafe { &*byte.cast::<AtomicU8>() })
+        allows(&found, access).then(|| unsafe { &*byte.cast::<AtomicU8>() })
+    }
+
+    /// What the TLB of `cpu` has for the page of `at`.
+    pub fn cached_page(&self, cpu: usize, space: SpaceId, at: u64) -> Option<Leaf> {
+        self.tlbs[cpu].lock().unwrap().pages.get(&(space, page_of(at))).copied()
+    }
+
+    /// What hardware finds for `at` in a leaf table.
+    pub fn leaf_in(&self, table: Frame, at: u64) -> Option<Leaf> {
+        let word = self.host.frame_ptr(table).cast::<AtomicU64>();
+        // SAFETY: an entry of a page of the host's memory, which hardware reaches as an atomic.
+        let word = unsafe { &*word.add(Sv48::index(0, page_of(at))) };
+        Sv48::as_leaf(0, word.load(Ordering::Acquire))
+    }
+
+    /// A walk of hardware, from the leaf table that `cpu` remembers if it does.
+    fn walk(space: &Space<'_, Self>, ms: &mut MaySleep, cpu: usize, at: u64) -> Option<Leaf> {
+        let machine = space.vm().platform();
+        let span = (space.id(), span_of(at));
+        let known = machine.tlbs[cpu].lock().unwrap().tables.get(&span).copied();
+        let table = match known {
+            Some(table) => table,
+            None => leaf_table(space, ms, at)?,
+        };
+        machine.tlbs[cpu].lock().unwrap().tables.insert(span, table);
+        machine.leaf_in(table, at)
     }
 
     /// User code on `cpu` stores through what its TLB has. False: that does not let it.
@@ -97,18 +140,19 @@ impl<B: Backend> Machine<B> {
         access: Access,
     ) -> &'m AtomicU8 {
         let machine = space.vm().platform();
-        loop {
+        for _ in 0..PATIENCE {
             if let Some(byte) = machine.cached(cpu, space.id(), at, access) {
                 return byte;
             }
-            match translation(space, ms, at) {
+            match Self::walk(space, ms, cpu, at) {
                 Some(found) if allows(&found, access) => {
-                    let key = (space.id(), at >> Sv48::PAGE_SHIFT);
-                    machine.tlbs[cpu].lock().unwrap().insert(key, found);
+                    let key = (space.id(), page_of(at));
+                    machine.tlbs[cpu].lock().unwrap().pages.insert(key, found);
                 }
                 _ => space.fault(ms, at, access).expect("user code touches what it mapped"),
             }
         }
+        panic!("CPU {cpu} faults at {at:#x} for ever");
     }
 
     /// User code on `cpu` loads.
@@ -123,7 +167,7 @@ impl<B: Backend> Machine<B> {
 }
 
 /// Whether a translation will do: a store marks the entry dirty first.
-fn allows(found: &Translation, access: Access) -> bool {
+fn allows(found: &Leaf, access: Access) -> bool {
     access.allowed_by(found.rights) && (access != Access::Write || found.dirty)
 }
 
@@ -136,11 +180,15 @@ pub fn translation<B: Backend>(
     space.translate(&space.vm().walk(ms), at)
 }
 
-/// The leaf table that `at` is translated by: the last that a walk looks into.
-pub fn leaf_table(space: &Space<'_, Machine>, ms: &mut MaySleep, at: u64) -> Frame {
+/// The leaf table that `at` is translated by: the last that a walk looks into. None: there is no page.
+pub fn leaf_table<B: Backend>(
+    space: &Space<'_, Machine<B>>,
+    ms: &mut MaySleep,
+    at: u64,
+) -> Option<Frame> {
     SEEN.take();
-    translation(space, ms, at).expect("the page is there");
-    *SEEN.take().last().unwrap()
+    translation(space, ms, at)?;
+    SEEN.take().last().copied()
 }
 
 // SAFETY: memory is the host's, which keeps the contract; a shootdown returns when it has removed
@@ -187,12 +235,13 @@ unsafe impl<B: Backend> Platform for Machine<B> {
         let dropped = |page| batch.pages.is_none_or(|shots| shots.iter().any(|s| s.page == page));
         for cpu in cpus.iter() {
             let mut tlb = self.tlbs[cpu].lock().unwrap();
-            tlb.retain(|(of, page), _| *of != space || !dropped(*page));
+            tlb.pages.retain(|(of, page), _| *of != space || !dropped(*page));
+            tlb.tables.retain(|(of, _), _| *of != space || !batch.tables);
         }
     }
 
     fn flush_local(&self, space: SpaceId, page: u64) {
-        self.tlbs[self.cpu()].lock().unwrap().remove(&(space, page));
+        self.tlbs[self.cpu()].lock().unwrap().pages.remove(&(space, page));
     }
 
     fn park(&self, _: &AtomicU32, _: u32) {

@@ -51,6 +51,29 @@ fn unlocking_before_the_acknowledgements_lets_a_call_return_too_early() {
     });
 }
 
+/// CPU 1 reads a page that is shared since a fork; CPU 0 writes it, which copies. Before CPU 1 has
+/// acknowledged, CPU 2 comes: two CPUs must not find different pages at one address.
+#[test]
+fn a_new_entry_before_the_flush_gives_one_address_two_pages() {
+    with_space(|space, ms| {
+        let steps = Steps::default();
+        Machine::store(space, ms, 0, BASE, 7);
+        let child = space.fork(ms).unwrap();
+        assert_eq!(Machine::load(space, ms, 1, BASE), 7);
+        let (id, table) = (space.id(), leaf_table(space, ms, BASE).unwrap());
+        let flushed = steps.clone();
+        space.vm().platform().before_acknowledging(move |machine| {
+            let held = machine.cached_page(1, id, BASE).map(|leaf| leaf.frame);
+            let found = machine.leaf_in(table, BASE).map(|leaf| leaf.frame);
+            assert!(held.is_some() && found.is_none_or(|frame| Some(frame) == held));
+            flushed.done(1);
+        });
+        Machine::store(space, ms, 0, BASE, 8);
+        steps.after(1);
+        child.exit(ms);
+    });
+}
+
 /// CPU 0 unmaps a page; before CPU 1 has acknowledged, CPU 2 takes all memory that is free.
 #[test]
 fn freeing_before_the_flush_lets_a_stale_store_reach_a_reused_frame() {
@@ -95,7 +118,7 @@ fn tables_reused_without_a_grace_period_corrupt_a_walker() {
     with_space(|space, ms| {
         let (other, steps) = (Hoard::new(space.vm(), ms), Steps::default());
         Machine::store(space, ms, 0, BASE, 7);
-        let (frame, table) = (frame_at(space, ms, BASE), leaf_table(space, ms, BASE));
+        let (frame, table) = (frame_at(space, ms, BASE), leaf_table(space, ms, BASE).unwrap());
         let on_cpu_1 = |ms: &mut MaySleep| {
             steps.after(1);
             space.unmap(ms, BASE, LEAF).unwrap();
@@ -117,7 +140,7 @@ fn a_detached_table_whose_lock_is_taken_swallows_a_change() {
     with_space(|space, ms| {
         let steps = Steps::default();
         Machine::store(space, ms, 0, BASE, 7);
-        let table = leaf_table(space, ms, BASE);
+        let table = leaf_table(space, ms, BASE).unwrap();
         let on_cpu_1 = |ms: &mut MaySleep| {
             steps.after(1);
             space.unmap(ms, BASE, LEAF).unwrap();

@@ -1,7 +1,7 @@
 //! A shootdown left out: the page is reached through what a TLB still has.
 
 use super::hoard::Hoard;
-use super::{BASE, PAGE, RW, SpaceOf, byte_at, frame_at, with_space};
+use super::{BASE, LEAF, PAGE, RW, SpaceOf, byte_at, frame_at, with_space};
 use crate::machine::Machine;
 use vmspace::format::Rights;
 use vmspace::{Advice, Map, MaySleep, Object};
@@ -99,5 +99,21 @@ fn cleaning_without_shootdown_loses_what_is_stored_next() {
         Machine::store(space, ms, 1, BASE, 9);
         file.sync(ms, 0..PAGE).unwrap();
         assert_eq!(space.vm().platform().files().of(1)[0], 9, "what was stored between the syncs");
+    });
+}
+
+/// A whole table's worth is unmapped, and the same mapped anew: CPU 1 must not go on in the old table,
+/// whose words nobody clears.
+#[test]
+fn unlinked_tables_not_named_leave_a_walk_in_the_old_table() {
+    with_space(|space, ms| {
+        warm(space, ms);
+        let other = Hoard::new(space.vm(), ms);
+        let frame = frame_at(space, ms, BASE);
+        space.unmap(ms, BASE, LEAF).unwrap();
+        other.take(ms, frame).expect("the frame is free");
+        space.map(ms, Map::anonymous(LEAF, RW).at(BASE)).unwrap();
+        Machine::store(space, ms, 0, BASE, 8);
+        assert_eq!(Machine::load(space, ms, 1, BASE), 8, "what the other thread has stored");
     });
 }

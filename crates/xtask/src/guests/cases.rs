@@ -78,6 +78,7 @@ pub const RUST: &[Case] = &[
             "stale: fork, 6 rounds",
             "stale: cow, 6 rounds",
             "stale: dontneed, 6 rounds",
+            "stale: tables, 6 rounds",
             "ok",
         ],
     ),

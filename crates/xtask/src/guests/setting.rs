@@ -3,7 +3,17 @@
 /// The formats, with the size of their pages.
 const FORMATS: [(&str, u64); 3] = [("sv48", 4096), ("x86-64", 4096), ("aarch64-64k", 65536)];
 
-const TLBS: [&str; 2] = ["normal", "sticky"];
+/// What the TLB is like, and whether every use of it is checked. A plain TLB and the worst are run
+/// both ways; `sticky` is checked, for nothing stale hides from the two together; `forgetful` is
+/// not, since checking leaves nothing in the inline arrays to be forgotten.
+const TLBS: [(&str, bool); 6] = [
+    ("normal", false),
+    ("normal", true),
+    ("sticky", true),
+    ("forgetful", false),
+    ("adversarial", false),
+    ("adversarial", true),
+];
 
 /// Format, TLB mode, check on or off, harts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,20 +27,20 @@ pub struct Setting {
 
 impl Setting {
     /// How many there are for a number of harts.
-    pub const COUNT: u64 = 2 * (FORMATS.len() * TLBS.len()) as u64;
+    pub const COUNT: u64 = (FORMATS.len() * TLBS.len()) as u64;
 
     /// The `n`-th, from 0; they repeat after [`Setting::COUNT`].
     pub fn nth(n: u64, harts: u64) -> Setting {
-        let (n, check) = (n / 2, n % 2 == 1);
-        let (n, tlb) = (n / 2, TLBS[n as usize % 2]);
-        let (format, page_size) = FORMATS[n as usize % FORMATS.len()];
+        let n = n as usize;
+        let (tlb, check) = TLBS[n % TLBS.len()];
+        let (format, page_size) = FORMATS[n / TLBS.len() % FORMATS.len()];
         Setting { format, page_size, tlb, check, harts }
     }
 
     /// The one that a missing invalidation cannot hide from.
     pub fn strictest() -> Setting {
         let (format, page_size) = FORMATS[0];
-        Setting { format, page_size, tlb: "sticky", check: true, harts: 2 }
+        Setting { format, page_size, tlb: "sticky,nonleaf", check: true, harts: 2 }
     }
 
     /// All of them.
@@ -54,7 +64,7 @@ mod tests {
     #[test]
     fn all_settings_differ() {
         let all = Setting::all(1);
-        assert_eq!(all.len(), 12);
+        assert_eq!(all.len(), 18);
         for (n, setting) in all.iter().enumerate() {
             assert!(!all[..n].contains(setting));
         }
