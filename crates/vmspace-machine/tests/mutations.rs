@@ -9,7 +9,7 @@ use std::sync::Barrier;
 use std::thread;
 use vmspace::format::{Format, Rights, Sv48};
 use vmspace::mutation::{Mutation, plant};
-use vmspace::{Access, Advice, Map, MaySleep, Space};
+use vmspace::{Access, Advice, Map, MaySleep, Remap, Space};
 use vmspace_machine::check::Why;
 use vmspace_machine::riscv::Bus;
 use vmspace_machine::{MachinePlatform, TlbKind, Violation};
@@ -115,6 +115,18 @@ fn each_is_caught() {
         space.advise(ms, at, PAGE, Advice::DontNeed).unwrap();
     };
     assert!(was_freed(caught(Mutation::NoShootdownAtDontNeed, discard)));
+    let remap = |space: &SpaceOf<'_>, ms: &mut MaySleep, _: &mut Guest<'_, F>, at| {
+        let moved = Remap {
+            address: at,
+            old_length: PAGE,
+            new_length: PAGE,
+            may_move: true,
+            keep_source: true,
+            ..Remap::default()
+        };
+        space.remap(ms, moved).unwrap();
+    };
+    assert_eq!(caught(Mutation::NoShootdownAtRemap, remap), Why::Absent);
     let fork = |space: &SpaceOf<'_>, ms: &mut MaySleep, _: &mut Guest<'_, F>, _| {
         space.fork(ms).unwrap().exit(ms);
     };

@@ -31,6 +31,8 @@ mutations! {
     NoShootdownAtTruncation,
     /// Clearing the dirty bit sends no shootdown.
     NoShootdownAtClean,
+    /// Remap sends no shootdown.
+    NoShootdownAtRemap,
     /// The locks are released before the acknowledgements.
     UnlockBeforeAcknowledgement,
     /// Frames are freed before the flush.

@@ -43,6 +43,9 @@ fn catcher(mutation: Mutation) -> &'static str {
             "shootdowns::truncation_without_shootdown_lets_a_stale_store_reach_a_reused_frame"
         }
         NoShootdownAtClean => "shootdowns::cleaning_without_shootdown_loses_what_is_stored_next",
+        NoShootdownAtRemap => {
+            "shootdowns::remap_without_shootdown_lets_a_store_reach_a_page_that_has_moved_away"
+        }
         UnlockBeforeAcknowledgement => {
             "orders::unlocking_before_the_acknowledgements_lets_a_call_return_too_early"
         }
@@ -117,12 +120,13 @@ fn plant(program: &Path, mutation: Mutation) -> bool {
 }
 
 /// What the guest `stale` calls the mutations that it is about.
-const STALE: [(Mutation, &str); 5] = [
+const STALE: [(Mutation, &str); 6] = [
     (NoShootdownAtUnmap, "unmap"),
     (NoShootdownAtProtect, "protect"),
     (NoShootdownAtFork, "fork"),
     (NoShootdownAtCopy, "cow"),
     (NoShootdownAtDontNeed, "dontneed"),
+    (NoShootdownAtRemap, "remap"),
 ];
 
 /// Runs it on the machine that checks everything, with each planted and without.

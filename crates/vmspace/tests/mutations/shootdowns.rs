@@ -4,7 +4,7 @@ use super::hoard::Hoard;
 use super::{BASE, PAGE, SpaceOf, byte_at, frame_at, with_space};
 use crate::machine::Machine;
 use vmspace::format::Rights;
-use vmspace::{Advice, MaySleep};
+use vmspace::{Advice, MaySleep, Remap};
 
 /// User code on CPU 1 stores 7 at [`BASE`]: its TLB has the page, writable.
 fn warm(space: &SpaceOf<'_>, ms: &mut MaySleep) {
@@ -67,4 +67,27 @@ fn dont_need_without_shootdown_leaves_the_old_contents() {
         space.advise(ms, BASE, PAGE, Advice::DontNeed).unwrap();
         assert_eq!(Machine::load(space, ms, 1, BASE), 0, "a page that was given up");
     });
+}
+
+/// CVE-2018-18281.
+#[test]
+fn remap_without_shootdown_lets_a_store_reach_a_page_that_has_moved_away() {
+    for pages in [1, 512] {
+        with_space(|space, ms| {
+            warm(space, ms);
+            let to = BASE + (7 << 30);
+            let remap = Remap {
+                address: BASE,
+                old_length: pages * PAGE,
+                new_length: pages * PAGE,
+                may_move: true,
+                fixed: true,
+                keep_source: false,
+                new_address: to,
+            };
+            assert_eq!(space.remap(ms, remap), Ok(to));
+            stale_store(space);
+            assert_eq!(byte_at(space, ms, to), 7, "a page that has moved");
+        });
+    }
 }

@@ -68,6 +68,7 @@ pub const RUST: &[Case] = &[
             "stale: fork, 6 rounds",
             "stale: cow, 6 rounds",
             "stale: dontneed, 6 rounds",
+            "stale: remap, 6 rounds",
             "ok",
         ],
     ),
