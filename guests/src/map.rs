@@ -2,7 +2,7 @@
 //!
 //! A pattern's word is `tag << 40 | page << 16 | place`: a wrong one tells whose it is and where from.
 
-use crate::syscall::{self, Errno, flag, prot};
+use crate::syscall::{self, Errno, flag, prot, remap};
 use crate::{expect, fail, page_size};
 use core::fmt::Arguments;
 use core::ops::Range;
@@ -39,6 +39,11 @@ impl Map {
     /// Anonymous memory with the given rights and flags.
     pub fn try_new(pages: usize, rights: usize, flags: usize) -> Result<Map, Errno> {
         Ok(Map { base: syscall::mmap(0, pages * page_size(), rights, flags)?, pages })
+    }
+
+    /// Memory that a call has put there.
+    pub fn at(base: usize, pages: usize) -> Map {
+        Map { base, pages }
     }
 
     /// Where page `page` begins.
@@ -142,6 +147,16 @@ impl Map {
         let (at, len) = (self.address(pages.start), bytes(&pages));
         let got = syscall::mmap(at, len, prot::RW, flag::PRIVATE | flag::FIXED | flag::NORESERVE);
         expect!(Ok(at), got, "mmap(MAP_FIXED) of pages {pages:?}");
+    }
+
+    /// mremap, wherever there is room: the pages, with their contents. Behind them stays an empty
+    /// mapping.
+    pub fn move_away(&self) -> Map {
+        let (length, flags) = (self.pages * page_size(), remap::MAYMOVE | remap::DONTUNMAP);
+        match syscall::mremap(self.base, length, length, flags, 0) {
+            Ok(base) => Map::at(base, self.pages),
+            Err(error) => fail!("mremap of {} pages: {error}", self.pages),
+        }
     }
 
     /// munmap.

@@ -57,6 +57,7 @@ pub mod nr {
     pub const GETPID: usize = 172;
     pub const GETTID: usize = 178;
     pub const MUNMAP: usize = 215;
+    pub const MREMAP: usize = 216;
     pub const CLONE: usize = 220;
     pub const EXECVE: usize = 221;
     pub const MMAP: usize = 222;
@@ -84,6 +85,14 @@ pub mod flag {
     pub const ANONYMOUS: usize = 0x20;
     pub const NORESERVE: usize = 0x4000;
     pub const FIXED_NOREPLACE: usize = 0x10_0000;
+}
+
+/// mremap's flags.
+#[allow(missing_docs)]
+pub mod remap {
+    pub const MAYMOVE: usize = 1;
+    pub const FIXED: usize = 2;
+    pub const DONTUNMAP: usize = 4;
 }
 
 /// `MADV_DONTNEED`.
@@ -206,6 +215,11 @@ pub fn munmap(at: usize, len: usize) -> Result<(), Errno> {
 /// Changes rights.
 pub fn mprotect(at: usize, len: usize, prot: usize) -> Result<(), Errno> {
     call(nr::MPROTECT, [at, len, prot, 0, 0, 0]).map(drop)
+}
+
+/// Moves a mapping, or changes its length; where it is then.
+pub fn mremap(at: usize, old: usize, new: usize, flags: usize, to: usize) -> Result<usize, Errno> {
+    call(nr::MREMAP, [at, old, new, flags, to, 0])
 }
 
 /// Gives advice.

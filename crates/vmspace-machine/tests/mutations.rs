@@ -9,7 +9,7 @@ use std::sync::Barrier;
 use std::thread;
 use vmspace::format::{Aarch64Granule64K, Geometry, Rights, Sv48};
 use vmspace::mutation::{Mutation, plant};
-use vmspace::{Access, Advice, Map, MaySleep, Space, Vm};
+use vmspace::{Access, Advice, Map, MaySleep, Remap, Space, Vm};
 use vmspace_machine::check::Why;
 use vmspace_machine::riscv::Bus;
 use vmspace_machine::{Config, MachinePlatform, TlbTraits, Violation};
@@ -197,6 +197,18 @@ fn each_is_caught() {
         space.advise(ms, at, PAGE, Advice::DontNeed).unwrap();
     };
     assert!(was_freed(caught(Mutation::NoShootdownAtDontNeed, discard)));
+    let remap = |space: &SpaceOf<'_, F>, ms: &mut MaySleep, _: &mut Guest<'_, F>, at| {
+        let moved = Remap {
+            address: at,
+            old_length: PAGE,
+            new_length: PAGE,
+            may_move: true,
+            keep_source: true,
+            ..Remap::default()
+        };
+        space.remap(ms, moved).unwrap();
+    };
+    assert_eq!(caught(Mutation::NoShootdownAtRemap, remap), Why::Absent);
     let fork = |space: &SpaceOf<'_, F>, ms: &mut MaySleep, _: &mut Guest<'_, F>, _| {
         space.fork(ms).unwrap().exit(ms);
     };

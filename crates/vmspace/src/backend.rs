@@ -3,7 +3,9 @@
 //! Guarantee: every change that the library makes to an entry that somebody else can reach goes
 //! through one of these methods, and `close` is called before the lock of the node that holds the
 //! entry is released. So a backend that forwards changes (a hypervisor's validated tables, a hash
-//! table, a shadow) can be in step whenever the lock is free (R16, R49).
+//! table, a shadow) can be in step whenever the lock is free (R16, R49). A table with all below it
+//! may move: unlinked by one change and linked again by a later one, before the locks of both slots
+//! and of all that moves are released.
 //!
 //! The native backend is atomic instructions and nothing else.
 

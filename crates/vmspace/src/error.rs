@@ -23,6 +23,8 @@ pub enum Error {
     Exists,
     /// Part of the range is not mapped.
     NotMapped,
+    /// The range is not part of one mapping.
+    NotOneMapping,
     /// The rights, flags or advice make no sense together.
     Invalid,
     /// The object would be longer than any may be, or be mapped beyond that.
@@ -43,6 +45,7 @@ impl Error {
     pub const fn errno(self) -> i32 {
         const EPERM: i32 = 1;
         const ENOMEM: i32 = 12;
+        const EFAULT: i32 = 14;
         const EEXIST: i32 = 17;
         const EINVAL: i32 = 22;
         const EFBIG: i32 = 27;
@@ -56,6 +59,7 @@ impl Error {
             Error::BelowMinimum => EPERM,
             Error::TooLarge => EFBIG,
             Error::Pager(error) => error.errno(),
+            Error::NotOneMapping => EFAULT,
             Error::Exists => EEXIST,
         }
     }
@@ -74,6 +78,7 @@ impl fmt::Display for Error {
             }
             Error::Exists => write!(f, "something is mapped there already"),
             Error::NotMapped => write!(f, "part of the range is not mapped"),
+            Error::NotOneMapping => write!(f, "the range is not part of one mapping"),
             Error::Invalid => write!(f, "the arguments make no sense together"),
             Error::TooLarge => write!(f, "the object would be too long"),
             Error::Pager(error) => error.fmt(f),

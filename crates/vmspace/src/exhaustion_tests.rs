@@ -15,7 +15,8 @@ mod host;
 use crate::format::{Aarch64Granule64K, Format, Geometry, Rights, Sv48, X86_64};
 use crate::mutation::{Failing, fail_allocations};
 use crate::{
-    Access, Advice, FaultError, Frame, Map, MaySleep, Object, Pinned, Region, Space, Usage, Vm,
+    Access, Advice, Error, FaultError, Frame, Map, MaySleep, Object, Pinned, Region, Remap, Space,
+    Usage, Vm,
 };
 use host::Host;
 use std::collections::BTreeMap;
@@ -129,6 +130,27 @@ impl<'vm, F: Format> World<'vm, F> {
 
     fn unmap(&mut self, page: i64, n: u64) -> bool {
         self.spaces[0].unmap(&mut self.ms, at::<F>(page), pages::<F>(n)).is_ok()
+    }
+
+    /// To `to`, or wherever there is room (and in place if that is longer) for 0.
+    fn remap(&mut self, page: i64, n: i64, to: i64, new: i64) -> bool {
+        let remap = Remap {
+            address: at::<F>(page),
+            old_length: pages::<F>(n as u64),
+            new_length: pages::<F>(new as u64),
+            may_move: true,
+            fixed: to != 0,
+            keep_source: false,
+            new_address: at::<F>(to),
+        };
+        // Where it goes depends on what is free, not on memory.
+        match self.spaces[0].remap(&mut self.ms, remap) {
+            Ok(_) => true,
+            Err(error) => {
+                assert_eq!(error, Error::OutOfMemory);
+                false
+            }
+        }
     }
 
     fn protect(&mut self, page: i64, n: u64, rights: Rights) -> bool {
@@ -365,6 +387,17 @@ fn memory_object<F: Format>(world: &mut World<'_, F>) {
     world.write_object(0);
 }
 
+/// Two whole tables of private memory below and above a bound of two levels, and two of shared memory.
+fn whole<F: Format>(world: &mut World<'_, F>) {
+    world.space();
+    let table = F::table_pages(0) as i64;
+    world.map(-table, 2 * table as u64);
+    world.share(2 * table - 8, table as u64 + 16);
+    for page in [-table, -1, 0, table - 1, 2 * table - 8, 2 * table, 3 * table - 1, 3 * table] {
+        world.touch(page, 1);
+    }
+}
+
 /// Device frames in leaves as large as the format allows.
 fn large<F: Format>(world: &mut World<'_, F>) {
     world.space();
@@ -429,6 +462,24 @@ fn ranges<F: Format>() -> Vec<Scenario<F>> {
         scenario("protect in a crowd", crowd, |w| w.protect(31, 1, Rights::READ)),
         scenario("unmap in a large leaf", large, |w| w.unmap(5, 2)),
         scenario("protect in a large leaf", large, |w| w.protect(5, 2, Rights::READ)),
+        scenario("move of pages into a table of others", touched, |w| w.remap(-6, 9, 30, 9)),
+        scenario("move of pages without tables", touched, |w| w.remap(-6, 12, 5000, 12)),
+        scenario("move over touched pages", touched, |w| w.remap(-8, 7, 0, 7)),
+        scenario("move of shared pages", shared, |w| w.remap(-6, 9, 5000, 9)),
+        scenario("move anywhere, longer", shared, |w| w.remap(-6, 10, 0, 20)),
+        scenario("growth in place", touched, |w| w.remap(-8, 16, 0, 3000)),
+        scenario("shrinking", touched, |w| w.remap(-8, 16, 0, 3)),
+        scenario("move in a crowd", crowd, |w| w.remap(31, 1, 5000, 1)),
+        scenario("move into a crowd", crowd, |w| w.remap(31, 1, 40, 1)),
+        scenario("move of whole tables", whole, |w| {
+            let table = F::table_pages(0) as i64;
+            w.remap(-table, 2 * table, 5 * table, 2 * table)
+        }),
+        scenario("move of whole shared tables, and of pages", whole, |w| {
+            let table = F::table_pages(0) as i64;
+            w.remap(2 * table - 8, table + 16, 7 * table - 8, table + 16)
+        }),
+        scenario("one more mapping of shared pages", shared, |w| w.remap(-4, 0, 9, 3)),
         Scenario {
             memory: Memory::Never,
             ..scenario("unmap without a split", touched, |w| w.unmap(-8, 16))

@@ -31,6 +31,8 @@ mutations! {
     NoShootdownAtTruncation,
     /// Clearing the dirty bit sends no shootdown.
     NoShootdownAtClean,
+    /// Remap sends no shootdown.
+    NoShootdownAtRemap,
     /// A shootdown does not say that tables were unlinked.
     NoTablesInShootdown,
     /// An entry that names another frame or size is made before the old one is flushed.

@@ -86,6 +86,14 @@ impl Key {
         Key { attributes, object: 0, origin: 0 }
     }
 
+    /// What the pages are `by` pages further on (wrapping): an object moves with them.
+    pub fn shifted(self, by: u64) -> Key {
+        match self.object {
+            0 => self,
+            _ => Key { origin: self.origin.wrapping_add(by), ..self },
+        }
+    }
+
     /// Whether something is mapped.
     pub fn is_mapped(self) -> bool {
         self.attributes.contains(Attributes::MAPPED)
@@ -112,6 +120,11 @@ pub struct Piece {
 pub const PIECE_WORDS: usize = 3;
 
 impl Piece {
+    /// The piece `by` pages further on (wrapping).
+    pub fn shifted(self, by: u64) -> Piece {
+        Piece { start: self.start.wrapping_add(by), key: self.key.shifted(by), ..self }
+    }
+
     /// The words that stand for it.
     pub fn encode(self) -> [u64; PIECE_WORDS] {
         [

@@ -150,6 +150,28 @@ pub(crate) fn remove<P: Platform>(vm: &Vm<P>, meta: &Meta, mapper: Mapper) {
     });
 }
 
+/// Lets a recorded mapper be another: whoever looks finds one of the two. Takes no memory.
+pub(crate) fn relocate<P: Platform>(vm: &Vm<P>, meta: &Meta, from: Mapper, to: Mapper) {
+    let (old, new) = (from.encode(), to.encode());
+    let only =
+        || meta.word.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    if only() {
+        return;
+    }
+    with_record_lock(vm, meta, || {
+        let mut address = meta.word.load(Ordering::Acquire);
+        while address != 0 && address & 1 == 0 {
+            let block = vm.words_at(address, BLOCK_WORDS);
+            if let Some(slot) = block[1..].iter().find(|s| s.load(Ordering::Relaxed) == old) {
+                return slot.store(new, Ordering::Relaxed);
+            }
+            address = block[0].load(Ordering::Relaxed);
+        }
+        // Only a chain that shrank to one mapper can have become this: it is ours.
+        only();
+    });
+}
+
 /// Frees a block that has become empty, and unlinks it.
 fn shrink<P: Platform>(vm: &Vm<P>, link: &AtomicU64, address: u64, block: &[AtomicU64]) {
     if block[1..].iter().all(|slot| slot.load(Ordering::Relaxed) == 0) {

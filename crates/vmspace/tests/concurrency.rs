@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 use vmspace::format::{Aarch64Granule64K, Format, Geometry, Rights, Sv48, X86_64};
-use vmspace::{Advice, Map, MaySleep, Space, Vm};
+use vmspace::{Advice, Map, MaySleep, Remap, Space, Vm};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const RW: Rights = Rights::READ.union(Rights::WRITE);
@@ -251,6 +251,18 @@ fn a_fault_waits_for_another_that_is_zeroing() {
 
 const THREADS: usize = 4;
 
+fn moved(address: u64, length: u64, new_address: u64, keep_source: bool) -> Remap {
+    Remap {
+        address,
+        old_length: length,
+        new_length: length,
+        may_move: true,
+        fixed: true,
+        keep_source,
+        new_address,
+    }
+}
+
 /// A thread that does everything to its own pages, which lie between those of the others in the
 /// same leaves, and to ranges that all threads fight for.
 struct Worker<'a, 'vm, F: Format> {
@@ -283,10 +295,10 @@ impl<F: Format> Worker<'_, '_, F> {
 
     /// Does the same to the space and to the model, and compares.
     fn own(&mut self) {
-        let page = self.own_page();
+        let (page, other) = (self.own_page(), self.own_page());
         let (at, length) = (page << F::PAGE_SHIFT, F::PAGE_SIZE);
         let Worker { space, ms, random, mm, objects, .. } = self;
-        let kind = random.below(12);
+        let kind = random.below(13);
         match kind {
             0 => {
                 let shared = random.one_in(3);
@@ -315,6 +327,22 @@ impl<F: Format> Worker<'_, '_, F> {
             5 => {
                 let wanted = mm.fault(objects, page, Access::Read).is_ok();
                 assert_eq!(space.fault(ms, at, vmspace::Access::Read).is_ok(), wanted);
+            }
+            12 => {
+                let to = other << F::PAGE_SHIFT;
+                let (address, old, new) = (at, length, length);
+                let keep_source = random.one_in(3);
+                let remap = linux::Remap {
+                    address,
+                    old,
+                    new,
+                    may_move: true,
+                    fixed: true,
+                    keep_source,
+                    to,
+                };
+                let found = space.remap(ms, moved(at, length, to, keep_source));
+                assert_eq!(found.map_err(|e| e.errno()), mm.mremap(remap));
             }
             6..9 => {
                 let bytes = random.next().to_le_bytes();
@@ -349,7 +377,12 @@ impl<F: Format> Worker<'_, '_, F> {
         let pages = if random.one_in(4) { leaf + random.below(12) } else { 1 + random.below(12) };
         let (at, length) = (page << F::PAGE_SHIFT, pages << F::PAGE_SHIFT);
         // What they answer depends on the others.
-        match random.below(8) {
+        match random.below(10) {
+            8 | 9 => {
+                // Often whole tables: those of one place to those of another.
+                let to = (random.pick(&places) + page % leaf) << F::PAGE_SHIFT;
+                let _ = space.remap(ms, moved(at, length, to, random.one_in(3)));
+            }
             0 | 1 => {
                 let map = Map { no_reserve: true, ..Map::anonymous(length, RW).at(at) };
                 space.map(ms, if random.one_in(4) { map.shared() } else { map }).unwrap();

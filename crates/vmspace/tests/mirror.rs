@@ -16,7 +16,7 @@ use host::{Host, be_cpu};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use vmspace::format::{Aarch64Granule64K, Format, Geometry, Rights, Sv48, X86_64};
-use vmspace::{Access, Advice, Frame, Map, MaySleep, Platform, Space, Vm};
+use vmspace::{Access, Advice, Frame, Map, MaySleep, Platform, Remap, Space, Vm};
 
 type Machine<F> = Host<F, Mirror<F>>;
 
@@ -75,7 +75,25 @@ impl<F: Format> Random<F> {
     /// One operation; what it answers does not matter, only that the mirror stays in step.
     fn operate(&mut self, space: &Space<'_, Machine<F>>, ms: &mut MaySleep) {
         let (at, length) = self.range();
-        match self.below(10) {
+        match self.below(12) {
+            10 | 11 => {
+                let to = self.page() << F::PAGE_SHIFT;
+                // Every second move could move whole tables.
+                let table = (F::table_pages(0) << F::PAGE_SHIFT) - 1;
+                let near = if self.below(2) == 0 { to } else { to & !table | at & table };
+                let _ = space.remap(
+                    ms,
+                    Remap {
+                        address: at,
+                        old_length: length,
+                        new_length: length,
+                        may_move: true,
+                        fixed: true,
+                        keep_source: self.below(4) == 0,
+                        new_address: near,
+                    },
+                );
+            }
             0 => {
                 let map = Map { no_reserve: true, ..Map::anonymous(length, self.rights()) };
                 let _ = space.map(ms, map.at(at));

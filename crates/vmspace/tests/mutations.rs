@@ -17,6 +17,8 @@ mod hoard;
 mod host;
 #[path = "mutations/machine.rs"]
 mod machine;
+#[path = "mutations/moves.rs"]
+mod moves;
 #[path = "mutations/orders.rs"]
 mod orders;
 #[path = "mutations/shootdowns.rs"]

@@ -43,6 +43,9 @@ fn catcher(mutation: Mutation) -> &'static str {
             "shootdowns::truncation_without_shootdown_lets_a_stale_store_reach_a_reused_frame"
         }
         NoShootdownAtClean => "shootdowns::cleaning_without_shootdown_loses_what_is_stored_next",
+        NoShootdownAtRemap => {
+            "shootdowns::remap_without_shootdown_lets_a_store_reach_a_page_that_has_moved_away"
+        }
         NoTablesInShootdown => {
             "shootdowns::unlinked_tables_not_named_leave_a_walk_in_the_old_table"
         }
@@ -122,13 +125,14 @@ fn plant(program: &Path, mutation: Mutation) -> bool {
 }
 
 /// What the guest `stale` calls the mutations that it is about.
-const STALE: [(Mutation, &str); 6] = [
+const STALE: [(Mutation, &str); 7] = [
     (NoShootdownAtUnmap, "unmap"),
     (NoShootdownAtProtect, "protect"),
     (NoShootdownAtFork, "fork"),
     (NoShootdownAtCopy, "cow"),
     (NoShootdownAtDontNeed, "dontneed"),
     (NoTablesInShootdown, "tables"),
+    (NoShootdownAtRemap, "remap"),
 ];
 
 /// Runs it on the machine that checks everything, with each planted and without.

@@ -1,4 +1,4 @@
-//! `stale unmap|protect|fork|cow|dontneed|tables|all [ROUNDS]`: each test goes wrong at once where the
+//! `stale unmap|protect|fork|cow|dontneed|tables|remap|all [ROUNDS]`: each test goes wrong at once where the
 //! invalidation that it is named after is missing.
 //!
 //! Thread A, warm, has a translation of every page in its TLB and stays out of the kernel; thread B
@@ -7,7 +7,7 @@
 #![no_main]
 
 use core::hint::spin_loop;
-use core::sync::atomic::{AtomicBool, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use guests::process::{End, child};
 use guests::sync::Turn;
 use guests::syscall::{flag, prot};
@@ -19,17 +19,18 @@ guests::main!(main);
 type Test = fn(u32);
 
 fn main(args: Args) {
-    let tests: [(&str, Test); 6] = [
+    let tests: [(&str, Test); 7] = [
         ("unmap", unmap),
         ("protect", protect),
         ("fork", fork),
         ("cow", cow),
         ("dontneed", dontneed),
         ("tables", tables),
+        ("remap", remap),
     ];
     let (name, rounds) = (args.get(1).unwrap_or("all"), args.number(2, 30) as u32);
     if name != "all" && tests.iter().all(|(test, _)| *test != name) {
-        start::usage(1, name, "unmap, protect, fork, cow, dontneed, tables or all");
+        start::usage(1, name, "unmap, protect, fork, cow, dontneed, tables, remap or all");
     }
     for (test, run) in tests {
         if name == "all" || name == test {
@@ -244,6 +245,22 @@ fn tables(rounds: u32) {
                 turn.pass(2);
             }
         });
+    }
+}
+
+/// Moved away: A sees zeros, and its writes do not reach what was moved.
+fn remap(rounds: u32) {
+    for round in 0..rounds {
+        let (map, moved) = (Map::private(pages(round)), AtomicUsize::new(0));
+        let all = 0..map.pages();
+        let by_b = || moved.store(map.move_away().address(0), Release);
+        change(map, by_b, || {
+            map.check(all.clone(), 0, format_args!("remap round {round}: A"));
+            map.fill(all.clone(), 2);
+        });
+        let moved = Map::at(moved.load(Acquire), map.pages());
+        moved.check(all, 1, format_args!("remap round {round}: what was moved, after A's writes"));
+        moved.free();
         map.free();
     }
 }

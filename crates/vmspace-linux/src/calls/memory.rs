@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use vmspace::format::{Format, Geometry, Rights};
-use vmspace::{Advice, Map, Place, Sharing};
+use vmspace::{Advice, Map, Place, Remap, Sharing};
 
 use super::{Call, Outcome};
 use crate::Errno;
@@ -20,6 +20,10 @@ const MAP_GROWSDOWN: u64 = 0x100;
 const MAP_NORESERVE: u64 = 0x4000;
 const MAP_HUGETLB: u64 = 0x4_0000;
 const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
+
+const MREMAP_MAYMOVE: u64 = 1;
+const MREMAP_FIXED: u64 = 2;
+const MREMAP_DONTUNMAP: u64 = 4;
 
 /// Linux's errno for a refusal of the library.
 fn errno(error: vmspace::Error) -> Errno {
@@ -131,15 +135,22 @@ impl<F: Format> Call<'_, '_, F> {
         Ok(0)
     }
 
-    /// The library cannot move mappings yet. ENOMEM is what a caller must expect anyway, and
-    /// `realloc` then copies.
     pub(super) fn mremap(&mut self) -> Outcome {
-        let [address, _, new_length, flags, ..] = self.args;
-        if address % F::PAGE_SIZE != 0 || new_length == 0 || flags & !7 != 0 {
+        let [address, old_length, new_length, flags, new_address, _] = self.args;
+        if flags & !(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP) != 0 {
             return Err(Errno::EINVAL.into());
         }
-        self.kernel.counts.refuse("mremap");
-        Err(Errno::ENOMEM.into())
+        self.kernel.counts.sample(self.kernel.vm);
+        let remap = Remap {
+            address,
+            old_length,
+            new_length,
+            may_move: flags & MREMAP_MAYMOVE != 0,
+            fixed: flags & MREMAP_FIXED != 0,
+            keep_source: flags & MREMAP_DONTUNMAP != 0,
+            new_address,
+        };
+        Ok(self.task.space.remap(self.ms, remap).map_err(errno)?)
     }
 
     /// The query, and the barriers that an interrupt of every hart gives: a thread that runs

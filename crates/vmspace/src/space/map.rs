@@ -242,17 +242,30 @@ impl<P: Platform> Space<'_, P> {
             0 => 0,
             page => page.max(LEAST_ADDRESS >> shift),
         };
+        self.place_at(ms, hint, length, |ms, range| {
+            self.map_range(ms, range, behind.key(map, range), false)
+        })
+    }
+
+    /// Calls `put` with `length` pages at `hint`, if they are free (and that is not 0), or wherever
+    /// there is room, until it finds nothing mapped there; its first page.
+    pub(super) fn place_at(
+        &self,
+        ms: &mut MaySleep,
+        hint: u64,
+        length: u64,
+        mut put: impl FnMut(&mut MaySleep, PageRange) -> Result<(), Error>,
+    ) -> Result<u64, Error> {
         let hinted = PageRange::new(hint, hint.saturating_add(length));
         if hint != 0 && self.user().contains(hinted) && self.is_free(ms, hinted) {
-            match self.map_range(ms, hinted, behind.key(map, hinted), false) {
+            match put(ms, hinted) {
                 Err(Error::Exists) => {}
                 done => return done.map(|()| hinted.start),
             }
         }
         loop {
             let free = self.find_free(ms, length)?;
-            let range = PageRange::new(free.start, free.start + length);
-            match self.map_range(ms, range, behind.key(map, range), false) {
+            match put(ms, PageRange::new(free.start, free.start + length)) {
                 // Somebody was faster: look again.
                 Err(Error::Exists) => {}
                 Err(error) => return Err(error),

@@ -16,6 +16,7 @@ mod list;
 mod map;
 mod place;
 mod protect;
+mod remap;
 mod stack;
 mod transaction;
 mod unmap;
@@ -24,6 +25,7 @@ pub use advise::Advice;
 pub(crate) use fork::{is_device, is_own};
 pub use list::{Region, Usage};
 pub use map::{Map, Place, Sharing};
+pub use remap::Remap;
 pub use transaction::Transaction;
 
 use crate::addr::{Frame, PageRange};
@@ -158,6 +160,23 @@ impl<'vm, P: Platform> Space<'vm, P> {
         self.vm.reclaiming(ms, |ms| {
             let mut gather = Gather::default();
             let mut cursor = Cursor::lock(self.root_node(), ms, &mut gather, range, cover, skip);
+            let result = edit(&mut cursor);
+            cursor.commit().release();
+            result
+        })
+    }
+
+    /// The same for two windows, disjoint and not empty.
+    pub(crate) fn edit2<R>(
+        &self,
+        ms: &mut MaySleep,
+        windows: [PageRange; 2],
+        skip: Mutation,
+        mut edit: impl FnMut(&mut Cursor<'vm, '_, P>) -> Option<R>,
+    ) -> Result<R, Error> {
+        self.vm.reclaiming(ms, |ms| {
+            let mut gather = Gather::default();
+            let mut cursor = Cursor::lock2(self.root_node(), ms, &mut gather, windows, skip);
             let result = edit(&mut cursor);
             cursor.commit().release();
             result

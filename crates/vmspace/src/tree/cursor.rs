@@ -63,6 +63,18 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         Cursor::of(held, ms, gather, range, skip)
     }
 
+    /// Locks two windows of the space, disjoint and not empty.
+    pub fn lock2(
+        root: Node<'a, P>,
+        ms: &'c mut MaySleep,
+        gather: &'c mut Gather,
+        windows: [PageRange; 2],
+        skip: Mutation,
+    ) -> Self {
+        let held = locking::lock2(root, ms, windows);
+        Cursor::of(held, ms, gather, locking::hull(windows), skip)
+    }
+
     /// A cursor over `range`, whose nodes are locked already.
     #[inline]
     pub fn of(
@@ -89,12 +101,26 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         self.held.top
     }
 
+    /// What is gathered for the shootdown.
+    pub(super) fn gather(&mut self) -> &mut Gather {
+        self.gather
+    }
+
     /// Makes room for an edit of `range`: to one key, or (`None`) to other rights. Changes no
     /// content. None: no memory.
     #[inline]
     pub fn prepare(&mut self, range: PageRange, key: Option<Key>) -> Option<()> {
         self.held.top.grow(range, key)?;
         if self.held.top.level == 0 { Some(()) } else { self.prepare_below(range, key) }
+    }
+
+    /// Pushes down what is crowded or large where `bound` lies inside it. None: no memory.
+    pub(super) fn split_at(&mut self, bound: u64) -> Option<()> {
+        let mut node = self.held.top;
+        while let Some(child) = self.child_for_bound(node, bound)? {
+            node = child;
+        }
+        Some(())
     }
 
     /// The same for the descendants.
@@ -186,7 +212,7 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
 
     /// Runs `edit` with all nodes' sequences odd. That of a node which it detaches stays odd: a
     /// reader who still reaches it starts again from the root.
-    fn window(&mut self, edit: impl FnOnce(&mut Self)) {
+    pub(super) fn window(&mut self, edit: impl FnOnce(&mut Self)) {
         self.held.nodes().for_each(|node| node.open());
         edit(self);
         self.held.nodes().filter(|node| !lock::is_stale(&node.meta.lock)).for_each(|n| n.shut());
@@ -203,7 +229,14 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         mapped
     }
 
-    fn replace_layouts(&mut self, node: Node<'a, P>, range: PageRange, key: Key) -> bool {
+    /// Detaches the children that `range` covers, and makes the range `key` in the layouts of the
+    /// others. In a window.
+    pub(super) fn replace_layouts(
+        &mut self,
+        node: Node<'a, P>,
+        range: PageRange,
+        key: Key,
+    ) -> bool {
         let mut mapped = false;
         if node.child_count() != 0 {
             for (index, child) in node.children(node.slots(range)) {
@@ -216,16 +249,41 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
                 }
             }
         }
+        self.set_layout(node, range, key) | mapped
+    }
+
+    /// Makes `range` `key` in one node's layout, in a window. Whether anything was mapped there.
+    pub(super) fn set_layout(&mut self, node: Node<'a, P>, range: PageRange, key: Key) -> bool {
         let part = range.intersect(node.range());
+        if part.is_empty() {
+            return false;
+        }
         // A piece in slots that all have children would keep its object for nothing.
         let key = if key.object != 0 && !node.has_bare_slot(part) { Key::HOLE } else { key };
         let weight = object::new_weight(self.vm, key);
-        node.replace(range, Piece { start: part.start, key, weight }, &mut self.dropped) | mapped
+        node.replace(range, Piece { start: part.start, key, weight }, &mut self.dropped)
+    }
+
+    /// Attaches a table that is held in an empty slot of a node that is held, in a window.
+    pub(super) fn attach(&mut self, node: Node<'a, P>, index: usize, child: Node<'a, P>) {
+        node.attach(index, child);
+        node.forget_slot(index, &mut self.dropped);
     }
 
     /// Marks an unlinked table and all below it, and gathers what they map.
     fn detached(&mut self, node: Node<'a, P>) {
+        self.gather_table(node);
+        self.mark_stale(node);
+    }
+
+    fn mark_stale(&mut self, node: Node<'a, P>) {
         lock::mark_stale(&node.meta.lock);
+        let slots = node.slots(node.range());
+        node.children(slots).for_each(|(_, child)| self.mark_stale(child));
+    }
+
+    /// Gathers an unlinked table, all below it, and what they map.
+    pub(super) fn gather_table(&mut self, node: Node<'a, P>) {
         self.gather.unlinked_table();
         let named = node.count() as usize <= self.gather.room();
         let entries = node.slots(node.range());
@@ -234,7 +292,7 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         }
         for index in node.occupied(entries) {
             match node.entry(index) {
-                Entry::Table(_) => node.child(index).into_iter().for_each(|c| self.detached(c)),
+                Entry::Table(_) => node.child(index).into_iter().for_each(|c| self.gather_table(c)),
                 Entry::Leaf(leaf) => self.gather.shoot(node.slot_range(index).start, leaf.frame),
                 Entry::Empty | Entry::Soft(_) => {}
             }

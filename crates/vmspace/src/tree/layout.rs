@@ -226,6 +226,40 @@ impl<'a, P: Platform> Node<'a, P> {
         Some(())
     }
 
+    /// Makes room for `more` pieces, however they come. Changes no content. The lock is held. None:
+    /// no memory.
+    pub fn make_room(&self, more: usize) -> Option<()> {
+        let word = self.meta.word.load(Ordering::Relaxed);
+        let old = (word & 1 == 0).then(|| self.store(word));
+        let (len, mut log2) = old.as_ref().map_or((1, LEAST_LOG2), |old| (old.len, old.log2));
+        if old.is_some() && len + more <= capacity(log2) {
+            return Some(());
+        }
+        while len + more > capacity(log2) {
+            log2 += 1;
+        }
+        self.copy_store(self, log2)?;
+        if let Some(old) = old {
+            // A reader may still be in the old one.
+            self.vm.retire_block(old.address, old.log2);
+        }
+        Some(())
+    }
+
+    /// The layout of a node that has moved `by` pages (wrapping): objects move with it. The
+    /// sequence is odd.
+    pub fn shift_layout(&self, by: u64) {
+        let word = self.meta.word.load(Ordering::Relaxed);
+        if word & 1 != 0 {
+            return;
+        }
+        let store = self.store(word);
+        for index in 0..store.len {
+            let piece = store.get(index);
+            store.set(index, piece.shifted(by));
+        }
+    }
+
     /// Gives `to`, which has no store, one of `1 << log2` bytes with this node's pieces.
     fn copy_store(&self, to: &Node<'a, P>, log2: u32) -> Option<Store<'a>> {
         let mut store = self.make_store(log2)?;

@@ -6,9 +6,10 @@
 //! holders wait for each other.
 //!
 //! Protocol. Descend without locks, under a guard, to the lowest node that covers the range; try
-//! its lock. A node acquired and not stale is attached: it was reached under the same guard, so
-//! it has not been reused, and detaching marks it stale under its lock; and tables do not move.
-//! If it has got a child meanwhile that covers the range, start again. If somebody holds it, leave the guard, wait, start again.
+//! its lock. A node acquired and not stale is attached: it was reached under the same guard, so it
+//! has not been reused, and detaching marks it stale under its lock. If it has moved meanwhile, or
+//! has got a child that covers the range, start again. If somebody holds it, leave the guard, wait,
+//! start again.
 //! Descendants are enumerated after their parent is locked. The nodes held are linked through
 //! their metadata: no memory, no limit.
 //!
@@ -66,6 +67,29 @@ pub(crate) fn lock<'a, P: Platform>(
     range: PageRange,
     cover: Cover,
 ) -> Held<'a, P> {
+    let top = lock_top(root, range, cover);
+    Held::below(top, [range, PageRange::new(range.end, range.end)])
+}
+
+/// Locks all that two windows, disjoint and not empty, touch below the lowest node that covers both:
+/// each node once, in pre-order, as for one range.
+pub(crate) fn lock2<'a, P: Platform>(
+    root: Node<'a, P>,
+    _: &mut MaySleep,
+    windows: [PageRange; 2],
+) -> Held<'a, P> {
+    let top = lock_top(root, hull(windows), Cover::Lowest);
+    let [one, two] = windows;
+    Held::below(top, if one.start < two.start { [one, two] } else { [two, one] })
+}
+
+/// The least range that holds both.
+pub(crate) fn hull([one, two]: [PageRange; 2]) -> PageRange {
+    PageRange::new(one.start.min(two.start), one.end.max(two.end))
+}
+
+/// Locks the lowest node that covers `range`.
+fn lock_top<'a, P: Platform>(root: Node<'a, P>, range: PageRange, cover: Cover) -> Node<'a, P> {
     let platform = root.vm.platform();
     let least = least_level::<P::Format>(range, cover);
     let mut contended = false;
@@ -73,9 +97,14 @@ pub(crate) fn lock<'a, P: Platform>(
         let guard = root.vm.enter();
         let node = root.descend(range.start, least);
         match lock::try_acquire(&node.meta.lock) {
-            // Found live by the acquisition, under the guard that it was reached under: attached.
-            // A child that has come since may cover the range: then it is the lowest.
-            Attempt::Acquired if node.descend(range.start, least) == node => break node,
+            // Found live by the acquisition, under the guard that it was reached under: attached,
+            // and where its metadata say. It may have moved since it was reached, and a child that
+            // has come since may cover the range: then that is the lowest.
+            Attempt::Acquired
+                if node.range().contains(range) && node.descend(range.start, least) == node =>
+            {
+                break node;
+            }
             Attempt::Acquired => lock::release(platform, &node.meta.lock),
             Attempt::Stale => {}
             Attempt::Held => {
@@ -88,12 +117,7 @@ pub(crate) fn lock<'a, P: Platform>(
     if contended {
         top = deepen(top, range, least);
     }
-    let mut held = Held { top, last: top.meta };
-    top.meta.link.store(0, Ordering::Relaxed);
-    if top.child_count() != 0 {
-        held.take_descendants(top, range);
-    }
-    held
+    top
 }
 
 /// Locks the leaf that a page's reverse map names, for who comes from the page and holds nothing of
@@ -202,13 +226,27 @@ pub(crate) fn attach<'a, P: Platform>(node: Node<'a, P>, index: usize, child: No
 }
 
 impl<'a, P: Platform> Held<'a, P> {
-    fn take_descendants(&mut self, node: Node<'a, P>, range: PageRange) {
+    /// `top`, locked, and what two windows, ascending (the second may be empty), touch below it.
+    #[inline]
+    fn below(top: Node<'a, P>, windows: [PageRange; 2]) -> Self {
+        let mut held = Held { top, last: top.meta };
+        top.meta.link.store(0, Ordering::Relaxed);
+        if top.child_count() != 0 {
+            held.take_descendants(top, windows);
+        }
+        held
+    }
+
+    fn take_descendants(&mut self, node: Node<'a, P>, windows: [PageRange; 2]) {
         if node.child_count() == 0 {
             return;
         }
-        for (_, child) in node.children(node.slots(range)) {
+        let [one, two] = windows.map(|window| node.slots(window));
+        // A slot that both touch is the first's last.
+        let two = two.start.max(one.end)..two.end;
+        for (_, child) in node.children(one).chain(node.children(two)) {
             self.take(child);
-            self.take_descendants(child, range);
+            self.take_descendants(child, windows);
         }
     }
 

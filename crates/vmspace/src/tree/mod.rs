@@ -9,6 +9,7 @@ pub(crate) mod cursor;
 pub(crate) mod gather;
 pub(crate) mod layout;
 pub(crate) mod locking;
+pub(crate) mod moving;
 pub(crate) mod node;
 pub(crate) mod release;
 pub mod walk;

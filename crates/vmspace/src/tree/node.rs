@@ -75,19 +75,22 @@ impl<'a, P: Platform> Node<'a, P> {
         Node { vm: self.vm, frame, level, meta: self.vm.meta_of(frame), cells }
     }
 
-    /// The word of the entry that a walk from this node to `page` ends at, and its level.
+    /// The node that a walk from this one to `page` ends in, and the word of its entry.
     #[inline(always)]
-    pub fn walk(self, page: u64) -> (u64, usize) {
-        let (mut level, mut cells) = (self.level, self.cells);
+    pub fn walk(self, page: u64) -> (Self, u64) {
+        let (mut frame, mut level, mut cells) = (self.frame, self.level, self.cells);
         loop {
             // Acquire: as above.
             let word = cells[P::Format::index(level, page)].load(Ordering::Acquire);
             match P::Format::next_table(level, word) {
                 Some(table) if level > 0 => {
-                    level -= 1;
+                    (frame, level) = (table, level - 1);
                     cells = self.vm.table_cells(table, P::Format::entries(level));
                 }
-                _ => return (word, level),
+                _ => {
+                    let meta = self.vm.meta_of(frame);
+                    return (Node { vm: self.vm, frame, level, meta, cells }, word);
+                }
             }
         }
     }
@@ -141,6 +144,16 @@ impl<'a, P: Platform> Node<'a, P> {
     pub fn range(&self) -> PageRange {
         let start = self.meta.base.load(Ordering::Relaxed) >> LEVEL_BITS;
         PageRange::new(start, start + P::Format::table_pages(self.level))
+    }
+
+    /// The table and all below it have moved `by` pages (wrapping). Their locks are held, and their
+    /// sequences odd.
+    pub fn rebase(self, by: u64) {
+        let base = self.meta.base.load(Ordering::Relaxed);
+        self.meta.base.store(base.wrapping_add(by << LEVEL_BITS), Ordering::Relaxed);
+        self.shift_layout(by);
+        let slots = self.slots(self.range());
+        self.children(slots).for_each(|(_, child)| child.rebase(by));
     }
 
     /// The pages that slot `index` spans.

@@ -36,8 +36,15 @@ pub struct Translation {
 /// What `page` translates to, if its entry is a leaf.
 #[inline]
 pub(crate) fn translate<P: Platform>(root: Node<'_, P>, page: u64) -> Option<Translation> {
-    let (word, level) = root.walk(page);
-    let leaf = P::Format::as_leaf(level, word)?;
+    let (leaf, level) = loop {
+        let (node, word) = root.walk(page);
+        let leaf = P::Format::as_leaf(node.level, word)?;
+        // A table that has moved since it was reached may have been filled for its new place: then
+        // that is seen here, behind what filled it.
+        if node.range().holds(page) {
+            break (leaf, node.level);
+        }
+    };
     let within = page & (P::Format::slot_pages(level) - 1);
     Some(Translation {
         frame: leaf.frame.add(within),
@@ -69,14 +76,15 @@ fn read<'g, P: Platform>(root: Node<'g, P>, page: u64) -> Option<(Run, Node<'g, 
 }
 
 /// The lowest node that covers `page`, the beginning of a reading of it, and its entry. Each step
-/// down reads one word. None: the node was being changed, or has been detached.
+/// down reads one word. None: the node was being changed, or has been detached, or has moved.
 #[inline]
 fn lowest<P: Platform>(root: Node<'_, P>, page: u64) -> Option<(Node<'_, P>, Snapshot, u64)> {
     let node = root.descend(page, 0);
     let snapshot = Snapshot::take(&node.meta.seq)?;
     let word = node.load(node.index(page));
-    // A child may have come since the step that ended here.
-    P::Format::next_table(node.level, word).is_none().then_some((node, snapshot, word))
+    // A child may have come since the step that ended here, and the node may have moved.
+    let lowest = P::Format::next_table(node.level, word).is_none() && node.range().holds(page);
+    lowest.then_some((node, snapshot, word))
 }
 
 /// The part of `whole` around `page` that meets no slot with a child.

@@ -93,13 +93,20 @@ impl<F: Format> Mirror<F> {
         unsafe { std::slice::from_raw_parts(at as *const F::Cell, F::entries(level)) }
     }
 
-    /// Copies a table that is attached now, and all below it.
+    /// Copies a table that is attached now, and all below it; or it was unlinked and goes elsewhere.
     fn adopt(&self, copies: &mut Copies, frame: Frame, level: usize) {
         let words: Vec<u64> =
             self.words(frame, level).iter().map(|word| word.load(Ordering::Acquire)).collect();
         match copies.tables.get_mut(&frame.0) {
             Some(table) if table.state == State::Private && table.level == level => {
                 (table.state, table.words) = (State::Reachable, words.clone());
+            }
+            // Moved: it is what it was.
+            Some(table) if table.state == State::Detached && table.level == level => {
+                table.state = State::Reachable;
+                if !table.words.iter().zip(&words).all(|(old, new)| same::<F>(level, *old, *new)) {
+                    copies.wrong.push(format!("{frame:?} changed while it moved"));
+                }
             }
             _ => return copies.wrong.push(format!("{frame:?} attached, and no fresh table")),
         }

@@ -1,6 +1,6 @@
 //! What Linux does: an address space as a list of areas and a map of pages, and nothing else.
 //!
-//! Written from mmap(2), munmap(2), mprotect(2), madvise(2), brk(2), fork(2) and, where these leave
+//! Written from mmap(2), munmap(2), mprotect(2), mremap(2), madvise(2), brk(2), fork(2) and, where these leave
 //! the answer open, from the sources of Linux 6.18, named at each place. It shares no code with the
 //! library. Left out, because the library's key for merging has no place for them: VM_ACCOUNT and
 //! `anon_vma`, for whose sake Linux sometimes leaves two areas apart that show the same line.
@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub const EPERM: i32 = 1;
 pub const ENOMEM: i32 = 12;
+pub const EFAULT: i32 = 14;
 pub const EEXIST: i32 = 17;
 pub const EINVAL: i32 = 22;
 
@@ -50,6 +51,18 @@ pub struct Flags {
     pub no_reserve: bool,
 }
 
+/// mremap's arguments, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Remap {
+    pub address: u64,
+    pub old: u64,
+    pub new: u64,
+    pub may_move: bool,
+    pub fixed: bool,
+    pub keep_source: bool,
+    pub to: u64,
+}
+
 /// A `vm_area_struct`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Area {
@@ -73,6 +86,8 @@ impl Area {
 pub enum Segv {
     Maperr,
     Accerr,
+    /// SIGBUS: the object ends before.
+    Bus,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,9 +97,9 @@ pub enum Access {
     Execute,
 }
 
-/// The shared objects of a machine: for each, the pages that were touched.
+/// The shared objects of a machine: for each, the pages that were touched, and how many it has.
 #[derive(Default)]
-pub struct Objects(Vec<BTreeMap<u64, Page>>);
+pub struct Objects(Vec<BTreeMap<u64, Page>>, Vec<u64>);
 
 /// An `mm_struct`.
 #[derive(Clone)]
@@ -234,7 +249,7 @@ impl Mm {
             return Err(ENOMEM);
         }
         self.remove(start, end);
-        let object = flags.shared.then(|| (objects.add(), start));
+        let object = flags.shared.then(|| (objects.add(end - start), start));
         let Flags { grows_down, no_reserve, .. } = flags;
         self.insert(Area { start, end, prot, object, grows_down, no_reserve });
         Ok(address)
@@ -295,6 +310,127 @@ impl Mm {
         }
         self.remove(start, end);
         Ok(())
+    }
+
+    /// `do_mremap` of mm/mremap.c. (A fixed place below the lowest address is refused before what is
+    /// there is unmapped.)
+    pub fn mremap(&mut self, remap: Remap) -> Result<u64, i32> {
+        let Remap { address, may_move, fixed, keep_source, to, .. } = remap;
+        let (old, new) = (self.page_align(remap.old), self.page_align(remap.new));
+        let aligned = |address: u64| address.is_multiple_of(self.page_size());
+        // `check_mremap_params`.
+        if !aligned(address) || new == 0 || new > self.task_size() {
+            return Err(EINVAL);
+        }
+        let implies_place = fixed || keep_source;
+        if implies_place {
+            let overlaps = address.wrapping_add(old) > to && to.wrapping_add(new) > address;
+            let resizes = keep_source && old != new;
+            if to > self.task_size() - new || !aligned(to) || !may_move || resizes || overlaps {
+                return Err(EINVAL);
+            }
+        }
+        let remap = Remap { old, new, ..remap };
+        if fixed && old == new {
+            return self.remap_move(remap);
+        }
+        let area = self.check_prep_vma(remap)?;
+        if implies_place {
+            return self.move_vma(remap, area);
+        }
+        let page = address >> self.arch.page_shift;
+        let (old_pages, new_pages) = (old >> self.arch.page_shift, new >> self.arch.page_shift);
+        if new <= old {
+            if new < old {
+                self.munmap(address + new, old - new)?;
+            }
+            return Ok(address);
+        }
+        // `vrm_can_expand_in_place`.
+        let (end, grown) = (page + old_pages, page + new_pages);
+        if area.end == end && grown <= self.arch.user_pages && !self.meets(end, grown) {
+            self.afford(&area, new_pages - old_pages)?;
+            self.insert(Area { start: end, end: grown, ..area });
+            return Ok(address);
+        }
+        if may_move { self.move_vma(remap, area) } else { Err(ENOMEM) }
+    }
+
+    fn area_at(&self, page: u64) -> Option<Area> {
+        self.find(page).filter(|area| area.start <= page).copied()
+    }
+
+    fn check_prep_vma(&self, remap: Remap) -> Result<Area, i32> {
+        let Remap { address, old, new, fixed, keep_source, .. } = remap;
+        let area = self.area_at(address >> self.arch.page_shift).ok_or(EFAULT)?;
+        if new > old || fixed || keep_source {
+            if old == 0 && area.object.is_none() {
+                return Err(EINVAL);
+            }
+            if old > (area.end << self.arch.page_shift) - address {
+                return Err(EFAULT);
+            }
+        }
+        Ok(area)
+    }
+
+    fn afford(&self, area: &Area, pages: u64) -> Result<(), i32> {
+        let counted = area.object.is_none() && area.prot & WRITE != 0 && !area.no_reserve;
+        if counted && pages > self.arch.memory { Err(ENOMEM) } else { Ok(()) }
+    }
+
+    /// `remap_move`: every area in the range, each as far.
+    fn remap_move(&mut self, remap: Remap) -> Result<u64, i32> {
+        let shift = self.arch.page_shift;
+        let (mut page, end) = self.pages(remap.address, remap.address + remap.old);
+        let by = remap.to.wrapping_sub(remap.address);
+        let mut seen = false;
+        while let Some(area) = self.find(page).copied().filter(|a| page < end && a.start < end) {
+            let (start, stop) = (area.start.max(page), area.end.min(end));
+            if !seen && start > page {
+                return Err(EFAULT);
+            }
+            let (address, length) = (start << shift, (stop - start) << shift);
+            let to = address.wrapping_add(by);
+            self.move_vma(Remap { address, old: length, new: length, to, ..remap }, area)?;
+            (page, seen) = (stop, true);
+        }
+        if seen { Ok(remap.to) } else { Err(EFAULT) }
+    }
+
+    /// `mremap_to` and `move_vma`.
+    fn move_vma(&mut self, remap: Remap, area: Area) -> Result<u64, i32> {
+        let shift = self.arch.page_shift;
+        let (old, new) = (remap.old >> shift, remap.new >> shift);
+        let to = match remap.fixed {
+            true if remap.to < MIN_ADDRESS => return Err(EPERM),
+            true => remap.to,
+            // `vrm_set_new_addr`; a hint too low is none.
+            false => {
+                let hint = if remap.keep_source { remap.to } else { 0 };
+                self.unmapped_area(if hint < MIN_ADDRESS { 0 } else { hint }, remap.new)?
+            }
+        };
+        self.afford(&area, if remap.keep_source { new } else { new.saturating_sub(old) })?;
+        let (from, start) = (remap.address >> shift, to >> shift);
+        let by = start.wrapping_sub(from);
+        self.remove(start, start + new);
+        // `move_page_tables`.
+        let moved = from..from + old.min(new);
+        for page in moved {
+            if let Some(bytes) = self.private.remove(&page) {
+                self.private.insert(page.wrapping_add(by), bytes);
+            }
+            if self.shared.remove(&page) {
+                self.shared.insert(page.wrapping_add(by));
+            }
+        }
+        if !remap.keep_source && old != 0 {
+            self.remove(from, from + old);
+        }
+        let object = area.object.map(|(object, origin)| (object, origin.wrapping_add(by)));
+        self.insert(Area { start, end: start + new, object, ..area });
+        Ok(to)
     }
 
     /// `do_mprotect_pkey`: up to the first hole.
@@ -395,7 +531,11 @@ impl Mm {
             return Err(Segv::Accerr);
         }
         if let Some((object, origin)) = area.object {
-            objects.0[object].entry(page.wrapping_sub(origin)).or_default();
+            let index = page.wrapping_sub(origin);
+            if index >= objects.1[object] {
+                return Err(Segv::Bus);
+            }
+            objects.0[object].entry(index).or_default();
             self.shared.insert(page);
         } else if access == Access::Write {
             self.private.entry(page).or_default();
@@ -496,7 +636,8 @@ impl Mm {
 }
 
 impl Objects {
-    fn add(&mut self) -> usize {
+    fn add(&mut self, pages: u64) -> usize {
+        self.1.push(pages);
         self.0.push(BTreeMap::new());
         self.0.len() - 1
     }

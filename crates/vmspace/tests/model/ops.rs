@@ -6,7 +6,7 @@
 
 #![allow(dead_code)] // each test crate uses its own part
 
-use super::linux::{Access, Arch, EXECUTE, Flags, READ, WRITE};
+use super::linux::{Access, Arch, EXECUTE, Flags, READ, Remap, WRITE};
 use vmspace::format::Geometry;
 
 /// SplitMix64.
@@ -56,6 +56,7 @@ pub enum What {
         address: u64,
         length: u64,
     },
+    Remap(Remap),
     /// To so many bytes above (or below) the heap's start.
     Break {
         to: i64,
@@ -135,8 +136,9 @@ impl Maker {
             return self.nonsense();
         }
         match self.random.below(100) {
-            0..26 => self.map(),
-            26..33 => {
+            0..20 => self.map(),
+            20..28 => self.remap(),
+            28..33 => {
                 let (address, length) = self.range();
                 What::Unmap { address, length }
             }
@@ -193,6 +195,29 @@ impl Maker {
         What::Map { address, length, prot, flags }
     }
 
+    /// Half of them could move whole tables: source and destination lie at the same place of one.
+    fn remap(&mut self) -> What {
+        let shift = self.arch.page_shift;
+        let ((address, old), page) = (self.range(), self.page());
+        let table = (self.leaf << shift) - 1;
+        let to = if self.random.one_in(2) {
+            page << shift
+        } else {
+            page << shift & !table | address & table
+        };
+        let change = self.random.below(16) << shift;
+        let new = match self.random.below(4) {
+            0 => old + change,
+            1 => old.saturating_sub(change).max(1),
+            _ => old,
+        };
+        let (fixed, keep_source) = (self.random.one_in(2), self.random.one_in(4));
+        let may_move = fixed || keep_source || !self.random.one_in(4);
+        let old = if self.random.one_in(12) { 0 } else { old };
+        let new = if keep_source { old } else { new };
+        What::Remap(Remap { address, old, new, may_move, fixed, keep_source, to })
+    }
+
     fn prot(&mut self) -> u8 {
         match self.random.below(10) {
             0 => 0,
@@ -226,10 +251,14 @@ impl Maker {
 
     /// Mostly a few pages, now and then a table or two, seldom many.
     fn range(&mut self) -> (u64, u64) {
-        let page = self.page();
+        let mut page = self.page();
         let pages = match self.random.below(24) {
             0 => self.leaf + self.random.below(9) - 4,
             1 => 2 * self.leaf,
+            3..5 => {
+                page &= !(self.leaf - 1);
+                self.leaf * (1 + self.random.below(2))
+            }
             2 => self.leaf * (1 << self.random.below(11)) + self.random.below(5),
             _ => 1 + self.random.below(24),
         };
@@ -248,7 +277,15 @@ impl Maker {
         let (address, length) = self.range();
         let address = self.random.pick(&[address, address + 1, !0, !0 << 16, 4096, 0]);
         let length = self.random.pick(&[length, 0, !0, !0 << 16, 1 << 63, 1 << 48]);
-        match self.random.below(5) {
+        match self.random.below(6) {
+            5 => {
+                let bit = |random: &mut Random| random.one_in(2);
+                let (may_move, fixed) = (bit(&mut self.random), bit(&mut self.random));
+                let (to, new) = (self.page() << self.arch.page_shift, length);
+                let old = self.random.pick(&[length, 0, 4096, !0]);
+                let keep_source = bit(&mut self.random);
+                What::Remap(Remap { address, old, new, may_move, fixed, keep_source, to })
+            }
             0 => What::Unmap { address, length },
             1 => What::Protect { address, length, prot: READ },
             2 => What::DontNeed { address, length },

@@ -5,7 +5,9 @@ use super::ops::{LAST, Op, What, heap};
 use crate::host::Host;
 use std::mem::ManuallyDrop;
 use vmspace::format::{Format, Geometry, Leaf, Rights};
-use vmspace::{Advice, Error, FaultError, Frame, Map, MaySleep, Place, Region, Sharing, Space, Vm};
+use vmspace::{
+    Advice, Error, FaultError, Frame, Map, MaySleep, Place, Region, Remap, Sharing, Space, Vm,
+};
 
 /// The most spaces alive at once.
 const SPACES: usize = 5;
@@ -156,6 +158,11 @@ impl<'vm, F: Format> Run<'vm, F> {
                 let found = space.advise(ms, address, length, Advice::DontNeed).map_err(number);
                 agree("madvise", &found, &mm.dont_need(address, length))
             }
+            What::Remap(remap) => {
+                let wanted = mm.mremap(remap);
+                let found = space.remap(ms, library_remap(remap)).map_err(number);
+                agree("mremap", &found, &wanted)
+            }
             What::Break { to } => {
                 let to = (heap::<F>() << F::PAGE_SHIFT).wrapping_add_signed(to);
                 agree("brk", &space.brk(ms, to), &mm.brk(to))
@@ -288,11 +295,24 @@ fn library(access: Access) -> vmspace::Access {
     }
 }
 
-/// What a fault's refusal is to a program; none when it is no SIGSEGV.
+fn library_remap(remap: super::linux::Remap) -> Remap {
+    Remap {
+        address: remap.address,
+        old_length: remap.old,
+        new_length: remap.new,
+        may_move: remap.may_move,
+        fixed: remap.fixed,
+        keep_source: remap.keep_source,
+        new_address: remap.to,
+    }
+}
+
+/// What a fault's refusal is to a program; none when that is no signal of its own.
 fn signal(error: FaultError) -> Option<Segv> {
     match error {
         FaultError::NotMapped | FaultError::NotUser => Some(Segv::Maperr),
         FaultError::Denied => Some(Segv::Accerr),
+        FaultError::NoPage => Some(Segv::Bus),
         _ => None,
     }
 }

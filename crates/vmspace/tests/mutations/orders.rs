@@ -21,7 +21,7 @@ fn store_before_acknowledging(space: &SpaceOf<'_>, steps: &Steps) {
 }
 
 /// Runs `here` as it is, and `there` on a CPU of its own.
-fn beside(cpu: usize, there: impl FnOnce(&mut MaySleep) + Send, here: impl FnOnce()) {
+pub fn beside(cpu: usize, there: impl FnOnce(&mut MaySleep) + Send, here: impl FnOnce()) {
     thread::scope(|scope| {
         scope.spawn(|| on_cpu(cpu, there));
         here();
@@ -96,7 +96,7 @@ fn freeing_before_the_flush_lets_a_stale_store_reach_a_reused_frame() {
 }
 
 /// When this thread looks into `table`: step 1, and on after step 2.
-fn stop_at(table: Frame, steps: &Steps) {
+pub fn stop_at(table: Frame, steps: &Steps) {
     let steps = steps.clone();
     at_table(table, move || {
         steps.done(1);

@@ -4,7 +4,7 @@ use super::hoard::Hoard;
 use super::{BASE, LEAF, PAGE, RW, SpaceOf, byte_at, frame_at, with_space};
 use crate::machine::Machine;
 use vmspace::format::Rights;
-use vmspace::{Advice, Map, MaySleep, Object};
+use vmspace::{Advice, Map, MaySleep, Object, Remap};
 
 /// User code on CPU 1 stores 7 at [`BASE`]: its TLB has the page, writable.
 fn warm(space: &SpaceOf<'_>, ms: &mut MaySleep) {
@@ -116,4 +116,27 @@ fn unlinked_tables_not_named_leave_a_walk_in_the_old_table() {
         Machine::store(space, ms, 0, BASE, 8);
         assert_eq!(Machine::load(space, ms, 1, BASE), 8, "what the other thread has stored");
     });
+}
+
+/// CVE-2018-18281.
+#[test]
+fn remap_without_shootdown_lets_a_store_reach_a_page_that_has_moved_away() {
+    for pages in [1, 512] {
+        with_space(|space, ms| {
+            warm(space, ms);
+            let to = BASE + (7 << 30);
+            let remap = Remap {
+                address: BASE,
+                old_length: pages * PAGE,
+                new_length: pages * PAGE,
+                may_move: true,
+                fixed: true,
+                keep_source: false,
+                new_address: to,
+            };
+            assert_eq!(space.remap(ms, remap), Ok(to));
+            stale_store(space);
+            assert_eq!(byte_at(space, ms, to), 7, "a page that has moved");
+        });
+    }
 }

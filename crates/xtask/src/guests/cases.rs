@@ -79,6 +79,7 @@ pub const RUST: &[Case] = &[
             "stale: cow, 6 rounds",
             "stale: dontneed, 6 rounds",
             "stale: tables, 6 rounds",
+            "stale: remap, 6 rounds",
             "ok",
         ],
     ),
