@@ -55,6 +55,10 @@ fn a_mapping_that_did_not_share_pages_with_read_and_write_would_show_old_bytes()
     with_file(256, 4, |vm, file| {
         let space = Space::new(vm, &mut token()).unwrap();
         let at = map(&space, &file, whole(&file).shared());
+        space.unmap(&mut token(), at, PAGE).unwrap();
+        let region = space.next_region(&mut token(), 0).unwrap();
+        assert_eq!((region.start, region.pager, region.offset), (at + PAGE, FILE, PAGE));
+        let at = map(&space, &file, whole(&file).shared());
         assert_eq!(byte(&space, at + PAGE), Some(2));
         assert_eq!(file.write(&mut token(), PAGE - 1, b"abc"), Ok(3));
         assert_eq!(

@@ -243,6 +243,11 @@ pub(crate) fn new_weight<P: Platform>(vm: &Vm<P>, key: Key) -> u16 {
     WEIGHT
 }
 
+/// The pager's number of the object of a key found under the guard; 0 for memory and without one.
+pub(crate) fn pager_of<P: Platform>(guard: &Guard<'_, P>, key: Key) -> u64 {
+    if key.object == 0 { 0 } else { body(guard.vm(), key.object).pager() }
+}
+
 /// A temporary reference to an object found under a guard; false when it is ending.
 pub(crate) fn try_get<P: Platform>(guard: &Guard<'_, P>, object: u64) -> bool {
     let count = &body(guard.vm(), object).count;

@@ -196,7 +196,8 @@ impl<'vm, F: Format> Run<'vm, F> {
     fn look_at_areas(&mut self, who: usize) -> Result<(), String> {
         let Process { space, mm, .. } = &self.processes[who];
         let mut found = Vec::new();
-        space.for_each_region(&mut self.ms, |region| found.push(region));
+        // Which object, and where in it, follows from the contents.
+        space.for_each_region(&mut self.ms, |region| found.push(Region { offset: 0, ..region }));
         let wanted: Vec<Region> = mm
             .areas()
             .iter()
@@ -206,6 +207,8 @@ impl<'vm, F: Format> Run<'vm, F> {
                 rights: rights(area.prot),
                 sharing: if area.object.is_some() { Sharing::Shared } else { Sharing::Private },
                 grows_down: area.grows_down,
+                pager: 0,
+                offset: 0,
             })
             .collect();
         agree("areas", &found, &wanted)
