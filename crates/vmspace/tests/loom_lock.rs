@@ -14,7 +14,7 @@ use loom::thread;
 use vmspace::format::Sv48;
 use vmspace::lock::{self, Attempt};
 use vmspace::sync::{AtomicU32, Ordering};
-use vmspace::{Batch, CpuSet, Frame, MaySleep, Native, NoPager, Platform, SpaceId};
+use vmspace::{Batch, CpuSet, Frame, Native, NoPager, Platform, SpaceId};
 
 /// A platform of which only the waiting is used: a futex that loses nothing and wakes for nothing.
 #[derive(Default)]

@@ -3,10 +3,8 @@
 
 mod host;
 #[path = "model/linux.rs"]
-#[allow(dead_code)] // the operations are written in its words
 mod linux;
 #[path = "model/ops.rs"]
-#[allow(dead_code)] // of which the random numbers are used
 mod ops;
 
 use host::{Host, be_cpu};
