@@ -59,6 +59,8 @@ fn options(given: &RunOptions) -> Value {
         "format": given.format.name(),
         "tlb": given.tlb.iter().map(name).collect::<Vec<_>>().join(","),
         "check": given.check,
+        "root": given.root.as_ref().map(|path| path.display().to_string()),
+        "cwd": given.cwd.display().to_string(),
         "env": given.env,
         "timeout": given.timeout.map(nanoseconds),
         "trace": given.trace.as_ref().map(name),

@@ -20,6 +20,7 @@ use vmspace::format::Format;
 use vmspace_machine::{Clock, MachinePlatform, Violation};
 
 use crate::files::locks::Locks;
+use crate::files::shown::Shown;
 use crate::files::{FileSystem, Root};
 use crate::pipe::Pipe;
 use crate::replay;
@@ -46,6 +47,8 @@ pub(crate) struct Kernel<'vm, F: Format> {
     /// The seed that decides the run, if one does.
     pub seed: Option<u64>,
     pub random: Random,
+    /// What such a run has been shown of files.
+    pub shown: Option<Shown>,
     /// Counts the changes of code that every hart must see.
     pub code: AtomicU64,
     /// The most threads and unreaped processes together.
@@ -128,6 +131,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             trace: options.trace,
             files: FileSystem::new(root),
             seed: options.seed,
+            shown: options.seed.map(|_| Shown::new()),
             random: match options.seed {
                 Some(seed) => Random::Seeded(Mutex::new(Rng::new(seed, replay::PROGRAM))),
                 None => Random::Host,

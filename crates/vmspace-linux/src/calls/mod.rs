@@ -20,6 +20,8 @@ mod signal;
 mod status;
 mod system;
 mod time;
+
+pub(crate) use time::EPOCH;
 mod transfer;
 
 use syscalls::riscv64::Sysno;

@@ -63,16 +63,16 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             {
                 self.stat_of(number)
             }
-            node => Ok(node.stat()?),
+            node => Ok(self.kernel.shown(node.stat()?)),
         }
     }
 
     /// What is known about what a descriptor names.
     fn stat_of(&mut self, number: u64) -> Result<Stat, Stop> {
-        self.with_file(number, |_, file| match (&file.kind, file.node()) {
-            (FileKind::Standard(number), _) => Ok(self.kernel.host_stat(*number)?),
+        self.with_file(number, |call, file| match (&file.kind, file.node()) {
+            (FileKind::Standard(number), _) => Ok(call.kernel.host_stat(*number)?),
             (FileKind::Pipe { id, .. }, _) => Ok(Stat::own(0, *id, S_IFIFO | 0o600)),
-            (_, Some(node)) => Ok(node.stat()?),
+            (_, Some(node)) => Ok(call.kernel.shown(node.stat()?)),
             (_, None) => Err(Errno::EBADF.into()),
         })
     }
@@ -95,7 +95,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         let vm = self.kernel.vm;
         let (free, total) = (vm.free_frames(), vm.total_frames());
         let stat = self.kernel.files.statfs(node, F::PAGE_SIZE, free, total)?;
-        self.put(buffer, &stat.bytes())?;
+        self.put(buffer, &self.kernel.shown_space(stat).bytes())?;
         Ok(0)
     }
 

@@ -16,7 +16,7 @@ const TIMER_ABSTIME: u64 = 1;
 const NANOSECONDS: u64 = 1_000_000_000;
 
 /// What the calendar shows at the start of a run that a seed decides: the first second of 2000.
-const EPOCH: Duration = Duration::from_secs(946_684_800);
+pub(crate) const EPOCH: Duration = Duration::from_secs(946_684_800);
 
 impl<F: Format> Call<'_, '_, F> {
     /// What a clock shows.

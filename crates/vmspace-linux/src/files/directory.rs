@@ -102,6 +102,10 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             mode: S_IFDIR,
         });
         entries.splice(0..0, dots);
+        let device = node.identity().0;
+        for entry in &mut entries {
+            entry.inode = self.shown_number(device, entry.inode);
+        }
         Ok(entries)
     }
 

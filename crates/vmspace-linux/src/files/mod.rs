@@ -13,7 +13,7 @@
 //! | `memory` | trees in the machine's memory |
 //! | `devices`, `proc` | /dev and /proc |
 //! | `inode` | regular files that are open: one record each, whoever opened them |
-//! | `directory`, `stat` | what directories hold; what is known about a file |
+//! | `directory`, `stat`, `shown` | what directories hold; what is known about a file, and shown |
 //! | `locks` | who holds which part of a file |
 
 pub(crate) mod descriptors;
@@ -25,6 +25,7 @@ pub(crate) mod memory;
 pub(crate) mod node;
 pub(crate) mod proc;
 pub(crate) mod root;
+pub(crate) mod shown;
 pub(crate) mod stat;
 pub(crate) mod walk;
 
