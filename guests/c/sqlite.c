@@ -296,7 +296,6 @@ static void with_journal(const char *mode)
     expect(db, "SELECT count(*) FROM log", 2 * total);
     show(db, "log", "SELECT writer, round, length(text) FROM log ORDER BY writer, round");
     integrity(db);
-    printf("%s: %lld pages\n", mode, (long long)number(db, "PRAGMA page_count"));
     close_database(db);
 }
 

@@ -80,12 +80,13 @@ impl Args {
 
     /// Argument `index`, if there is one.
     pub fn get(&self, index: usize) -> Option<&'static str> {
-        if index >= self.count {
-            return None;
-        }
+        self.string(index).map(|string| string.to_str().unwrap_or("(not UTF-8)"))
+    }
+
+    /// The same as its bytes.
+    pub fn string(&self, index: usize) -> Option<&'static CStr> {
         // SAFETY: below `count` the vector holds pointers to strings that live as long as the program.
-        let text = unsafe { CStr::from_ptr(*self.vector.add(index)) };
-        Some(text.to_str().unwrap_or("(not UTF-8)"))
+        (index < self.count).then(|| unsafe { CStr::from_ptr(*self.vector.add(index)) })
     }
 
     /// String `index` of the environment, if there is one.

@@ -25,6 +25,20 @@ pub fn target() -> &'static Path {
     &TARGET
 }
 
+/// A folder for what a run leaves behind.
+pub fn folder(name: &str) -> PathBuf {
+    target().join("roots").join(name)
+}
+
+/// Makes a folder, empty.
+pub fn empty(folder: &Path) -> Result<(), String> {
+    if folder.exists() {
+        std::fs::remove_dir_all(folder)
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
+    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))
+}
+
 /// A path as it is printed: from the workspace's folder on, if it lies there.
 pub fn shown(path: &Path) -> String {
     let root = root().canonicalize().unwrap_or_default();

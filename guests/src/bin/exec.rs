@@ -1,7 +1,7 @@
 //! `exec`: a program that goes on as itself, in every way in which a program can.
 //!
 //! With arguments it is the new program: each kind checks what Linux leaves it with and exits with a
-//! status of its own.
+//! status of its own. `exec run PATH [ARG...]` executes another one, or says the error's number.
 #![no_std]
 #![no_main]
 
@@ -29,6 +29,7 @@ fn main(args: Args) {
         "signals" => new_signals(),
         "descriptors" => new_descriptors(args),
         "again" => new_again(args),
+        "run" => run_another(args),
         _ => start::usage(1, kind, "none, or a kind that the program itself gives"),
     }
     syscall::exit_group(CONTENT)
@@ -58,6 +59,15 @@ fn content(child: Child, what: &str) {
 fn run(arguments: &[&CStr]) -> i32 {
     let error = execve(SELF, arguments, ENVIRONMENT);
     fail!("execve of {SELF:?}: {error}")
+}
+
+fn run_another(args: Args) {
+    let mut list = [c""; 12];
+    let strings = (2..).map_while(|index| args.string(index));
+    let count = list.iter_mut().zip(strings).map(|(to, string)| *to = string).count();
+    let error = execve(list[0], &list[..count], ENVIRONMENT);
+    println!("execve: {error}");
+    syscall::exit_group(1)
 }
 
 fn arguments() {

@@ -6,9 +6,10 @@ use crate::process::{self, exists, succeed};
 use crate::project::{command, root};
 use crate::steps::Steps;
 use std::path::PathBuf;
+use std::process::Command;
 
 const COMPILER: &str = "riscv64-linux-gnu-gcc";
-const QEMU: &str = "qemu-riscv64";
+pub const QEMU: &str = "qemu-riscv64";
 
 /// Each with its arguments and input.
 const PROGRAMS: [(&str, &str); 8] = [
@@ -22,12 +23,20 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("stdio one two", "three words here\nand a second line\n"),
 ];
 
+/// Whether there is what builds C guests and what runs them besides; a line if not.
+pub fn can_run(steps: &mut Steps, what: &str) -> bool {
+    let tools = [(COMPILER, "gcc-riscv64-linux-gnu"), (QEMU, "qemu-user")];
+    let missing = tools.iter().find(|(tool, _)| !exists(tool));
+    if let Some((tool, package)) = missing {
+        steps.skip(what, format!("there is no {tool} (Debian's {package})"));
+    }
+    missing.is_none()
+}
+
 /// Builds them where that is possible, and runs them over every setting.
 pub fn run(steps: &mut Steps, machine: &Machine) {
-    for (tool, package) in [(COMPILER, "gcc-riscv64-linux-gnu"), (QEMU, "qemu-user")] {
-        if !exists(tool) {
-            return steps.skip("C guests", format!("there is no {tool} (Debian's {package})"));
-        }
+    if !can_run(steps, "C guests") {
+        return;
     }
     if !steps.step("build the C guests", || succeed(command("make").args(["-C", "guests/c"]))) {
         return;
@@ -39,7 +48,7 @@ pub fn run(steps: &mut Steps, machine: &Machine) {
         }
         let mut expected = Expected { status: 0, lines: Vec::new() };
         let reference = steps.step(format!("{line} under qemu-riscv64"), || {
-            expected.lines = reference(line, input)?;
+            expected.lines = reference(command(QEMU), line, input)?;
             Ok(())
         });
         if reference {
@@ -51,12 +60,12 @@ pub fn run(steps: &mut Steps, machine: &Machine) {
 
 /// The program of a line.
 fn path(line: &str) -> PathBuf {
-    root().join("guests/build/c").join(line.split(' ').next().unwrap_or_default())
+    let folder = root().canonicalize().unwrap_or_default().join("guests/build/c");
+    folder.join(line.split(' ').next().unwrap_or_default())
 }
 
 /// What the program writes under qemu, whose pages have 4096 bytes.
-fn reference(line: &str, input: &str) -> Result<Vec<String>, String> {
-    let mut qemu = command(QEMU);
+pub fn reference(mut qemu: Command, line: &str, input: &str) -> Result<Vec<String>, String> {
     qemu.arg(path(line)).args(line.split(' ').skip(1));
     let outcome = process::run(&mut qemu, input, std::time::Duration::from_secs(60))?;
     if outcome.status != 0 {

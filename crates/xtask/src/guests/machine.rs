@@ -22,6 +22,9 @@ pub struct Run {
     input: &'static str,
     /// The first and the last of the seeds that it is run with.
     seeds: Option<(u64, u64)>,
+    /// Whether it has a folder as the root of its files.
+    rooted: bool,
+    report: &'static str,
 }
 
 impl Run {
@@ -38,7 +41,9 @@ impl Run {
     fn new(folder: &str, line: &str, setting: Setting) -> Run {
         let mut words = line.split(' ').map(str::to_owned);
         let program = Path::new(folder).join(words.next().unwrap_or_default());
-        Run { program, arguments: words.collect(), setting, input: "", seeds: None }
+        let arguments = words.collect();
+        let report = "none";
+        Run { program, arguments, setting, input: "", seeds: None, rooted: false, report }
     }
 
     /// The same with something to read.
@@ -54,6 +59,23 @@ impl Run {
     /// The same with the first of these seeds that it fails with.
     pub fn scanning(self, first: u64, last: u64) -> Run {
         Run { seeds: Some((first, last)), ..self }
+    }
+
+    /// The same with a folder of its own as the root of its files, empty at the start.
+    pub fn rooted(self) -> Run {
+        Run { rooted: true, ..self }
+    }
+
+    /// The same with the report for programs.
+    pub fn reporting(self) -> Run {
+        Run { report: "json", ..self }
+    }
+
+    /// The root of its files.
+    fn root(&self) -> Option<PathBuf> {
+        let name = self.program.file_name()?.to_string_lossy().into_owned();
+        let words: Vec<_> = [name].into_iter().chain(options(self)).collect();
+        self.rooted.then(|| project::folder(&words.join("-")))
     }
 
     /// Whether the program has been built.
@@ -109,6 +131,9 @@ impl Machine {
 
     /// Runs a guest for at most so many seconds.
     pub fn run(&self, run: &Run, seconds: u64) -> Result<Outcome, String> {
+        if let Some(root) = run.root() {
+            project::empty(&root)?;
+        }
         let mut command = command(&self.vmspace);
         command.args(arguments(run)).arg("--timeout").arg(seconds.to_string());
         command.args(program(run));
@@ -160,14 +185,23 @@ impl Machine {
     }
 }
 
-fn arguments(run: &Run) -> Vec<String> {
-    let mut words = vec!["run".to_owned()];
-    words.extend(run.setting.options());
+/// What decides the run.
+fn options(run: &Run) -> Vec<String> {
+    let mut words = run.setting.options();
     if let Some((first, last)) = run.seeds {
         let seeds = if first == last { first.to_string() } else { format!("{first}..{last}") };
         words.extend(["--seed".to_owned(), seeds]);
     }
-    words.extend(["--report".to_owned(), "none".to_owned()]);
+    words
+}
+
+fn arguments(run: &Run) -> Vec<String> {
+    let mut words = vec!["run".to_owned()];
+    words.extend(options(run));
+    words.extend(["--report".to_owned(), run.report.to_owned()]);
+    if let Some(root) = run.root() {
+        words.extend(["--root".to_owned(), root.display().to_string()]);
+    }
     words
 }
 

@@ -4,6 +4,7 @@ mod c;
 mod cases;
 mod machine;
 mod setting;
+mod sqlite;
 
 pub use machine::{Machine, PLANTS, Run};
 pub use setting::Setting;
@@ -48,6 +49,7 @@ pub fn run(steps: &mut Steps, arguments: &Arguments) {
     }
     if arguments.sort != Sort::Rust {
         c::run(steps, &machine);
+        sqlite::run(steps, &machine);
     }
 }
 
