@@ -195,7 +195,7 @@ impl<F: Format, B: Backend> MachinePlatform<F, B> {
     /// # Errors
     /// As [`MachinePlatform::new`].
     pub fn with_backend(config: Config, backend: B) -> Result<Self, MachineError> {
-        config.validate(F::PAGE_SHIFT)?;
+        config.validate::<F>()?;
         let (hardware, pager) = (Hardware::new(config)?, Plugged(Box::new(NoPager)));
         Ok(MachinePlatform { hardware, backend, pager, format: PhantomData })
     }

@@ -8,9 +8,16 @@ use guest::{Guest, RW, machine};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use vmspace::format::{Aarch64Granule64K, Format, Geometry, Rights, Sv48, X86_64};
+use vmspace::format::{Format, Geometry, Rights};
 use vmspace::{Advice, Map, MaySleep, Platform, Space, Vm};
 use vmspace_machine::{MachinePlatform, TlbKind};
+
+/// Runs a test's own `run` in every format.
+macro_rules! run_in {
+    ([$tlb:ident $check:ident] $($format:ident $module:ident,)*) => {
+        $(run::<vmspace::format::$format>($tlb, $check);)*
+    };
+}
 
 const PAGES: u64 = 48;
 const HARTS: usize = 2;
@@ -49,9 +56,7 @@ fn a_guest_reads_what_it_wrote_in_every_format_and_mode() {
     }
     for (tlb, check) in [(TlbKind::Normal, false), (TlbKind::Normal, true), (TlbKind::Sticky, true)]
     {
-        run::<Sv48>(tlb, check);
-        run::<X86_64>(tlb, check);
-        run::<Aarch64Granule64K>(tlb, check);
+        vmspace::every_format!(run_in, tlb, check);
     }
 }
 
@@ -125,8 +130,6 @@ fn protect_fork_and_discard_while_harts_use_the_pages() {
     for (tlb, check) in
         [(TlbKind::Normal, false), (TlbKind::Sticky, false), (TlbKind::Sticky, true)]
     {
-        run::<Sv48>(tlb, check);
-        run::<X86_64>(tlb, check);
-        run::<Aarch64Granule64K>(tlb, check);
+        vmspace::every_format!(run_in, tlb, check);
     }
 }
