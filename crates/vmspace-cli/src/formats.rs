@@ -1,9 +1,10 @@
-//! The formats by name: the one list, and the table that `vmspace formats` prints.
+//! The formats by name, and the table that `vmspace formats` prints.
 
 use std::process::ExitCode;
 
 use comfy_table::{CellAlignment, Table, presets};
-use vmspace::format::{Aarch64Granule64K, Format, Geometry, Sv48, X86_64};
+use vmspace::Cell;
+use vmspace::format::{Format, Geometry};
 
 use crate::failure::Failure;
 use crate::standard;
@@ -17,7 +18,7 @@ pub trait Visitor {
 }
 
 macro_rules! formats {
-    ($($format:ident),* $(,)?) => {
+    ([] $($format:ident $module:ident,)*) => {
         /// A format's name.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum FormatName { $(
@@ -31,18 +32,18 @@ macro_rules! formats {
 
             /// The name that the user knows.
             pub const fn name(self) -> &'static str {
-                match self { $(FormatName::$format => $format::NAME),* }
+                match self { $(FormatName::$format => vmspace::format::$format::NAME),* }
             }
 
             /// Goes from the name to the type.
             pub fn visit<V: Visitor>(self, visitor: V) -> V::Output {
-                match self { $(FormatName::$format => visitor.visit::<$format>()),* }
+                match self { $(FormatName::$format => visitor.visit::<vmspace::format::$format>()),* }
             }
         }
     };
 }
 
-formats!(Sv48, X86_64, Aarch64Granule64K);
+vmspace::every_format!(formats);
 
 impl FormatName {
     /// The format with this name.
@@ -57,8 +58,8 @@ impl FormatName {
 
 /// A number of bytes in the largest unit that leaves no rest.
 pub fn bytes(number: u64) -> String {
-    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
-    let unit = (number.trailing_zeros() / 10).min(4);
+    const UNITS: [&str; 6] = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let unit = (number.trailing_zeros() / 10).min(5);
     let unit = if number == 0 { 0 } else { unit };
     format!("{} {}", number >> (10 * unit), UNITS[unit as usize])
 }
@@ -80,8 +81,9 @@ impl Visitor for Row {
             bytes(F::PAGE_SIZE),
             F::LEVELS.to_string(),
             index.join(" + "),
+            F::Cell::BYTES.to_string(),
             leaves.join(", "),
-            bytes(1 << F::USER_BITS),
+            bytes(F::USER_PAGES * F::PAGE_SIZE),
             if F::BREAK_BEFORE_MAKE { "demanded" } else { "done anyway" }.to_string(),
         ]
     }
@@ -96,6 +98,7 @@ pub fn list() -> Result<ExitCode, Failure> {
         "page",
         "levels",
         "index bits, root first",
+        "bytes an entry",
         "leaves",
         "user addresses",
         "break before make",
@@ -103,7 +106,7 @@ pub fn list() -> Result<ExitCode, Failure> {
     for format in FormatName::ALL {
         table.add_row(format.visit(Row));
     }
-    for column in [1, 2, 5] {
+    for column in [1, 2, 4, 6] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }

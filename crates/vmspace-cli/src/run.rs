@@ -160,6 +160,13 @@ fn refusal(error: MachineError) -> Failure {
             let host = bytes(host);
             Failure::new(memory(asked), format_args!("the host has {host} of memory (give less)"))
         }
+        MachineError::TooHigh { asked, most, format } => {
+            let most = bytes(most);
+            let what = format!(
+                "entries of {format} reach {most} of memory (give less, or another --format)"
+            );
+            Failure::new(memory(asked), what)
+        }
         MachineError::Refused { asked } => {
             Failure::new(memory(asked), "the host refuses so much memory (give less)")
         }

@@ -1,8 +1,10 @@
 //! What is built, and the clear words when it cannot be.
 
+use crate::memory::START;
 use bitflags::bitflags;
 use std::fmt;
 use vmspace::MAX_CPUS;
+use vmspace::format::Format;
 
 bitflags! {
     /// How a hart's TLB behaves, within what the manuals allow. Without any trait it is plain
@@ -70,8 +72,8 @@ const LEAST_FRAMES: u64 = 64;
 pub const MAX_IDS: usize = 255;
 
 impl Config {
-    /// Refuses what cannot be built over pages of `1 << page_shift` bytes.
-    pub(crate) fn validate(&self, page_shift: u32) -> Result<(), MachineError> {
+    /// Refuses what cannot be built over tables of this format.
+    pub(crate) fn validate<F: Format>(&self) -> Result<(), MachineError> {
         let most = MAX_CPUS.saturating_sub(self.other_cpus);
         if self.harts == 0 || self.harts > most {
             return Err(MachineError::Harts { asked: self.harts, most });
@@ -79,9 +81,13 @@ impl Config {
         if self.ids == 0 || self.ids > MAX_IDS {
             return Err(MachineError::Ids { asked: self.ids, most: MAX_IDS });
         }
-        let least = LEAST_FRAMES << page_shift;
+        let least = LEAST_FRAMES << F::PAGE_SHIFT;
         if self.memory < least {
             return Err(MachineError::TooSmall { asked: self.memory, least });
+        }
+        let most = (1 << (F::FRAME_BITS + F::PAGE_SHIFT)) - START;
+        if self.memory > most {
+            return Err(MachineError::TooHigh { asked: self.memory, most, format: F::NAME });
         }
         Ok(())
     }
@@ -104,6 +110,15 @@ pub enum MachineError {
         asked: u64,
         /// Bytes of the host.
         host: u64,
+    },
+    /// More memory than the format's entries can name.
+    TooHigh {
+        /// Bytes asked for.
+        asked: u64,
+        /// The most that there may be.
+        most: u64,
+        /// The format's name.
+        format: &'static str,
     },
     /// The host refused the memory, though it has that much.
     Refused {
@@ -153,6 +168,15 @@ impl fmt::Display for MachineError {
                     Size(host)
                 )
             }
+            MachineError::TooHigh { asked, most, format } => {
+                write!(
+                    f,
+                    "{} of memory are beyond the {} that entries of {format} reach: ask for less, \
+                     or take another format",
+                    Size(asked),
+                    Size(most)
+                )
+            }
             MachineError::Refused { asked } => {
                 write!(f, "the host refused {} of memory: ask for less, or free some", Size(asked))
             }
@@ -171,10 +195,11 @@ impl std::error::Error for MachineError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vmspace::format::{Aarch64Granule64K, I386};
 
     #[test]
     fn refusals_name_the_thing_and_the_cure() {
-        let refused = |config: Config| config.validate(12).unwrap_err().to_string();
+        let refused = |config: Config| config.validate::<I386>().unwrap_err().to_string();
         let zero = refused(Config { harts: 0, ..Config::default() });
         assert_eq!(zero, "0 harts cannot be: give between 1 and 248");
         let many = refused(Config { harts: 100_000, ..Config::default() });
@@ -183,6 +208,12 @@ mod tests {
         assert_eq!(small, "4 KiB of memory are too few: give at least 256 KiB");
         let ids = refused(Config { ids: 256, ..Config::default() });
         assert_eq!(ids, "256 address-space identifiers cannot be: give between 1 and 255");
-        assert_eq!(Config::default().validate(16), Ok(()));
+        let high = refused(Config { memory: 4 << 30, ..Config::default() });
+        assert_eq!(
+            high,
+            "4096 MiB of memory are beyond the 2048 MiB that entries of i386 reach: ask for less, or \
+             take another format"
+        );
+        assert_eq!(Config::default().validate::<Aarch64Granule64K>(), Ok(()));
     }
 }

@@ -197,7 +197,7 @@ impl<F: Format, B: Backend> MachinePlatform<F, B> {
     /// # Errors
     /// As [`MachinePlatform::new`].
     pub fn with_backend(config: Config, backend: B) -> Result<Self, MachineError> {
-        config.validate(F::PAGE_SHIFT)?;
+        config.validate::<F>()?;
         let hardware = Hardware::new(config, F::BREAK_BEFORE_MAKE)?;
         let pager = Plugged(Box::new(NoPager));
         Ok(MachinePlatform { hardware, backend, pager, format: PhantomData })

@@ -1,25 +1,16 @@
 //! Walks over hand-made tables, in every format.
 #![cfg(not(loom))]
 
+#[macro_use]
 mod common;
 
 use common::{ALL, World, read_only, read_write};
 use std::sync::atomic::Ordering;
 use std::thread;
-use vmspace::format::{
-    Aarch64Granule64K, Entry, Format, Geometry, Leaf, Rights, Soft, Sv48, X86_64,
-};
+use vmspace::format::{Entry, Format, Geometry, Leaf, Rights, Soft};
 use vmspace::{Access, Cell, Frame};
 use vmspace_machine::walker::{Table, WalkCounts, frame_in_leaf, look_up, walk};
 use vmspace_machine::{Config, Manager};
-
-macro_rules! in_every_format {
-    ($($name:ident),* $(,)?) => {
-        mod sv48 { $(#[test] fn $name() { super::$name::<super::Sv48>(); })* }
-        mod x86_64 { $(#[test] fn $name() { super::$name::<super::X86_64>(); })* }
-        mod aarch64_64k { $(#[test] fn $name() { super::$name::<super::Aarch64Granule64K>(); })* }
-    };
-}
 
 in_every_format!(
     rights_decide,
@@ -120,12 +111,7 @@ fn absent_entries_end_a_walk_and_stay_as_they_are<F: Format>() {
     let world = World::<F>::new(Config::default());
     let space = world.space(1);
     let none = Leaf { frame: world.frame(), rights: Rights::USER, accessed: false, dirty: false };
-    let words = [
-        0,
-        F::soft(Soft::InTransit),
-        F::soft(Soft::Swap { device: 31, slot: (1 << 40) - 1 }),
-        F::leaf(0, none),
-    ];
+    let words = [0, F::soft(Soft::InTransit), F::soft(F::SWAP.last()), F::leaf(0, none)];
     for word in words {
         space.slot(0, 7).0.swap(word);
         for access in ACCESSES {

@@ -8,9 +8,16 @@ use guest::{Guest, RW, machine};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use vmspace::format::{Aarch64Granule64K, Format, Geometry, Rights, Sv48, X86_64};
+use vmspace::format::{Format, Geometry, Rights};
 use vmspace::{Advice, Map, MaySleep, Platform, Space, Vm};
 use vmspace_machine::{MachinePlatform, TlbTraits};
+
+/// Runs a test's own `run` in every format.
+macro_rules! run_in {
+    ([$tlb:ident $check:ident] $($format:ident $module:ident,)*) => {
+        $(run::<vmspace::format::$format>($tlb, $check);)*
+    };
+}
 
 const PAGES: u64 = 48;
 const HARTS: usize = 2;
@@ -54,9 +61,7 @@ fn a_guest_reads_what_it_wrote_in_every_format_and_mode() {
         (TlbTraits::ADVERSARIAL, false),
         (TlbTraits::ADVERSARIAL, true),
     ] {
-        run::<Sv48>(tlb, check);
-        run::<X86_64>(tlb, check);
-        run::<Aarch64Granule64K>(tlb, check);
+        vmspace::every_format!(run_in, tlb, check);
     }
 }
 
@@ -134,8 +139,6 @@ fn protect_fork_and_discard_while_harts_use_the_pages() {
         (TlbTraits::ADVERSARIAL, false),
         (TlbTraits::ADVERSARIAL, true),
     ] {
-        run::<Sv48>(tlb, check);
-        run::<X86_64>(tlb, check);
-        run::<Aarch64Granule64K>(tlb, check);
+        vmspace::every_format!(run_in, tlb, check);
     }
 }

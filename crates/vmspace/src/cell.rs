@@ -23,9 +23,12 @@ mod sealed {
 }
 
 /// How an entry is stored. There is no store: a cell that others can reach changes by exchange.
-pub trait Cell: sealed::Sealed + Sync + Sized {
+pub trait Cell: sealed::Sealed + Send + Sync + Sized + 'static {
     /// Bytes that it takes in a table.
     const BYTES: usize;
+
+    /// The atomic words that it is made of.
+    const WORDS: usize = 1;
 
     /// A cell that holds `word`.
     fn new(word: u64) -> Self;
@@ -132,6 +135,7 @@ impl sealed::Sealed for SplitCell {}
 
 impl Cell for SplitCell {
     const BYTES: usize = 8;
+    const WORDS: usize = 2;
 
     fn new(word: u64) -> Self {
         SplitCell { low: AtomicU32::new(low(word)), high: AtomicU32::new(high(word)) }

@@ -51,13 +51,17 @@ pub fn change_rights<F: Format, B: Backend>(
 ) -> Option<Leaf> {
     let mut word = slot.cell.load(Ordering::Acquire);
     while let Some(leaf) = F::as_leaf(slot.level, word) {
-        let wanted = rights(leaf);
-        if wanted == leaf.rights {
+        let new = F::with_rights(slot.level, word, rights(leaf));
+        if new == word {
             return None;
         }
-        let new = F::with_rights(slot.level, word, wanted);
         match exchange(backend, slot, word, new) {
-            Ok(()) => return (!wanted.contains(leaf.rights)).then_some(leaf),
+            Ok(()) => {
+                // What the entry gives now may be more than was asked: what the format implies.
+                let kept =
+                    F::as_leaf(slot.level, new).is_some_and(|n| n.rights.contains(leaf.rights));
+                return (!kept).then_some(leaf);
+            }
             Err(found) => word = found,
         }
     }

@@ -36,6 +36,11 @@ pub enum Error {
         /// The least number of frames.
         least: u64,
     },
+    /// Some of the frames given to the manager lie beyond what the format's entries can name.
+    TooHigh {
+        /// Frames must lie below this one.
+        end: u64,
+    },
     /// The platform's CPUs are none, or more than [`MAX_CPUS`](crate::MAX_CPUS).
     BadCpus,
 }
@@ -55,7 +60,11 @@ impl Error {
             | Error::NotMapped
             | Error::BeyondUser
             | Error::TooSmall { .. } => ENOMEM,
-            Error::Misaligned | Error::Empty | Error::Invalid | Error::BadCpus => EINVAL,
+            Error::Misaligned
+            | Error::Empty
+            | Error::Invalid
+            | Error::TooHigh { .. }
+            | Error::BadCpus => EINVAL,
             Error::BelowMinimum => EPERM,
             Error::TooLarge => EFBIG,
             Error::Pager(error) => error.errno(),
@@ -83,6 +92,9 @@ impl fmt::Display for Error {
             Error::TooLarge => write!(f, "the object would be too long"),
             Error::Pager(error) => error.fmt(f),
             Error::TooSmall { least } => write!(f, "too little memory: at least {least} frames"),
+            Error::TooHigh { end } => {
+                write!(f, "frames from {end:#x} on are beyond the format's entries")
+            }
             Error::BadCpus => write!(f, "the platform's number of CPUs is out of range"),
         }
     }

@@ -9,10 +9,11 @@
 //! Each scenario is set up from nothing for each k, in two ways: from the k-th request on all fail,
 //! as when memory is gone; and the k-th alone fails, as when somebody frees some in time.
 
+#[macro_use]
 #[path = "../tests/host/mod.rs"]
 mod host;
 
-use crate::format::{Aarch64Granule64K, Format, Geometry, Rights, Sv48, X86_64};
+use crate::format::{Format, Geometry, Rights};
 use crate::mutation::{Failing, fail_allocations};
 use crate::{
     Access, Advice, Error, FaultError, Frame, Map, MaySleep, Object, Pinned, Region, Remap, Space,
@@ -73,9 +74,10 @@ fn pages<F: Format>(n: u64) -> u64 {
     n << F::PAGE_SHIFT
 }
 
-/// The address of a page, counted from a bound of tables of two levels.
+/// The address of a page, counted from a bound of tables of two levels (of one, where there are
+/// no three).
 fn at<F: Format>(page: i64) -> u64 {
-    F::table_pages(1).wrapping_add_signed(page) << F::PAGE_SHIFT
+    F::slot_pages(F::ROOT_LEVEL.min(2)).wrapping_add_signed(page) << F::PAGE_SHIFT
 }
 
 impl<'vm, F: Format> World<'vm, F> {
@@ -306,7 +308,7 @@ fn disturbed<F: Format>(scenario: &Scenario<F>, failing: Failing, wanted: &[View
 /// More requests than any operation makes.
 const ENOUGH: u64 = 1000;
 
-fn every_request_fails<F: Format>() {
+fn an_operation_is_half_done_or_leaks_when_memory_runs_out<F: Format>() {
     let mut asked = 0;
     for scenario in scenarios::<F>() {
         let wanted = undisturbed(&scenario);
@@ -319,20 +321,7 @@ fn every_request_fails<F: Format>() {
     println!("{}: {asked} failing requests", F::NAME);
 }
 
-#[test]
-fn an_operation_is_half_done_or_leaks_when_memory_runs_out_in_sv48() {
-    every_request_fails::<Sv48>();
-}
-
-#[test]
-fn an_operation_is_half_done_or_leaks_when_memory_runs_out_in_x86_64() {
-    every_request_fails::<X86_64>();
-}
-
-#[test]
-fn an_operation_is_half_done_or_leaks_when_memory_runs_out_in_aarch64_with_64k_pages() {
-    every_request_fails::<Aarch64Granule64K>();
-}
+in_every_format!(an_operation_is_half_done_or_leaks_when_memory_runs_out);
 
 fn empty<F: Format>(world: &mut World<'_, F>) {
     world.space();
@@ -398,10 +387,15 @@ fn whole<F: Format>(world: &mut World<'_, F>) {
     }
 }
 
+/// A frame beyond the manager's.
+fn foreign<F: Format>() -> Frame {
+    Frame(1 << (F::FRAME_BITS - 1))
+}
+
 /// Device frames in leaves as large as the format allows.
 fn large<F: Format>(world: &mut World<'_, F>) {
     world.space();
-    let (length, first) = (2 * pages::<F>(F::slot_pages(1)), Frame(1 << 20));
+    let (length, first) = (2 * pages::<F>(F::slot_pages(1)), foreign::<F>());
     world.spaces[0].map_device(&mut world.ms, at::<F>(0), length, first, RW).unwrap();
 }
 
@@ -415,7 +409,7 @@ fn many<F: Format>(world: &mut World<'_, F>) {
 }
 
 fn device<F: Format>(world: &mut World<'_, F>, page: i64) -> bool {
-    let (length, first) = (pages::<F>(1100), Frame(1 << 20));
+    let (length, first) = (pages::<F>(1100), foreign::<F>());
     world.spaces[0].map_device(&mut world.ms, at::<F>(page), length, first, RW).is_ok()
 }
 
@@ -657,7 +651,7 @@ fn others<F: Format>() -> Vec<Scenario<F>> {
             |w| {
                 let (from, length) = (at::<F>(-8), pages::<F>(16));
                 let set = w.spaces[0].transaction(&mut w.ms, from, length, |range| {
-                    range.set(at::<F>(3), Frame(1 << 20), RW)
+                    range.set(at::<F>(3), foreign::<F>(), RW)
                 });
                 set.is_ok()
             },

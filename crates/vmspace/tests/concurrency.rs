@@ -429,8 +429,10 @@ fn fights<F: Format>(step: &Step, seed: u64) {
                         page_shift: F::PAGE_SHIFT,
                         user_pages: F::USER_PAGES,
                         map_base: F::USER_PAGES,
+                        window: F::USER_PAGES,
                         memory: u64::MAX,
                         execute_reads: false,
+                        read_executes: false,
                     };
                     let number = number as u64;
                     let mut worker = Worker {

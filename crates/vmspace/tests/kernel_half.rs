@@ -3,12 +3,15 @@
 mod host;
 
 use host::Host;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 use vmspace::backend::NoTable;
-use vmspace::format::{Aarch64Granule64K, Format, Geometry, Sv48, X86_64};
+use vmspace::format::{
+    Aarch64Granule64K, Format, Geometry, I386, I386Pae, I386PaeSplit, Sv32, Sv48, X86_64,
+};
 use vmspace::{Backend, Cell, Frame, KernelSlotError, MaySleep, Native, Platform, Slot, Space, Vm};
 
 fn token() -> MaySleep {
@@ -18,14 +21,14 @@ fn token() -> MaySleep {
 
 /// The word in slot `index` of a root, as a processor would read it.
 fn slot<F: Format, B: Backend>(vm: &Vm<Host<F, B>>, root: Frame, index: usize) -> u64 {
-    let table = vm.platform().frame_ptr(root).cast::<u64>();
+    let table = vm.platform().frame_ptr(root).cast::<F::Cell>();
     // SAFETY: roots are whole tables of live spaces; nobody changes this slot at the same time.
-    unsafe { table.add(index).read_volatile() }
+    unsafe { (*table.add(index)).load(Ordering::Relaxed) }
 }
 
 fn every_root_has_it<F: Format>() {
     let vm = Host::<F>::new(512, 2).manager();
-    let (index, table) = (F::KERNEL_SLOTS.start + 3, Frame(77));
+    let (index, table) = (F::KERNEL_SLOTS.end - 1, Frame(77));
     let word = F::table(F::ROOT_LEVEL, table);
     let before = Space::new(&vm, &mut token()).unwrap();
     assert_eq!(slot(&vm, before.root(), index), 0);
@@ -43,6 +46,10 @@ fn every_root_has_it<F: Format>() {
 #[test]
 fn a_root_without_the_kernels_table_would_oops() {
     every_root_has_it::<Sv48>();
+    every_root_has_it::<Sv32>();
+    every_root_has_it::<I386>();
+    every_root_has_it::<I386Pae>();
+    every_root_has_it::<I386PaeSplit>();
     every_root_has_it::<X86_64>();
 }
 

@@ -10,7 +10,9 @@
 use loom::sync::Arc;
 use loom::thread;
 use vmspace::entry;
-use vmspace::format::{Aarch64Granule64K, Entry, Format, Leaf, Rights, Soft, Sv48, X86_64};
+use vmspace::format::{
+    Aarch64Granule64K, Entry, Format, I386, I386PaeSplit, Leaf, Rights, Soft, Sv32, Sv48, X86_64,
+};
 use vmspace::sync::Ordering;
 use vmspace::{Backend, Cell, Frame, Native, Slot};
 
@@ -100,6 +102,9 @@ fn loses_dirty_to_protect<F: Format>() {
 fn protect_loses_a_dirty_bit_that_hardware_sets() {
     loses_dirty_to_protect::<Sv48>();
     loses_dirty_to_protect::<X86_64>();
+    loses_dirty_to_protect::<Sv32>();
+    loses_dirty_to_protect::<I386>();
+    loses_dirty_to_protect::<I386PaeSplit>();
     loses_dirty_to_protect::<Aarch64Granule64K>();
 }
 
@@ -117,15 +122,21 @@ fn loses_dirty_to_swap<F: Format>() {
 fn taking_an_entry_out_loses_a_dirty_bit_that_hardware_sets() {
     loses_dirty_to_swap::<Sv48>();
     loses_dirty_to_swap::<X86_64>();
+    loses_dirty_to_swap::<Sv32>();
+    loses_dirty_to_swap::<I386>();
+    loses_dirty_to_swap::<I386PaeSplit>();
     loses_dirty_to_swap::<Aarch64Granule64K>();
 }
 
 fn disturbs_swap<F: Format>() {
     explore::<F>(
-        |entry| entry.take_out(Soft::Swap { device: 31, slot: (1 << 40) - 1 }),
+        |entry| entry.take_out(F::SWAP.last()),
         |word, _, _| {
-            let soft = Soft::Swap { device: 31, slot: (1 << 40) - 1 };
-            assert_eq!(F::decode(0, word), Entry::Soft(soft), "the swap entry was disturbed");
+            assert_eq!(
+                F::decode(0, word),
+                Entry::Soft(F::SWAP.last()),
+                "the swap entry was disturbed"
+            );
         },
     );
 }
@@ -134,5 +145,8 @@ fn disturbs_swap<F: Format>() {
 fn a_late_stealer_disturbs_a_swap_entry() {
     disturbs_swap::<Sv48>();
     disturbs_swap::<X86_64>();
+    disturbs_swap::<Sv32>();
+    disturbs_swap::<I386>();
+    disturbs_swap::<I386PaeSplit>();
     disturbs_swap::<Aarch64Granule64K>();
 }

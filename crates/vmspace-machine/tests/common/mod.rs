@@ -1,6 +1,21 @@
 //! Hand-made tables, and a manager that is told what to answer.
 
-#![allow(dead_code)] // each test file uses a part
+#![allow(dead_code, unused_macros)] // each test file uses a part
+
+/// Makes a test of each of these functions, which are generic over the format, for every format.
+macro_rules! in_every_format {
+    ($($test:ident),* $(,)?) => { vmspace::every_format!(in_formats $(, $test)*); };
+}
+
+macro_rules! in_formats {
+    ($tests:tt $($format:ident $module:ident,)*) => { $(in_format! { $tests $format $module })* };
+}
+
+macro_rules! in_format {
+    ([$($test:ident)*] $format:ident $module:ident) => {
+        mod $module { $(#[test] fn $test() { super::$test::<vmspace::format::$format>(); })* }
+    };
+}
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;

@@ -1,8 +1,11 @@
-//! aarch64 with the 64 KiB granule: 48 bits in levels of 6, 13 and 13, leaves of 64 KiB and 512 MiB.
+//! aarch64 with 48 bits of virtual and physical address, by granule (the size of a page and of a
+//! table): 4 KiB (9 bits a level; leaves of 4 KiB, 2 MiB, 1 GiB), 16 KiB (1, 11, 11, 11; 16 KiB,
+//! 32 MiB) and 64 KiB (6, 13, 13; 64 KiB, 512 MiB).
 //!
-//! Source: Arm ARM (DDI 0487), D8.3 "Translation table descriptor formats" (VMSAv8-64, 64KB
-//! granule, stage 1, EL1&0), D8.4 "Memory access control" and D8.5 "Hardware updates to the
-//! translation tables" (FEAT_HAFDBS, TCR_EL1.HA and HD set). Level 0 here is lookup level 3 there.
+//! Source: Arm ARM (DDI 0487), D8.2 "Translation process" (geometry), D8.3 "Translation table
+//! descriptor formats" (VMSAv8-64, stage 1, EL1&0, 48-bit OA), D8.4 "Memory access control" and
+//! D8.5 "Hardware updates to the translation tables" (FEAT_HAFDBS, TCR_EL1.HA and HD set). Level 0
+//! here is lookup level 3 there.
 //!
 //! | bits  | leaf, valid (bit 0 = 1)                 | absent (bit 0 = 0)               |
 //! |-------|-----------------------------------------|----------------------------------|
@@ -13,7 +16,7 @@
 //! | 9:8   | SH: inner shareable                     | leaf: as valid; else 0           |
 //! | 10    | AF                                      | leaf: AF; else 0                 |
 //! | 11    | nG: always set in a leaf                | a leaf without rights            |
-//! | 47:16 | frame                                   | leaf: frame; else [`soft`]       |
+//! | 47:g  | frame (of granules of 2^g bytes)        | leaf: frame; else [`soft`]       |
 //! | 51    | DBM: hardware may clear AP\[2\]         | leaf: 0; else [`soft`]           |
 //! | 54:53 | UXN PXN                                 | leaf: 11; else [`soft`]          |
 //! | 55    | dirty, where writing is denied          | leaf: dirty; else [`soft`]       |
@@ -26,7 +29,7 @@
 //! - EL0 may fetch but not load where AP\[1\] = 0 and UXN = 0: execute-only.
 //! - User addresses have TTBR0_EL1 for themselves, so no slot of the root is the kernel's.
 
-use super::{Entry, Format, Leaf, Rights, Soft, check_format, soft};
+use super::{Entry, Format, Leaf, Rights, Soft, Swap, check_format};
 use crate::addr::Frame;
 use crate::sync::AtomicU64;
 
@@ -39,25 +42,59 @@ const INNER_SHAREABLE: u64 = 0b11 << 8;
 const ACCESSED: u64 = 1 << 10;
 /// Belongs to one address space. Marks a leaf without rights, where VALID is clear.
 const NOT_GLOBAL: u64 = 1 << 11;
-const ADDRESS: u64 = ((1 << 32) - 1) << 16;
 const WRITABLE: u64 = 1 << 51;
 const KERNEL_NO_EXECUTE: u64 = 1 << 53;
 const USER_NO_EXECUTE: u64 = 1 << 54;
 /// Dirty, where writing is denied. Ignored by hardware ("reserved for software use").
 const SAVED_DIRTY: u64 = 1 << 55;
 
-/// aarch64 with 64 KiB pages and 48 bits of virtual address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Aarch64Granule64K;
+/// Bits of an output address.
+const ADDRESS_BITS: u32 = 48;
+const SWAP: Swap = Swap::in_bytes(8);
 
-impl Aarch64Granule64K {
+/// aarch64 with granules of `1 << SHIFT` bytes and 48 bits of virtual address.
+#[derive(Debug)]
+pub struct Aarch64<const SHIFT: u32>;
+
+/// aarch64 with 4 KiB pages.
+pub type Aarch64Granule4K = Aarch64<12>;
+/// aarch64 with 16 KiB pages.
+pub type Aarch64Granule16K = Aarch64<14>;
+/// aarch64 with 64 KiB pages.
+pub type Aarch64Granule64K = Aarch64<16>;
+
+const _: () = {
+    Aarch64Granule4K::check();
+    Aarch64Granule16K::check();
+    Aarch64Granule64K::check();
+};
+
+impl<const SHIFT: u32> Aarch64<SHIFT> {
+    /// Index bits of a table that is a granule.
+    const BITS: u32 = SHIFT - 3;
+    const ADDRESS: u64 = ((1 << (ADDRESS_BITS - SHIFT)) - 1) << SHIFT;
+
+    /// Refuses words that set what they must not.
+    const fn check() {
+        let hardware = ACCESSED | READ_ONLY;
+        check_format(&[Self::table_word(Frame(0)), Self::table_word(Frame(!0))], hardware);
+        let absent = [SWAP.encode(Soft::InTransit), SWAP.encode(SWAP.last())];
+        check_format(&absent, hardware | VALID | NOT_GLOBAL);
+    }
+
     const fn table_word(table: Frame) -> u64 {
-        VALID | PAGE_OR_TABLE | table.0 << 16 & ADDRESS
+        VALID | PAGE_OR_TABLE | table.0 << SHIFT & Self::ADDRESS
+    }
+
+    /// log2 of the frames that a leaf at `level` maps.
+    const fn leaf_shift(level: usize) -> u32 {
+        Self::BITS * level as u32
     }
 
     /// The frame that a leaf word at `level` names.
     const fn frame(level: usize, word: u64) -> Frame {
-        Frame((word & ADDRESS) >> (16 + 13 * level) << (13 * level))
+        let shift = Self::leaf_shift(level);
+        Frame((word & Self::ADDRESS) >> (SHIFT + shift) << shift)
     }
 
     /// The bits of a leaf that say who may do what.
@@ -95,72 +132,70 @@ impl Aarch64Granule64K {
     }
 }
 
-const _: () = {
-    type Format64K = Aarch64Granule64K;
-    let tables = [Format64K::table_word(Frame(0)), Format64K::table_word(Frame(!0))];
-    check_format(&tables, Format64K::HARDWARE_WRITES);
-    let mut i = 0;
-    while i < soft::EXTREMES.len() {
-        let word = soft::encode(soft::EXTREMES[i]);
-        check_format(&[word], Format64K::HARDWARE_WRITES | VALID | NOT_GLOBAL);
-        i += 1;
-    }
-};
-
-impl Format for Aarch64Granule64K {
+impl<const SHIFT: u32> Format for Aarch64<SHIFT> {
     type Cell = AtomicU64;
 
-    const NAME: &'static str = "aarch64-64k";
-    const PAGE_SHIFT: u32 = 16;
-    const INDEX_BITS: &'static [u32] = &[13, 13, 6];
-    const USER_BITS: u32 = 48;
-    const FRAME_BITS: u32 = 32;
-    const LEAF_LEVELS: u32 = 0b011;
-    const KERNEL_SLOTS: core::ops::Range<usize> = 0..0;
+    const NAME: &'static str = match SHIFT {
+        12 => "aarch64-4k",
+        14 => "aarch64-16k",
+        16 => "aarch64-64k",
+        _ => panic!("granules have 4, 16 or 64 KiB"),
+    };
+    const PAGE_SHIFT: u32 = SHIFT;
+    const INDEX_BITS: &'static [u32] = match SHIFT {
+        12 => &[9, 9, 9, 9],
+        14 => &[11, 11, 11, 1],
+        _ => &[13, 13, 6],
+    };
+    const USER_SLOTS: usize = 1 << Self::INDEX_BITS[Self::INDEX_BITS.len() - 1];
+    const FRAME_BITS: u32 = ADDRESS_BITS - SHIFT;
+    const LEAF_LEVELS: u32 = if SHIFT == 12 { 0b111 } else { 0b011 };
     const BREAK_BEFORE_MAKE: bool = true;
+    const SWAP: Swap = SWAP;
     const ACCESSED: u64 = ACCESSED;
     const HARDWARE_WRITES: u64 = ACCESSED | READ_ONLY;
 
     #[inline]
     fn table(_: usize, table: Frame) -> u64 {
-        Aarch64Granule64K::table_word(table)
+        Self::table_word(table)
     }
 
     #[inline]
     fn leaf(level: usize, leaf: Leaf) -> u64 {
-        let address = leaf.frame.0 >> (13 * level) << (13 * level) << 16 & ADDRESS;
+        let shift = Self::leaf_shift(level);
+        let address = leaf.frame.0 >> shift << shift << SHIFT & Self::ADDRESS;
         let common =
             address | INNER_SHAREABLE | NOT_GLOBAL | if leaf.accessed { ACCESSED } else { 0 };
         if leaf.rights.intersects(Rights::READ | Rights::WRITE | Rights::EXECUTE) {
             let kind = if level == 0 { VALID | PAGE_OR_TABLE } else { VALID };
-            common | kind | Aarch64Granule64K::access(leaf)
+            common | kind | Self::access(leaf)
         } else {
-            common | Aarch64Granule64K::access(Leaf { rights: Rights::empty(), ..leaf })
+            common | Self::access(Leaf { rights: Rights::empty(), ..leaf })
         }
     }
 
     #[inline]
     fn soft(soft: Soft) -> u64 {
-        soft::encode(soft)
+        SWAP.encode(soft)
     }
 
     #[inline]
     fn decode(level: usize, word: u64) -> Entry {
         if word & (VALID | NOT_GLOBAL) == 0 {
-            return soft::decode(word);
+            return SWAP.decode(word);
         }
         let leaf = |rights, dirty| {
-            let frame = Aarch64Granule64K::frame(level, word);
+            let frame = Self::frame(level, word);
             Entry::Leaf(Leaf { frame, rights, accessed: word & ACCESSED != 0, dirty })
         };
         if word & VALID == 0 {
             return leaf(Rights::empty(), word & SAVED_DIRTY != 0);
         }
-        match (level, word & PAGE_OR_TABLE != 0) {
-            (1.., true) => Entry::Table(Aarch64Granule64K::frame(0, word)),
-            (0, true) | (1, false) => {
+        match word & PAGE_OR_TABLE != 0 {
+            true if level > 0 => Entry::Table(Self::frame(0, word)),
+            page if page == (level == 0) && Self::LEAF_LEVELS >> level & 1 == 1 => {
                 let dirty = word & READ_ONLY == 0 || word & SAVED_DIRTY != 0;
-                leaf(Aarch64Granule64K::rights(word), dirty)
+                leaf(Self::rights(word), dirty)
             }
             _ => Entry::Empty,
         }

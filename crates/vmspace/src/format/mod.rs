@@ -13,15 +13,17 @@
 use crate::addr::Frame;
 use crate::cell::Cell;
 use bitflags::bitflags;
+use core::ops::Range;
 
 mod aarch64;
 mod riscv;
 mod soft;
-mod x86_64;
+mod x86;
 
-pub use aarch64::Aarch64Granule64K;
-pub use riscv::Sv48;
-pub use x86_64::X86_64;
+pub use aarch64::{Aarch64, Aarch64Granule4K, Aarch64Granule16K, Aarch64Granule64K};
+pub use riscv::{Riscv, Sv32, Sv39, Sv48, Sv57};
+pub use soft::Swap;
+pub use x86::{I386, I386Pae, I386PaeSplit, X86, X86_64, X86_64La57};
 
 bitflags! {
     /// What an entry lets an access do.
@@ -66,11 +68,11 @@ pub struct Leaf {
 pub enum Soft {
     /// The entry is between two frames: whoever faults waits for the leaf's lock and looks again.
     InTransit,
-    /// The page is on swap device `device`, in slot `slot` (below 2^40).
+    /// The page is on swap device `device`, in slot `slot`.
     Swap {
-        /// The device's number, below 32.
+        /// The device's number, below what [`Swap::devices`] says.
         device: u8,
-        /// The slot on it, below 2^40.
+        /// The slot on it, below what [`Swap::slots`] says.
         slot: u64,
     },
 }
@@ -89,7 +91,7 @@ pub enum Entry {
 }
 
 /// Geometry and encoding of a page-table format. Pure: constants and functions of their arguments.
-pub trait Format: Copy + Send + Sync + 'static {
+pub trait Format: Send + Sync + 'static {
     /// How an entry lies in a table. Its width is the format's; words are handled as 64 bits.
     type Cell: Cell;
 
@@ -97,20 +99,21 @@ pub trait Format: Copy + Send + Sync + 'static {
     const NAME: &'static str;
     /// The base page is `1 << PAGE_SHIFT` bytes.
     const PAGE_SHIFT: u32;
-    /// Index bits of each level, the leaf's first. Its length is the number of levels.
+    /// Index bits of each level, the leaf's first. Its length is the number of levels. A table may
+    /// be smaller than a page (it begins with one then), and is never larger.
     const INDEX_BITS: &'static [u32];
-    /// User addresses lie below `1 << USER_BITS`.
-    const USER_BITS: u32;
+    /// How many slots of the root are the user's. Those above are the kernel's and the same in
+    /// every root; there are none where the kernel has a root of its own.
+    const USER_SLOTS: usize;
     /// Frames that an entry can name lie below `1 << FRAME_BITS`.
     const FRAME_BITS: u32;
     /// Bit `l` is set when a leaf entry may stand at level `l`.
     const LEAF_LEVELS: u32;
-    /// The root's slots that belong to the kernel and are the same in every root (empty where the
-    /// kernel has a root of its own).
-    const KERNEL_SLOTS: core::ops::Range<usize>;
     /// Whether a present entry must go through absent and a shootdown when its frame or size
     /// changes. (vmspace always does so; the machine checks it where the architecture demands it.)
     const BREAK_BEFORE_MAKE: bool;
+    /// How absent entries name a place on swap.
+    const SWAP: Swap;
 
     /// The bits that hardware sets to say "accessed"; clearing them makes the entry old.
     const ACCESSED: u64;
@@ -167,8 +170,12 @@ pub trait Geometry: Format {
     const ROOT_LEVEL: usize = Self::INDEX_BITS.len() - 1;
     /// Bytes of a base page.
     const PAGE_SIZE: u64 = 1 << Self::PAGE_SHIFT;
-    /// Base pages that user addresses span.
-    const USER_PAGES: u64 = 1 << (Self::USER_BITS - Self::PAGE_SHIFT);
+    /// Base pages that user addresses span, from 0 on.
+    const USER_PAGES: u64 =
+        (Self::USER_SLOTS as u64) << slot_shifts(Self::INDEX_BITS)[Self::INDEX_BITS.len() - 1];
+    /// The root's slots that are the kernel's.
+    const KERNEL_SLOTS: Range<usize> =
+        Self::USER_SLOTS..1 << Self::INDEX_BITS[Self::INDEX_BITS.len() - 1];
 
     /// log2 of the base pages that one slot spans, by level; a table's slots span together what
     /// one slot of the level above does. Two more places than any format has levels.
@@ -247,8 +254,55 @@ pub const fn check_format(words: &[u64], forbidden: u64) {
     }
 }
 
-/// The names of all formats, in the order of the documentation.
-pub const NAMES: [&str; 3] = [Sv48::NAME, X86_64::NAME, Aarch64Granule64K::NAME];
+/// Calls a macro with all formats (a type of [`format`](crate::format), and a name for a module),
+/// and before them, in brackets, with what else it is given: how one goes from a name that is known
+/// at run time to a type, or tests them all.
+///
+/// ```
+/// use vmspace::format::{Format, Geometry};
+///
+/// macro_rules! page_size {
+///     ([$name:expr] $($format:ident $module:ident,)*) => {
+///         match $name {
+///             $(name if name == vmspace::format::$format::NAME => {
+///                 Some(vmspace::format::$format::PAGE_SIZE)
+///             })*
+///             _ => None,
+///         }
+///     };
+/// }
+///
+/// assert_eq!(vmspace::every_format!(page_size, "aarch64-16k"), Some(16_384));
+/// assert_eq!(vmspace::every_format!(page_size, "vax"), None);
+/// ```
+#[macro_export]
+macro_rules! every_format {
+    ($macro:ident $(, $argument:tt)*) => {
+        $macro! {
+            [$($argument)*]
+            Sv32 sv32,
+            Sv39 sv39,
+            Sv48 sv48,
+            Sv57 sv57,
+            I386 i386,
+            I386Pae i386_pae,
+            I386PaeSplit i386_pae_split,
+            X86_64 x86_64,
+            X86_64La57 x86_64_la57,
+            Aarch64Granule4K aarch64_4k,
+            Aarch64Granule16K aarch64_16k,
+            Aarch64Granule64K aarch64_64k,
+        }
+    };
+}
+
+macro_rules! names {
+    ([] $($format:ident $module:ident,)*) => {
+        /// The names of all formats, in the order of the documentation.
+        pub const NAMES: &[&str] = &[$($format::NAME),*];
+    };
+}
+every_format!(names);
 
 /// A format's geometry as a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -259,8 +313,8 @@ pub struct Description {
     pub page_size: u64,
     /// Index bits of each level, the leaf's first.
     pub levels: &'static [u32],
-    /// User addresses lie below `1 << user_bits`.
-    pub user_bits: u32,
+    /// User addresses lie below this.
+    pub user_bytes: u64,
     /// How many slots of the root are the kernel's.
     pub kernel_slots: usize,
     /// Whether an entry must go through absent when its frame or size changes.
@@ -295,7 +349,7 @@ pub const fn describe<F: Format>() -> Description {
         name: F::NAME,
         page_size: F::PAGE_SIZE,
         levels: F::INDEX_BITS,
-        user_bits: F::USER_BITS,
+        user_bytes: F::USER_PAGES * F::PAGE_SIZE,
         kernel_slots: F::KERNEL_SLOTS.end - F::KERNEL_SLOTS.start,
         break_before_make: F::BREAK_BEFORE_MAKE,
         leaf_levels: F::LEAF_LEVELS,

@@ -1,26 +1,29 @@
-//! RISC-V Sv48: four levels of 512 entries, 4 KiB pages, a leaf at any level.
+//! RISC-V: Sv32 (two levels of 1024 entries of 32 bits), Sv39, Sv48 and Sv57 (three, four and five
+//! levels of 512 entries of 64 bits). 4 KiB pages, a leaf at any level.
 //!
-//! Source: The RISC-V Instruction Set Manual, Volume II (privileged), "Sv39" for the entry and
-//! its algorithm, "Sv48" for the geometry.
+//! Source: The RISC-V Instruction Set Manual, Volume II (privileged), "Sv32" and "Sv39" for the
+//! entry and its algorithm, "Sv48" and "Sv57" for the geometry.
 //!
 //! | bits  | present (V = 1)                  | absent (V = 0)              |
 //! |-------|----------------------------------|-----------------------------|
 //! | 0     | V                                | 0                           |
 //! | 3:1   | X W R; all zero: next table      | leaf: 0; else [`soft`]      |
-//! | 4     | U                                | 0                           |
+//! | 4     | U                                | leaf: 0; else [`soft`]      |
 //! | 5     | G, never set                     | a leaf without rights       |
 //! | 7:6   | D A                              | leaf: D A; else 0           |
-//! | 9:8   | for software, unused             | 0                           |
-//! | 53:10 | frame                            | leaf: frame; else [`soft`]  |
+//! | 9:8   | for software, unused             | leaf: 0; else [`soft`]      |
+//! | 53:10 | frame (31:10 in Sv32)            | leaf: frame; else [`soft`]  |
 //! | 63:54 | N, PBMT, reserved: zero          | leaf: 0; else [`soft`]      |
 //!
 //! With V set, R = W = X = 0 would name a table, so a leaf without rights has V clear. W without R
 //! is reserved, so WRITE brings READ with it; EXECUTE alone is execute-only. Global entries are not
 //! used: a flush of one address space then drops everything that came from its tables.
 
-use super::{Entry, Format, Leaf, Rights, Soft, check_format, soft};
+use super::{Entry, Format, Leaf, Rights, Soft, Swap, check_format};
 use crate::addr::Frame;
-use crate::sync::AtomicU64;
+use crate::cell::Cell;
+use crate::sync::{AtomicU32, AtomicU64};
+use core::marker::PhantomData;
 
 const VALID: u64 = 1 << 0;
 const READ: u64 = 1 << 1;
@@ -43,19 +46,49 @@ const _: () = assert!(
         && (Rights::EXECUTE.bits() as u64) << RIGHTS_SHIFT == EXECUTE
         && (Rights::USER.bits() as u64) << RIGHTS_SHIFT == USER
 );
-const PPN: u64 = ((1 << 44) - 1) << PPN_SHIFT;
-/// Faults when set, without the extensions Svnapot and Svpbmt.
+/// Faults when set, without the extensions Svnapot and Svpbmt. Entries of 32 bits have none.
 const RESERVED: u64 = !0 << 54;
 /// Faults when set in a table word ("must be cleared by software").
 const RESERVED_IN_TABLE: u64 = USER | ACCESSED | DIRTY;
 
-/// RISC-V with 48 bits of virtual address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Sv48;
+/// RISC-V with `LEVELS` levels of tables whose entries lie in cells `C`.
+#[derive(Debug)]
+pub struct Riscv<const LEVELS: usize, C>(PhantomData<C>);
 
-impl Sv48 {
+/// RISC-V with 32 bits of virtual and 34 of physical address.
+pub type Sv32 = Riscv<2, AtomicU32>;
+/// RISC-V with 39 bits of virtual address.
+pub type Sv39 = Riscv<3, AtomicU64>;
+/// RISC-V with 48 bits of virtual address.
+pub type Sv48 = Riscv<4, AtomicU64>;
+/// RISC-V with 57 bits of virtual address.
+pub type Sv57 = Riscv<5, AtomicU64>;
+
+const _: () = {
+    Sv32::check();
+    Sv39::check();
+    Sv48::check();
+    Sv57::check();
+};
+
+impl<const LEVELS: usize, C: Cell> Riscv<LEVELS, C> {
+    /// Index bits of a level: a table is a page.
+    const BITS: u32 = 12 - C::BYTES.trailing_zeros();
+    const PPN_BITS: u32 = if C::BYTES == 4 { 22 } else { 44 };
+    const PPN: u64 = ((1 << Self::PPN_BITS) - 1) << PPN_SHIFT;
+    const SWAP: Swap = Swap::in_bytes(C::BYTES);
+
+    /// Refuses words that set what they must not.
+    const fn check() {
+        let hardware = ACCESSED | DIRTY;
+        let tables = [Self::table_word(Frame(0)), Self::table_word(Frame(!0))];
+        check_format(&tables, hardware);
+        let absent = [Self::SWAP.encode(Soft::InTransit), Self::SWAP.encode(Self::SWAP.last())];
+        check_format(&absent, hardware | VALID | NONE);
+    }
+
     const fn table_word(table: Frame) -> u64 {
-        VALID | table.0 << PPN_SHIFT & PPN
+        VALID | table.0 << PPN_SHIFT & Self::PPN
     }
 
     /// The bits of a leaf that say what it allows.
@@ -70,7 +103,7 @@ impl Sv48 {
     #[inline(always)]
     const fn leaf_of(word: u64) -> Leaf {
         Leaf {
-            frame: Frame((word & PPN) >> PPN_SHIFT),
+            frame: Frame((word & Self::PPN) >> PPN_SHIFT),
             rights: Rights::from_bits_truncate((word >> RIGHTS_SHIFT) as u8),
             accessed: word & ACCESSED != 0,
             dirty: word & DIRTY != 0,
@@ -79,49 +112,47 @@ impl Sv48 {
 
     /// The bits of a leaf's frame field that must be zero at `level`.
     const fn misaligned(level: usize) -> u64 {
-        ((1 << (9 * level)) - 1) << PPN_SHIFT
+        ((1 << (Self::BITS as usize * level)) - 1) << PPN_SHIFT
     }
 }
 
-const _: () = {
-    check_format(&[Sv48::table_word(Frame(0)), Sv48::table_word(Frame(!0))], Sv48::HARDWARE_WRITES);
-    let mut i = 0;
-    while i < soft::EXTREMES.len() {
-        check_format(&[soft::encode(soft::EXTREMES[i])], Sv48::HARDWARE_WRITES | VALID | NONE);
-        i += 1;
-    }
-};
+impl<const LEVELS: usize, C: Cell> Format for Riscv<LEVELS, C> {
+    type Cell = C;
 
-impl Format for Sv48 {
-    type Cell = AtomicU64;
-
-    const NAME: &'static str = "sv48";
+    const NAME: &'static str = match LEVELS {
+        2 => "sv32",
+        3 => "sv39",
+        4 => "sv48",
+        5 => "sv57",
+        _ => panic!("RISC-V has two to five levels"),
+    };
     const PAGE_SHIFT: u32 = 12;
-    const INDEX_BITS: &'static [u32] = &[9, 9, 9, 9];
-    const USER_BITS: u32 = 47;
-    const FRAME_BITS: u32 = 44;
-    const LEAF_LEVELS: u32 = 0b1111;
-    const KERNEL_SLOTS: core::ops::Range<usize> = 256..512;
+    const INDEX_BITS: &'static [u32] = &[Self::BITS; LEVELS];
+    // As Linux has it: 3 GiB of 4, else half.
+    const USER_SLOTS: usize = if LEVELS == 2 { 768 } else { 256 };
+    const FRAME_BITS: u32 = Self::PPN_BITS;
+    const LEAF_LEVELS: u32 = (1 << LEVELS) - 1;
     const BREAK_BEFORE_MAKE: bool = false;
+    const SWAP: Swap = Self::SWAP;
     const ACCESSED: u64 = ACCESSED;
     const HARDWARE_WRITES: u64 = ACCESSED | DIRTY;
 
     #[inline]
     fn table(_: usize, table: Frame) -> u64 {
-        Sv48::table_word(table)
+        Self::table_word(table)
     }
 
     #[inline]
     fn leaf(level: usize, leaf: Leaf) -> u64 {
-        Sv48::rights_bits(leaf.rights)
+        Self::rights_bits(leaf.rights)
             | if leaf.accessed { ACCESSED } else { 0 }
             | if leaf.dirty { DIRTY } else { 0 }
-            | leaf.frame.0 << PPN_SHIFT & PPN & !Sv48::misaligned(level)
+            | leaf.frame.0 << PPN_SHIFT & Self::PPN & !Self::misaligned(level)
     }
 
     #[inline]
     fn soft(soft: Soft) -> u64 {
-        soft::encode(soft)
+        Self::SWAP.encode(soft)
     }
 
     #[inline]
@@ -129,10 +160,10 @@ impl Format for Sv48 {
         if word == 0 {
             return Entry::Empty;
         }
-        let frame = Frame((word & PPN) >> PPN_SHIFT);
+        let frame = Frame((word & Self::PPN) >> PPN_SHIFT);
         let access = word & (READ | WRITE | EXECUTE);
         if word & (VALID | NONE) == 0 {
-            return soft::decode(word);
+            return Self::SWAP.decode(word);
         }
         if word & VALID != 0 {
             if word & RESERVED != 0 || access & (READ | WRITE) == WRITE {
@@ -142,29 +173,29 @@ impl Format for Sv48 {
                 let faults = level == 0 || word & RESERVED_IN_TABLE != 0;
                 return if faults { Entry::Empty } else { Entry::Table(frame) };
             }
-            if word & Sv48::misaligned(level) != 0 {
+            if word & Self::misaligned(level) != 0 {
                 return Entry::Empty;
             }
         }
-        Entry::Leaf(Sv48::leaf_of(word))
+        Entry::Leaf(Self::leaf_of(word))
     }
 
     #[inline(always)]
     fn next_table(level: usize, word: u64) -> Option<Frame> {
         let table = word & (VALID | READ | WRITE | EXECUTE) == VALID && level > 0;
-        table.then_some(Frame((word & PPN) >> PPN_SHIFT))
+        table.then_some(Frame((word & Self::PPN) >> PPN_SHIFT))
     }
 
     #[inline(always)]
     fn as_leaf(_: usize, word: u64) -> Option<Leaf> {
         let leaf = word & (READ | WRITE | EXECUTE | NONE) != 0 && word & (VALID | NONE) != 0;
-        leaf.then(|| Sv48::leaf_of(word))
+        leaf.then(|| Self::leaf_of(word))
     }
 
     #[inline]
     fn with_rights(level: usize, word: u64, rights: Rights) -> u64 {
-        match Sv48::as_leaf(level, word) {
-            Some(_) => word & !KIND | Sv48::rights_bits(rights),
+        match Self::as_leaf(level, word) {
+            Some(_) => word & !KIND | Self::rights_bits(rights),
             None => word,
         }
     }

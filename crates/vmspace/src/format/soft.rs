@@ -5,51 +5,74 @@
 //! 6, 7 and 10 in one format or another) and the bit that marks a leaf without rights (5, 8 or
 //! 11). So:
 //!
-//! | bits  | content         |
-//! |-------|-----------------|
-//! | 1     | in transit      |
-//! | 2     | on swap         |
-//! | 51:12 | slot on swap    |
-//! | 56:52 | device of swap  |
+//! | 64 bits | 32 bits | content         |
+//! |---------|---------|-----------------|
+//! | 1       | 1       | in transit      |
+//! | 2       | 2       | on swap         |
+//! | 51:12   | 31:9    | slot on swap    |
+//! | 56:52   | 4:3     | device of swap  |
 
 use super::{Entry, Soft};
 
 const IN_TRANSIT: u64 = 1 << 1;
 const SWAP: u64 = 1 << 2;
-const SLOT_SHIFT: u32 = 12;
-const SLOT_MASK: u64 = (1 << 40) - 1;
-const DEVICE_SHIFT: u32 = 52;
-const DEVICE_MASK: u64 = (1 << 5) - 1;
 
-/// Every kind of content with the payloads that clear and set each bit: what a format's checks
-/// go through.
-pub(super) const EXTREMES: [Soft; 5] = [
-    Soft::InTransit,
-    Soft::Swap { device: 0, slot: 0 },
-    Soft::Swap { device: 31, slot: 0 },
-    Soft::Swap { device: 0, slot: SLOT_MASK },
-    Soft::Swap { device: 31, slot: SLOT_MASK },
-];
-
-/// The absent word that holds `soft`; never zero.
-pub(super) const fn encode(soft: Soft) -> u64 {
-    match soft {
-        Soft::InTransit => IN_TRANSIT,
-        Soft::Swap { device, slot } => {
-            SWAP | (slot & SLOT_MASK) << SLOT_SHIFT | (device as u64 & DEVICE_MASK) << DEVICE_SHIFT
-        }
-    }
+/// How absent entries name a place on swap.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Swap {
+    slot_bits: u32,
+    slot_shift: u32,
+    device_bits: u32,
+    device_shift: u32,
 }
 
-/// What an absent word holds that is not a leaf without rights.
-#[inline(always)]
-pub(super) const fn decode(word: u64) -> Entry {
-    if word & (SWAP | IN_TRANSIT) == 0 {
-        Entry::Empty
-    } else if word & SWAP != 0 {
-        let device = (word >> DEVICE_SHIFT & DEVICE_MASK) as u8;
-        Entry::Soft(Soft::Swap { device, slot: word >> SLOT_SHIFT & SLOT_MASK })
-    } else {
-        Entry::Soft(Soft::InTransit)
+impl Swap {
+    /// In entries of so many bytes.
+    pub(super) const fn in_bytes(bytes: usize) -> Swap {
+        if bytes == 4 {
+            Swap { slot_bits: 23, slot_shift: 9, device_bits: 2, device_shift: 3 }
+        } else {
+            Swap { slot_bits: 40, slot_shift: 12, device_bits: 5, device_shift: 52 }
+        }
+    }
+
+    /// How many devices there may be.
+    pub const fn devices(self) -> u8 {
+        1 << self.device_bits
+    }
+
+    /// How many slots (pages) a device may have.
+    pub const fn slots(self) -> u64 {
+        1 << self.slot_bits
+    }
+
+    /// The content with the largest payload.
+    pub const fn last(self) -> Soft {
+        Soft::Swap { device: self.devices() - 1, slot: self.slots() - 1 }
+    }
+
+    /// The absent word that holds `soft`; never zero.
+    pub(super) const fn encode(self, soft: Soft) -> u64 {
+        match soft {
+            Soft::InTransit => IN_TRANSIT,
+            Soft::Swap { device, slot } => {
+                let device = (device & (self.devices() - 1)) as u64;
+                let slot = slot & (self.slots() - 1);
+                SWAP | slot << self.slot_shift | device << self.device_shift
+            }
+        }
+    }
+
+    /// What an absent word holds that is not a leaf without rights.
+    #[inline(always)]
+    pub(super) const fn decode(self, word: u64) -> Entry {
+        if word & (SWAP | IN_TRANSIT) == 0 {
+            Entry::Empty
+        } else if word & SWAP != 0 {
+            let device = (word >> self.device_shift) as u8 & (self.devices() - 1);
+            Entry::Soft(Soft::Swap { device, slot: word >> self.slot_shift & (self.slots() - 1) })
+        } else {
+            Entry::Soft(Soft::InTransit)
+        }
     }
 }

@@ -163,7 +163,7 @@ impl<P: Platform> Space<'_, P> {
     fn checked(&self, ms: &mut MaySleep, map: &Map) -> Result<u64, Error> {
         let length = self.checked_length(map)?;
         if map.grows_down && map.sharing == Sharing::Shared {
-            return Err(self.refuse_shared_stack(ms, map));
+            return Err(self.refuse_shared_stack(ms, map, length));
         }
         Ok(length)
     }
@@ -194,8 +194,13 @@ impl<P: Platform> Space<'_, P> {
         Ok(page << P::Format::PAGE_SHIFT)
     }
 
-    /// Why shared memory that grows down is refused: Linux looks first whether the place is taken.
-    fn refuse_shared_stack(&self, ms: &mut MaySleep, map: &Map) -> Error {
+    /// Why shared memory that grows down is refused: Linux looks first whether there is a place, and
+    /// whether it is taken.
+    fn refuse_shared_stack(&self, ms: &mut MaySleep, map: &Map, length: u64) -> Error {
+        if map.place == Place::Hint {
+            let found = self.find_free(ms, length, map.address >> P::Format::PAGE_SHIFT);
+            return found.err().unwrap_or(Error::Invalid);
+        }
         let Ok(range) = self.pages(map.address, map.length) else { return Error::Invalid };
         let guard = self.vm.walk(ms);
         let found = walk::next_mapping(&guard, self.root(), range.start, range.end);
@@ -264,7 +269,7 @@ impl<P: Platform> Space<'_, P> {
             }
         }
         loop {
-            let free = self.find_free(ms, length)?;
+            let free = self.find_free(ms, length, hint)?;
             match put(ms, PageRange::new(free.start, free.start + length)) {
                 // Somebody was faster: look again.
                 Err(Error::Exists) => {}

@@ -22,8 +22,14 @@ use crate::vm::Guard;
 /// Linux's gap between the top of the user's addresses and the mapping base, when the stack's
 /// limit is not larger.
 const GAP_BYTES: u64 = 128 << 20;
-/// Without a hint addresses stay below 2^47, whatever the format could map.
+/// Without a hint above them addresses stay below 2^47, whatever the format could map.
 const CEILING_BYTES: u64 = 1 << 47;
+
+/// The same in pages, no more than there are.
+fn ceiling<F: Format>() -> u64 {
+    F::USER_PAGES.min(CEILING_BYTES >> F::PAGE_SHIFT)
+}
+
 /// Linux's stack_guard_gap, in pages of whatever size.
 pub(super) const STACK_GUARD: u64 = 256;
 
@@ -31,14 +37,14 @@ pub(super) const STACK_GUARD: u64 = 256;
 #[derive(Clone, Copy)]
 pub(super) struct Free {
     pub start: u64,
-    /// The longest range above it that is free or guard gap, in pages.
-    hole: u64,
+    /// The longest range above it that is free or guard gap, in pages, if the search was an
+    /// ordinary one.
+    hole: Option<u64>,
 }
 
 pub(super) fn init<P: Platform>(place: &header::Place) {
     let shift = P::Format::PAGE_SHIFT;
-    let ceiling = P::Format::USER_PAGES.min(CEILING_BYTES >> shift);
-    let base = ceiling - (GAP_BYTES >> shift);
+    let base = ceiling::<P::Format>() - (GAP_BYTES >> shift);
     place.base.store(base, Ordering::Relaxed);
     place.hint.store(base, Ordering::Relaxed);
     place.hole.store(0, Ordering::Relaxed);
@@ -67,28 +73,44 @@ impl<P: Platform> Space<'_, P> {
         }
     }
 
-    /// The highest free range of `length` pages below the base.
-    pub(super) fn find_free(&self, ms: &mut MaySleep, length: u64) -> Result<Free, Error> {
+    /// The highest free range of `length` pages below the base; with a `hint` above the ceiling, of
+    /// all addresses below the base as far above it.
+    pub(super) fn find_free(
+        &self,
+        ms: &mut MaySleep,
+        length: u64,
+        hint: u64,
+    ) -> Result<Free, Error> {
         let place = &self.header().place;
         let base = place.base.load(Ordering::Relaxed);
+        let window = ceiling::<P::Format>();
+        let above = if hint > window { P::Format::USER_PAGES - window } else { 0 };
         let hint = place.hint.load(Ordering::Relaxed);
         let hole = place.hole.load(Ordering::Relaxed);
-        let found = if length > hole { self.search_down(ms, hint, length, hole) } else { None };
+        let cached = above == 0 && length > hole;
+        let found = if cached { self.search_down(ms, hint, length, hole) } else { None };
+        let found = found.or_else(|| self.search_down(ms, base + above, length, 0));
+        if let Some(free) = found
+            && above == 0
+        {
+            return Ok(free);
+        }
         found
-            .or_else(|| self.search_down(ms, base, length, 0))
             // Linux falls back to searching above the base.
-            .or_else(|| self.search_down(ms, P::Format::USER_PAGES, length, 0))
+            .or_else(|| self.search_down(ms, window + above, length, 0))
+            .map(|free| Free { hole: None, ..free })
             .ok_or(Error::NoFreeRange)
     }
 
     /// What was found is mapped: the next search goes on there.
     pub(super) fn has_taken(&self, free: Free) {
         let place = &self.header().place;
+        let Some(hole) = free.hole else { return };
         if place.hint.load(Ordering::Relaxed) != free.start {
             place.hint.store(free.start, Ordering::Relaxed);
         }
-        if place.hole.load(Ordering::Relaxed) != free.hole {
-            place.hole.store(free.hole, Ordering::Relaxed);
+        if place.hole.load(Ordering::Relaxed) != hole {
+            place.hole.store(hole, Ordering::Relaxed);
         }
     }
 
@@ -125,7 +147,8 @@ impl<P: Platform> Space<'_, P> {
             }
             if room(high) >= length {
                 let end = top.min(high);
-                return Some(Free { start: end - length, hole: hole.max(top - end) });
+                let hole = Some(hole.max(top - end));
+                return Some(Free { start: end - length, hole });
             }
         }
         None

@@ -91,11 +91,16 @@ impl<P: Platform> Vm<P> {
     /// A manager of the frames numbered `managed`, of which it keeps the first ones for itself.
     ///
     /// # Errors
-    /// [`Error::BadCpus`]; [`Error::TooSmall`] when little or nothing would be left.
+    /// [`Error::BadCpus`]; [`Error::TooHigh`] for frames that entries cannot name;
+    /// [`Error::TooSmall`] when little or nothing would be left.
     pub fn new(platform: P, managed: Range<u64>) -> Result<Vm<P>, Error> {
         let cpus = platform.cpus();
         if cpus == 0 || cpus > MAX_CPUS {
             return Err(Error::BadCpus);
+        }
+        let end = 1 << P::Format::FRAME_BITS;
+        if managed.end > end {
+            return Err(Error::TooHigh { end });
         }
         let count = managed.end.saturating_sub(managed.start);
         let carving = Carving::of::<P::Format>(count, cpus);

@@ -1,6 +1,6 @@
 //! A platform in a process, for tests: frames are host memory, shootdowns are counted.
 
-#![allow(dead_code)] // each test crate uses its own part
+#![allow(dead_code, unused_macros)] // each test crate uses its own part
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::Cell;
@@ -12,6 +12,21 @@ use vmspace::format::{Format, Geometry};
 use vmspace::{
     Backend, Batch, CpuSet, Frame, MaySleep, Native, Page, Pager, PagerError, Platform, SpaceId, Vm,
 };
+
+/// Makes a test of each of these functions, which are generic over the format, for every format.
+macro_rules! in_every_format {
+    ($($test:ident),* $(,)?) => { vmspace::every_format!(in_formats $(, $test)*); };
+}
+
+macro_rules! in_formats {
+    ($tests:tt $($format:ident $module:ident,)*) => { $(in_format! { $tests $format $module })* };
+}
+
+macro_rules! in_format {
+    ([$($test:ident)*] $format:ident $module:ident) => {
+        mod $module { $(#[test] fn $test() { super::$test::<vmspace::format::$format>(); })* }
+    };
+}
 
 thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };

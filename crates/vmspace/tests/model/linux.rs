@@ -35,10 +35,14 @@ pub struct Arch {
     pub user_pages: u64,
     /// `mmap_base` in pages.
     pub map_base: u64,
+    /// DEFAULT_MAP_WINDOW in pages.
+    pub window: u64,
     /// `totalram_pages()`.
     pub memory: u64,
     /// What may be fetched may be loaded too (x86 without protection keys).
     pub execute_reads: bool,
+    /// What may be loaded may be fetched too (x86 without NX).
+    pub read_executes: bool,
 }
 
 /// mmap's flags.
@@ -273,9 +277,16 @@ impl Mm {
             }
         }
         let length = length >> self.arch.page_shift;
-        // `unmapped_area_topdown`: where a guard gap reaches into the highest gap, the search goes on
-        // below the guard gap, past areas that may lie in it.
-        let mut high = self.arch.map_base;
+        // `arch_get_mmap_base`, `arch_get_mmap_end`.
+        let Arch { map_base, window, user_pages, .. } = self.arch;
+        let above = if hint >> self.arch.page_shift > window { user_pages - window } else { 0 };
+        // Linux's last resort goes bottom-up; ours is the highest there too.
+        self.topdown(map_base + above, length).or_else(|_| self.topdown(window + above, length))
+    }
+
+    /// `unmapped_area_topdown`: where a guard gap reaches into the highest gap, the search goes on
+    /// below the guard gap, past areas that may lie in it.
+    fn topdown(&self, mut high: u64, length: u64) -> Result<u64, i32> {
         loop {
             let end = self.highest_gap(high, length).ok_or(ENOMEM)?;
             match self.find(end).map(Mm::start_gap) {
@@ -525,6 +536,7 @@ impl Mm {
             Access::Read if self.arch.execute_reads => READ | WRITE | EXECUTE,
             Access::Read => READ | WRITE,
             Access::Write => WRITE,
+            Access::Execute if self.arch.read_executes => READ | WRITE | EXECUTE,
             Access::Execute => EXECUTE,
         };
         if area.prot & needed == 0 {

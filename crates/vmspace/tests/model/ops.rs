@@ -89,9 +89,14 @@ pub struct Op {
     pub what: What,
 }
 
+/// What tables of two levels span, or of one where there are no three.
+fn middle<F: Geometry>() -> u64 {
+    F::slot_pages(F::ROOT_LEVEL.min(2))
+}
+
 /// Where the heap begins, in pages: a little below a bound of tables of two levels.
 pub fn heap<F: Geometry>() -> u64 {
-    F::table_pages(1) - 3
+    middle::<F>() - 3
 }
 
 /// Makes operations around a few places.
@@ -111,7 +116,7 @@ impl Maker {
     pub fn new<F: Geometry>(seed: u64, arch: Arch) -> Maker {
         let mut random = Random(seed);
         let leaf = F::table_pages(0);
-        let middle = F::table_pages(1);
+        let middle = middle::<F>();
         // The heap, two tables of one level, two of two, two under the root, and the map base.
         let mut all = vec![heap::<F>(), 5 * leaf, 2 * middle, arch.map_base];
         all.push(if F::LEVELS > 3 { F::table_pages(2) } else { 3 * middle });

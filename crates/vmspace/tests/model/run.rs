@@ -54,23 +54,21 @@ pub fn run<F: Format>(ops: &[Op]) -> Result<usize, String> {
 
 /// What Linux on an architecture with this format would fix.
 pub fn arch<F: Format>() -> Arch {
-    let leaf = Leaf {
-        frame: Frame(0),
-        rights: Rights::EXECUTE | Rights::USER,
-        accessed: true,
-        dirty: false,
+    // Whether an entry that is told one right gives another with it.
+    let implies = |given: Rights, right| {
+        let rights = given | Rights::USER;
+        let leaf = Leaf { frame: Frame(0), rights, accessed: true, dirty: false };
+        F::as_leaf(0, F::leaf(0, leaf)).is_some_and(|leaf| leaf.rights.contains(right))
     };
-    let execute_only = F::decode(0, F::leaf(0, leaf));
-    let base = F::USER_PAGES.min(1 << (47 - F::PAGE_SHIFT)) - ((128 << 20) >> F::PAGE_SHIFT);
+    let window = F::USER_PAGES.min(1 << (47 - F::PAGE_SHIFT));
     Arch {
         page_shift: F::PAGE_SHIFT,
         user_pages: F::USER_PAGES,
-        map_base: base,
+        map_base: window - ((128 << 20) >> F::PAGE_SHIFT),
+        window,
         memory: Host::<F>::new(FRAMES, CPUS).manager().total_frames(),
-        execute_reads: matches!(
-            execute_only,
-            vmspace::format::Entry::Leaf(leaf) if leaf.rights.contains(Rights::READ)
-        ),
+        execute_reads: implies(Rights::EXECUTE, Rights::READ),
+        read_executes: implies(Rights::READ, Rights::EXECUTE),
     }
 }
 
