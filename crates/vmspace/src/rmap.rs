@@ -153,8 +153,9 @@ pub(crate) fn remove<P: Platform>(vm: &Vm<P>, meta: &Meta, mapper: Mapper) {
 /// Lets a recorded mapper be another: whoever looks finds one of the two. Takes no memory.
 pub(crate) fn relocate<P: Platform>(vm: &Vm<P>, meta: &Meta, from: Mapper, to: Mapper) {
     let (old, new) = (from.encode(), to.encode());
+    // Release: as in `remove`.
     let only =
-        || meta.word.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        || meta.word.compare_exchange(old, new, Ordering::Release, Ordering::Relaxed).is_ok();
     if only() {
         return;
     }
