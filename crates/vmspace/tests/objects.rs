@@ -271,3 +271,24 @@ fn memory_reads_as_zeros_where_it_was_never_written_and_takes_none_there() {
     memory.set_len(&mut token(), 0).unwrap();
     assert_eq!((memory.len(), memory.resident()), (0, 0));
 }
+
+#[test]
+fn a_mapping_that_hid_its_object_could_not_be_named() {
+    with_file(256, 4, |vm, file| {
+        assert!(file.is_unshared(), "a new object");
+        let space = Space::new(vm, &mut token()).unwrap();
+        let half = Map::anonymous(2 * PAGE, RW);
+        let at = space.map_object(&mut token(), half, &file, 2 * PAGE).unwrap();
+        let region = space.next_region(&mut token(), at + PAGE).unwrap();
+        assert_eq!((region.object, region.offset), (Some(file.id()), 3 * PAGE), "{region:?}");
+        assert!(!file.is_unshared(), "it is mapped");
+        space.unmap(&mut token(), at, PAGE).unwrap();
+        let region = space.next_region(&mut token(), at).unwrap();
+        assert_eq!((region.start, region.offset), (at + PAGE, 3 * PAGE), "{region:?}");
+        let alone = space.map(&mut token(), Map::anonymous(PAGE, RW).at(at)).unwrap();
+        let region = space.next_region(&mut token(), alone).unwrap();
+        assert_eq!((region.object, region.offset), (None, 0), "{region:?}");
+        space.exit(&mut token());
+        assert!(file.is_unshared(), "nothing maps it any more");
+    });
+}

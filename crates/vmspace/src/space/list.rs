@@ -3,6 +3,7 @@
 use super::{Sharing, Space};
 use crate::context::MaySleep;
 use crate::format::{Format, Geometry, Rights};
+use crate::object::ObjectId;
 use crate::platform::Platform;
 use crate::region::Attributes;
 use crate::tree::walk;
@@ -20,6 +21,10 @@ pub struct Region {
     pub sharing: Sharing,
     /// It grows to cover faults just below it.
     pub grows_down: bool,
+    /// The object behind it; none for private anonymous memory and devices.
+    pub object: Option<ObjectId>,
+    /// Where in the object it begins, in bytes; 0 without one.
+    pub offset: u64,
 }
 
 /// How much a space uses, in pages.
@@ -46,6 +51,11 @@ impl<P: Platform> Space<'_, P> {
             rights: attributes.rights().difference(Rights::USER),
             sharing: if run.key.is_private() { Sharing::Private } else { Sharing::Shared },
             grows_down: attributes.contains(Attributes::GROWS_DOWN),
+            object: (run.key.object != 0).then_some(ObjectId(run.key.object)),
+            offset: match run.key.object {
+                0 => 0,
+                _ => run.range.start.wrapping_sub(run.key.origin) << shift,
+            },
         })
     }
 

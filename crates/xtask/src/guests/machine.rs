@@ -6,6 +6,7 @@ use crate::project::{self, GUEST_TARGET, cargo, command, shown};
 use crate::steps::Steps;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The variable that tells the test-only build which mutation to plant.
@@ -22,6 +23,8 @@ pub struct Run {
     input: &'static str,
     /// The first and the last of the seeds that it is run with.
     seeds: Option<(u64, u64)>,
+    /// Whether it has a fresh directory of the host's for its `/`.
+    root: bool,
 }
 
 impl Run {
@@ -38,7 +41,8 @@ impl Run {
     fn new(folder: &str, line: &str, setting: Setting) -> Run {
         let mut words = line.split(' ').map(str::to_owned);
         let program = Path::new(folder).join(words.next().unwrap_or_default());
-        Run { program, arguments: words.collect(), setting, input: "", seeds: None }
+        let arguments = words.collect();
+        Run { program, arguments, setting, input: "", seeds: None, root: false }
     }
 
     /// The same with something to read.
@@ -54,6 +58,11 @@ impl Run {
     /// The same with the first of these seeds that it fails with.
     pub fn scanning(self, first: u64, last: u64) -> Run {
         Run { seeds: Some((first, last)), ..self }
+    }
+
+    /// The same with a fresh directory of the host's for its `/`, or without.
+    pub fn beneath_a_root(self, root: bool) -> Run {
+        Run { root, ..self }
     }
 
     /// Whether the program has been built.
@@ -111,6 +120,10 @@ impl Machine {
     pub fn run(&self, run: &Run, seconds: u64) -> Result<Outcome, String> {
         let mut command = command(&self.vmspace);
         command.args(arguments(run)).arg("--timeout").arg(seconds.to_string());
+        let root = if run.root { Some(FreshRoot::new()?) } else { None };
+        if let Some(FreshRoot(path)) = &root {
+            command.arg("--root").arg(path);
+        }
         command.args(program(run));
         if self.mutation != 0 {
             command.env(PLANTS, self.mutation.to_string());
@@ -143,7 +156,8 @@ impl Machine {
     pub fn line(&self, run: &Run) -> String {
         let planted = (self.mutation != 0).then(|| format!("{PLANTS}={}", self.mutation));
         let words = planted.into_iter().chain([shown(&self.vmspace)]);
-        let words = words.chain(arguments(run)).chain(program(run));
+        let root = run.root.then(|| r#"--root "$(mktemp -d)""#.to_owned());
+        let words = words.chain(arguments(run)).chain(root).chain(program(run));
         words.collect::<Vec<_>>().join(" ")
     }
 
@@ -157,6 +171,27 @@ impl Machine {
             "{wrong}, after {seconds:.1} s\n  repeat: {line}{input}\n  \
              standard output:\n{stdout}\n  standard error:\n{stderr}"
         )
+    }
+}
+
+/// An empty directory, for as long as it lives.
+struct FreshRoot(PathBuf);
+
+impl FreshRoot {
+    fn new() -> Result<FreshRoot, String> {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let number = LAST.fetch_add(1, Ordering::Relaxed);
+        let path = project::target().join(format!("root-{}-{number}", std::process::id()));
+        let made = std::fs::create_dir_all(&path);
+        made.map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(FreshRoot(path))
+    }
+}
+
+impl Drop for FreshRoot {
+    fn drop(&mut self) {
+        // What stays behind lies under the target folder.
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
