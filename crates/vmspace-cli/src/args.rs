@@ -96,6 +96,9 @@ pub struct RunOptions {
     /// What is reported at the end
     #[arg(long, value_enum, value_name = "KIND", default_value = "text")]
     pub report: ReportKind,
+    /// Print the initial process's mappings at its end, as /proc/PID/maps has them
+    #[arg(long)]
+    pub maps: bool,
     /// Where the report goes instead of standard error
     #[arg(long, value_name = "FILE")]
     pub report_file: Option<PathBuf>,

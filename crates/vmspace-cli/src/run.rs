@@ -63,7 +63,7 @@ impl Visitor for Run<'_> {
             })?;
         let root = Root::open(given.root.as_deref(), &given.cwd)
             .map_err(|error| Failure::new(error.path().display(), &error))?;
-        let vm = machine::<F>(given)?;
+        let vm = machine::<F>(given, &root)?;
         let loaded = vmspace_linux::load(&vm, &program, root, &options)
             .map_err(|error| Failure::new(&name, error))?;
         let destination = match given.report {
@@ -81,9 +81,13 @@ impl Visitor for Run<'_> {
         if let Ending::Violation(violation) = &ending {
             standard::say(&violation.to_string());
         }
+        let maps = report.maps.as_deref().unwrap_or_default();
+        if given.report != ReportKind::Text && !maps.is_empty() {
+            standard::say(maps.trim_end());
+        }
         destination.write(&match given.report {
             ReportKind::Json => json(given, &ending, code, &report),
-            _ => text(given, &ending, &report),
+            _ => text(given, &ending, &report) + maps,
         })?;
         if let Some(seed) = options.seed
             && code != 0
@@ -104,6 +108,7 @@ fn options_of(given: &RunOptions) -> Options {
             Trace::Calls => vmspace_linux::Trace::Calls,
             Trace::Faults => vmspace_linux::Trace::Faults,
         }),
+        maps: given.maps,
         timeout: given.timeout,
         seed: given.seed.and_then(Seeds::only),
         standard_files: standard::open(),
@@ -111,7 +116,7 @@ fn options_of(given: &RunOptions) -> Options {
 }
 
 /// Builds the machine and the manager over it.
-fn machine<F: Format>(given: &RunOptions) -> Result<Vm<MachinePlatform<F>>, Failure> {
+fn machine<F: Format>(given: &RunOptions, root: &Root) -> Result<Vm<MachinePlatform<F>>, Failure> {
     let config = Config {
         memory: given.memory,
         harts: given.harts,
@@ -120,7 +125,7 @@ fn machine<F: Format>(given: &RunOptions) -> Result<Vm<MachinePlatform<F>>, Fail
         check: given.check,
         ..Config::default()
     };
-    let platform = MachinePlatform::<F>::new(config).map_err(refusal)?;
+    let platform = MachinePlatform::<F>::new(config).map_err(refusal)?.with_pager(root.pager());
     let frames = platform.frames();
     Vm::new(platform, frames).map_err(|error| match error {
         vmspace::Error::TooSmall { least } => {

@@ -152,6 +152,38 @@ fn machines_that_cannot_be() {
 }
 
 #[test]
+fn roots_that_cannot_be() {
+    let directory = directory("roots");
+    let program = executable(&directory, "exit", &Elf::exit(0).bytes());
+    let program = program.to_str().expect("a name");
+    let missing = directory.join("missing");
+    let missing = missing.to_str().expect("a name");
+    let root = directory.to_str().expect("a name");
+    let run = |options: &[&str], words: &[&str]| {
+        let mut all = vec!["run"];
+        all.extend(options);
+        all.extend(["--", program]);
+        refused(&all, words);
+    };
+    run(&["--root", missing], &[missing, "no such directory", "--root"]);
+    run(&["--root", program], &[program, "is no directory", "--root"]);
+    run(&["--root", root, "--cwd", "/gone"], &["/gone", "no such directory", "--cwd"]);
+    run(&["--root", root, "--cwd", "exit"], &["exit", "is no directory", "--cwd"]);
+    run(&["--root", root, "--cwd", "/../../etc"], &["/../../etc", "no such directory"]);
+    run(&["--cwd", "/tmp"], &["/tmp", "--cwd"]);
+    fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o311))
+        .expect("its permissions");
+    // The superuser reads it all the same.
+    if fs::read_dir(&directory).is_err() {
+        run(&["--root", root], &["permission denied", "chmod"]);
+    }
+    fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("its permissions");
+    let output = vmspace(["run", "--root", root, "--", program]).output().expect("it runs");
+    assert_eq!(code(&output), 0, "{}", errors(&output));
+}
+
+#[test]
 fn memory_that_does_not_hold_the_program() {
     let text = Elf::exit(0).headers[0];
     let elf = Elf { code: vec![0x13; 1 << 20], ..Elf::exit(0) };

@@ -44,8 +44,21 @@ fn rust_guests_run_everywhere() {
         ("stale", &["all", "5"]),
         ("exec", &[]),
         ("handlers", &[]),
+        ("files", &[]),
     ] {
         everywhere(&rust(name), arguments);
+    }
+}
+
+#[test]
+fn files_beneath_a_root_are_as_on_linux() {
+    for format in FORMATS {
+        let root = common::directory(&format!("files-{format}"));
+        let path = root.to_str().expect("a name");
+        let options = ["--harts", "2", "--format", format, "--check", "--root", path];
+        ends(&options, &rust("files"), &[], 0);
+        let left: Vec<_> = std::fs::read_dir(&root).expect("the root").collect();
+        assert!(left.is_empty(), "the guest removes what it makes: {left:?}");
     }
 }
 

@@ -83,7 +83,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             self.close_all(std::mem::replace(&mut task.files, own));
         }
         for descriptor in task.files.take_close_on_exec() {
-            self.close(descriptor);
+            self.close_of(&task.files, descriptor);
         }
         task.registers = image.registers;
         task.name = image.name;
@@ -92,6 +92,9 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         // Signals that came meanwhile find the new program.
         task.attention.store(true, Ordering::Release);
         drop(std::mem::replace(&mut task.space, Arc::new(image.space)));
+        if let Some(thread) = self.lock().threads.get_mut(&task.id) {
+            thread.shown = task.shown();
+        }
         self.vm.reap(ms);
     }
 

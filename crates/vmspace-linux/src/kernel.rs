@@ -19,6 +19,7 @@ use vmspace::Vm;
 use vmspace::format::Format;
 use vmspace_machine::{Clock, MachinePlatform, Violation};
 
+use crate::files::inode::PageCache;
 use crate::files::locks::Locks;
 use crate::files::shown::Shown;
 use crate::files::{FileSystem, Root};
@@ -44,6 +45,7 @@ pub(crate) struct Kernel<'vm, F: Format> {
     pub counts: Counts,
     pub trace: Option<crate::Trace>,
     pub files: FileSystem,
+    pub pages: PageCache<'vm, F>,
     /// The seed that decides the run, if one does.
     pub seed: Option<u64>,
     pub random: Random,
@@ -51,6 +53,9 @@ pub(crate) struct Kernel<'vm, F: Format> {
     pub shown: Option<Shown>,
     /// Counts the changes of code that every hart must see.
     pub code: AtomicU64,
+    /// The initial process's mappings when it ended, if they are wanted.
+    pub last_maps: Mutex<Option<String>>,
+    pub wants_maps: bool,
     /// The most threads and unreaped processes together.
     pub limit: usize,
 }
@@ -130,6 +135,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             counts: Counts::default(),
             trace: options.trace,
             files: FileSystem::new(root),
+            pages: PageCache::default(),
             seed: options.seed,
             shown: options.seed.map(|_| Shown::new()),
             random: match options.seed {
@@ -137,6 +143,8 @@ impl<'vm, F: Format> Kernel<'vm, F> {
                 None => Random::Host,
             },
             code: AtomicU64::new(0),
+            last_maps: Mutex::default(),
+            wants_maps: options.maps,
             limit: options.processes,
         }
     }

@@ -94,6 +94,8 @@ pub struct Options {
     pub processes: usize,
     /// What is traced.
     pub trace: Option<Trace>,
+    /// Whether the initial process's mappings at its end are told.
+    pub maps: bool,
     /// When to give up.
     pub timeout: Option<Duration>,
     /// All harts run on one thread of the host's, in a schedule that this seed draws: the same
@@ -172,6 +174,11 @@ impl<F: Format> Loaded<'_, F> {
         spawned.map_err(ProgramError::Threads)?;
         let time = kernel.clock().now() - began;
         kernel.counts.sample(kernel.vm);
+        // SAFETY: the caller's thread may sleep, says `load`'s contract, and holds nothing of the
+        // library; the harts' threads have ended.
+        let mut ms = unsafe { MaySleep::assume() };
+        kernel.keep_maps(&mut ms);
+        kernel.sync_all(&mut ms);
         let ending = kernel.lock().ended.take().unwrap_or(Ending::Broken);
         Ok((ending, kernel.report(time)))
     }

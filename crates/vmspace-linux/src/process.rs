@@ -5,12 +5,14 @@
 //! last one frees the memory and closes the files before the parent is told. Orphans are reaped as
 //! Linux's init reaps them; the run ends when the initial process does.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use vmspace::MaySleep;
 use vmspace::format::Format;
 
 use crate::Errno;
+use crate::files::proc::maps;
 use crate::kernel::{Ending, Kernel, State};
 use crate::signal::{Info, SIGCHLD};
 use crate::task::{INIT, INITIAL, Id, Process, Status, Task, Thread, Wake};
@@ -98,12 +100,16 @@ impl<'vm, F: Format> Kernel<'vm, F> {
     /// last one the process.
     pub fn leave(&self, ms: &mut MaySleep, mut task: Box<Task<'vm, F>>, code: u8) {
         self.leave_memory(ms, &mut task);
+        if task.process == INITIAL {
+            self.keep_maps(ms);
+        }
         self.lock().threads.remove(&task.id);
         let Task { id, process, space, files, image, .. } = *task;
         self.close_all(files);
         self.counts.sample(self.vm);
         drop((space, image));
         self.vm.reap(ms);
+        self.drop_unused(ms);
         let mut state = self.lock();
         let state = &mut *state;
         let Some(of) = state.processes.get_mut(&process) else { return };
@@ -115,6 +121,22 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             ([], _) => self.bury(state, process),
             ([one], Some(successor)) if *one == successor => self.summon(state, process),
             _ => {}
+        }
+    }
+
+    /// Notes the initial process's mappings, if they are wanted: the last of its threads does so
+    /// when it ends, or who ends the run while it still has threads.
+    pub fn keep_maps(&self, ms: &mut MaySleep) {
+        let shown = match self.wants_maps {
+            true => {
+                self.lock().threads.values().find(|t| t.process == INITIAL).map(|t| t.shown.view())
+            }
+            false => None,
+        };
+        if let Some(view) = shown.flatten() {
+            let text = maps(ms, self, &view.space);
+            *self.last_maps.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+            self.close_all(view.files);
         }
     }
 

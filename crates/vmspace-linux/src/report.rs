@@ -110,6 +110,8 @@ pub struct Report {
     pub peak_frames: u64,
     /// Frames that there are.
     pub total_frames: u64,
+    /// The initial process's mappings at its end, as /proc/PID/maps has them, if they were wanted.
+    pub maps: Option<String>,
     /// What the library counted.
     pub memory: vmspace::Statistics,
     /// What the machine counted.
@@ -133,6 +135,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             page_size: F::PAGE_SIZE,
             peak_frames: counts.peak.load(Ordering::Relaxed),
             total_frames: self.vm.total_frames(),
+            maps: self.last_maps.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             memory: self.vm.statistics(),
             machine: self.vm.platform().statistics(),
         }

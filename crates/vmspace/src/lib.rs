@@ -50,7 +50,7 @@ pub use error::Error;
 pub use fault::{Access, FaultError};
 pub use flush::{Batch, CpuSet, Shot, SpaceId};
 pub use kernel_half::KernelSlotError;
-pub use object::Object;
+pub use object::{Object, ObjectId};
 pub use pager::{NoPager, Page, Pager, PagerError};
 pub use platform::{MAX_CPUS, Platform};
 pub use space::{Advice, Map, Place, Region, Remap, Sharing, Space, Transaction, Usage};

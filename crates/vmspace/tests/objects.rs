@@ -55,10 +55,6 @@ fn a_mapping_that_did_not_share_pages_with_read_and_write_would_show_old_bytes()
     with_file(256, 4, |vm, file| {
         let space = Space::new(vm, &mut token()).unwrap();
         let at = map(&space, &file, whole(&file).shared());
-        space.unmap(&mut token(), at, PAGE).unwrap();
-        let region = space.next_region(&mut token(), 0).unwrap();
-        assert_eq!((region.start, region.pager, region.offset), (at + PAGE, FILE, PAGE));
-        let at = map(&space, &file, whole(&file).shared());
         assert_eq!(byte(&space, at + PAGE), Some(2));
         assert_eq!(file.write(&mut token(), PAGE - 1, b"abc"), Ok(3));
         assert_eq!(
@@ -274,4 +270,25 @@ fn memory_reads_as_zeros_where_it_was_never_written_and_takes_none_there() {
     assert_eq!(memory.write(&mut token(), i64::MAX as u64, b"x"), Err(Error::TooLarge));
     memory.set_len(&mut token(), 0).unwrap();
     assert_eq!((memory.len(), memory.resident()), (0, 0));
+}
+
+#[test]
+fn a_mapping_that_hid_its_object_could_not_be_named() {
+    with_file(256, 4, |vm, file| {
+        assert!(file.is_unshared(), "a new object");
+        let space = Space::new(vm, &mut token()).unwrap();
+        let half = Map::anonymous(2 * PAGE, RW);
+        let at = space.map_object(&mut token(), half, &file, 2 * PAGE).unwrap();
+        let region = space.next_region(&mut token(), at + PAGE).unwrap();
+        assert_eq!((region.object, region.offset), (Some(file.id()), 3 * PAGE), "{region:?}");
+        assert!(!file.is_unshared(), "it is mapped");
+        space.unmap(&mut token(), at, PAGE).unwrap();
+        let region = space.next_region(&mut token(), at).unwrap();
+        assert_eq!((region.start, region.offset), (at + PAGE, 3 * PAGE), "{region:?}");
+        let alone = space.map(&mut token(), Map::anonymous(PAGE, RW).at(at)).unwrap();
+        let region = space.next_region(&mut token(), alone).unwrap();
+        assert_eq!((region.object, region.offset), (None, 0), "{region:?}");
+        space.exit(&mut token());
+        assert!(file.is_unshared(), "nothing maps it any more");
+    });
 }

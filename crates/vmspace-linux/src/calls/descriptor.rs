@@ -56,6 +56,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
     pub(super) fn close(&mut self) -> Outcome {
         let descriptor = self.task.files.remove(self.args[0])?;
         self.kernel.close_of(&self.task.files, descriptor);
+        self.kernel.drop_unused(self.ms);
         Ok(0)
     }
 

@@ -4,13 +4,17 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
+use rustix::fs::OFlags;
 use vmspace::format::{Format, Geometry};
 
 use super::{Call, Outcome, Stop};
 use crate::Errno;
 use crate::elf::{Executable, Program};
 use crate::exec::{Image, thread_name};
+use crate::files::node::Node;
+use crate::files::stat::{S_IFLNK, S_IFREG};
 use crate::load::load;
 use crate::script::{self, Head};
 use crate::stack::{self, MOST_ARGUMENTS, MOST_STRING, Start};
@@ -86,7 +90,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
     }
 
     /// The program in a space of its own, by way of its interpreters.
-    fn image(&mut self, executable: Executable, start: Start) -> Result<Image<'vm, F>, Errno> {
+    fn image(&mut self, executable: Executable, start: Start) -> Result<Image<'vm, F>, Stop> {
         let name = thread_name(Path::new(&start.name));
         let (executable, start) = self.interpreted(executable, start)?;
         let error = |error: crate::ProgramError| {
@@ -106,14 +110,14 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         &mut self,
         mut executable: Executable,
         mut start: Start,
-    ) -> Result<(Executable, Start), Errno> {
+    ) -> Result<(Executable, Start), Stop> {
         let mut script = start.name.clone();
         for _ in 0..=MOST_SCRIPTS {
             let mut head = [0; script::HEAD];
             executable.file.read_at(&mut head, 0).map_err(|_| Errno::EIO)?;
             let found = match script::parse(&head) {
                 Head::Other => return Ok((executable, start)),
-                Head::BadScript => return Err(Errno::ENOEXEC),
+                Head::BadScript => return Err(Errno::ENOEXEC.into()),
                 Head::Script(found) => found,
             };
             let interpreter = OsStr::from_bytes(found.interpreter).to_owned();
@@ -123,14 +127,35 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             executable = self.open_program(AT_FDCWD, found.interpreter, 0)?;
             script = interpreter;
         }
-        Err(Errno::ELOOP)
+        Err(Errno::ELOOP.into())
     }
 
-    /// The file to run that a path names. There are no files yet but the program itself.
-    fn open_program(&mut self, _: i32, path: &[u8], _: u64) -> Result<Executable, Errno> {
+    /// The file to run that a path names: the process's own program, which need not lie beneath the
+    /// root, or one beneath it. What lies in memory is not to be executed.
+    fn open_program(
+        &mut self,
+        directory: i32,
+        path: &[u8],
+        flags: u64,
+    ) -> Result<Executable, Stop> {
+        const READ_AND_EXECUTE: u32 = 5;
         let own = self.executable()?;
-        let same = path == b"/proc/self/exe" || Path::new(OsStr::from_bytes(path)) == own.path;
-        same.then_some(own).ok_or(Errno::ENOENT)
+        if path == b"/proc/self/exe" || Path::new(OsStr::from_bytes(path)) == own.path {
+            return Ok(own);
+        }
+        let directory = directory as u64;
+        let node = self.node_of(directory, path, flags)?;
+        let files = &self.kernel.files;
+        match &node {
+            Node::Host(host) if host.is(S_IFREG) => {
+                files.check_access(&node, READ_AND_EXECUTE)?;
+                let file = files.host()?.reopen(host, OFlags::RDONLY)?;
+                let path = OsString::from_vec(files.path(&node)?).into();
+                Ok(Executable { path, file: Arc::new(file.into()) })
+            }
+            _ if node.is(S_IFLNK) => Err(Errno::ELOOP.into()),
+            _ => Err(Errno::EACCES.into()),
+        }
     }
 
     /// What the process runs.

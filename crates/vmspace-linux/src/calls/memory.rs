@@ -46,18 +46,14 @@ impl<F: Format> Call<'_, '_, F> {
     }
 
     pub(super) fn mmap(&mut self) -> Outcome {
-        let [address, length, prot, flags, ..] = self.args;
+        let [_, length, prot, flags, ..] = self.args;
         let sharing = match flags & MAP_TYPE {
             MAP_PRIVATE => Sharing::Private,
             MAP_SHARED | MAP_SHARED_VALIDATE => Sharing::Shared,
             _ => return Err(Errno::EINVAL.into()),
         };
         if flags & MAP_ANONYMOUS == 0 {
-            // Files are not mapped yet; a descriptor that is none comes first, as on Linux.
-            let file = self.task.files.get(self.args[4])?;
-            self.kernel.close(file);
-            self.kernel.counts.refuse("mmap of a file");
-            return Err(Errno::ENODEV.into());
+            return self.map_file(self.wanted(sharing));
         }
         if flags & MAP_TYPE == MAP_SHARED_VALIDATE {
             // Only files have flags to be validated.
@@ -67,26 +63,31 @@ impl<F: Format> Call<'_, '_, F> {
             self.kernel.counts.refuse("mmap with MAP_HUGETLB");
             return Err(Errno::ENOMEM.into());
         }
+        let map = self.wanted(sharing);
+        let writable = prot & 2 != 0;
+        if writable && !map.no_reserve && length > self.memory() {
+            // Linux's heuristic: what could never be filled is refused at once.
+            return Err(Errno::ENOMEM.into());
+        }
+        Ok(self.task.space.map(self.ms, map).map_err(errno)?)
+    }
+
+    /// What mmap's arguments ask for.
+    fn wanted(&self, sharing: Sharing) -> Map {
+        let [address, length, prot, flags, ..] = self.args;
         let place = match flags {
             _ if flags & MAP_FIXED_NOREPLACE != 0 => Place::FixedNoReplace,
             _ if flags & MAP_FIXED != 0 => Place::Fixed,
             _ => Place::Hint,
         };
-        let no_reserve = flags & MAP_NORESERVE != 0;
-        let writable = prot & 2 != 0;
-        if writable && !no_reserve && length > self.memory() {
-            // Linux's heuristic: what could never be filled is refused at once.
-            return Err(Errno::ENOMEM.into());
-        }
-        let map = Map {
+        Map {
             address,
             sharing,
             place,
             grows_down: flags & MAP_GROWSDOWN != 0,
-            no_reserve,
+            no_reserve: flags & MAP_NORESERVE != 0,
             ..Map::anonymous(length, rights(prot))
-        };
-        Ok(self.task.space.map(self.ms, map).map_err(errno)?)
+        }
     }
 
     /// The machine's memory in bytes.

@@ -12,6 +12,7 @@ mod exec;
 mod identity;
 mod life;
 mod lock;
+mod map_file;
 mod memory;
 mod open;
 mod path;
@@ -75,6 +76,7 @@ impl<F: Format> Call<'_, '_, F> {
         match call {
             Sysno::brk => self.brk(),
             Sysno::mmap => self.mmap(),
+            Sysno::msync => self.msync(),
             Sysno::munmap => self.munmap(),
             Sysno::mprotect => self.mprotect(),
             Sysno::madvise => self.madvise(),

@@ -109,12 +109,13 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         let inode = match &found.directory {
             Node::Host(directory) => {
                 let (node, file) = files.host()?.create(directory, &found.name, mode)?;
-                let inode = files.inodes.get(Node::Host(node.into()), path);
+                let inode = self.kernel.inode(self.ms, Node::Host(node.into()), path)?;
                 inode.made(file)?;
                 inode
             }
             Node::Memory(directory) => {
-                files.inodes.get(Node::Memory(directory.create(&found.name, mode)?), path)
+                let node = Node::Memory(directory.create(&found.name, mode)?);
+                self.kernel.inode(self.ms, node, path)?
             }
             _ => return Err(Errno::EACCES),
         };
@@ -139,12 +140,13 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             node if !node.is(S_IFDIR) => return Err(Errno::ENOTDIR.into()),
             Node::Host(directory) => {
                 let (node, file) = files.host()?.create_unnamed(&directory, mode)?;
-                let inode = files.inodes.get(Node::Host(node.into()), path);
+                let inode = self.kernel.inode(self.ms, Node::Host(node.into()), path)?;
                 inode.made(file)?;
                 inode
             }
             Node::Memory(directory) => {
-                files.inodes.get(Node::Memory(directory.create_unnamed(mode)?), path)
+                let node = Node::Memory(directory.create_unnamed(mode)?);
+                self.kernel.inode(self.ms, node, path)?
             }
             _ => return Err(Errno::EOPNOTSUPP.into()),
         };
@@ -199,7 +201,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         if let Node::Memory(_) = node {
             files.check_access(node, u32::from(read) << 2 | u32::from(write) << 1)?;
         }
-        let inode = files.inodes.get(node.clone(), path);
+        let inode = self.kernel.inode(self.ms, node.clone(), path)?;
         inode.open(files.host.as_ref(), read, write)?;
         if truncate {
             let _writing = inode.writing();
@@ -234,7 +236,8 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         if flags & (MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL) != 0 {
             node.allow_seals();
         }
-        let inode = files.inodes.get(Node::Memory(node), &[b"/memfd:", &name[..]].concat());
+        let path = [b"/memfd:", &name[..]].concat();
+        let inode = self.kernel.inode(self.ms, Node::Memory(node), &path)?;
         let file = Description::new(FileKind::File(inode), flag::READ_WRITE);
         let close_on_exec = if flags & MFD_CLOEXEC != 0 { flag::CLOEXEC } else { 0 };
         self.new_descriptor(file, close_on_exec)

@@ -30,6 +30,16 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
     /// What a path names, or a descriptor when the path is empty and may be.
     pub(super) fn node_at(&mut self, directory: u64, path: u64, flags: u64) -> Result<Node, Stop> {
         let path = self.path_or_empty(path, flags)?;
+        self.node_of(directory, &path, flags)
+    }
+
+    /// The same with a path that is read already.
+    pub(super) fn node_of(
+        &mut self,
+        directory: u64,
+        path: &[u8],
+        flags: u64,
+    ) -> Result<Node, Stop> {
         if path.is_empty() && flags & AT_EMPTY_PATH != 0 {
             if directory as i32 == -100 {
                 return Ok(self.task.place.directory());
@@ -37,7 +47,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             return self
                 .with_file(directory, |_, file| file.node().ok_or_else(|| Errno::EBADF.into()));
         }
-        let found = self.walk(directory, &path, flags & AT_SYMLINK_NOFOLLOW == 0)?;
+        let found = self.walk(directory, path, flags & AT_SYMLINK_NOFOLLOW == 0)?;
         Ok(found.node.ok_or(Errno::ENOENT)?)
     }
 

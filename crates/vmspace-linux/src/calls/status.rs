@@ -213,11 +213,10 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         if !node.is(S_IFREG) || matches!(node, Node::Proc(_)) {
             return Err(Errno::EINVAL.into());
         }
-        let files = &self.kernel.files;
-        files.check_access(&node, 2)?;
+        self.kernel.files.check_access(&node, 2)?;
         let path = self.get_string(path)?;
-        let inode = files.inodes.get(node, &path);
-        inode.open(files.host.as_ref(), false, true)?;
+        let inode = self.kernel.inode(self.ms, node, &path)?;
+        inode.open(self.kernel.files.host.as_ref(), false, true)?;
         let _writing = inode.writing();
         self.kernel.truncate(self.ms, &inode, length)?;
         Ok(0)
@@ -244,9 +243,9 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
     /// `fsync` and `fdatasync`.
     pub(super) fn fsync(&mut self, data_only: bool) -> Outcome {
         let number = self.args[0];
-        self.with_file(number, |_, file| match &file.kind {
+        self.with_file(number, |call, file| match &file.kind {
             FileKind::File(inode) => {
-                inode.sync(data_only)?;
+                call.kernel.sync(call.ms, inode, data_only)?;
                 Ok(0)
             }
             // What a directory holds is the host's to write.

@@ -4,7 +4,7 @@ use super::stat::{S_IFCHR, S_IFLNK, Stat};
 use crate::Errno;
 
 /// The number under which /dev's files are known (`st_dev`).
-pub(crate) const DEVICE: u64 = 0xffff_0010;
+pub(crate) const DEVICE: u64 = 0xfff0_0010;
 
 /// A device that needs nothing of the host's but randomness.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

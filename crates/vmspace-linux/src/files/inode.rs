@@ -1,18 +1,24 @@
-//! Regular files that are open.
+//! Regular files that are open or mapped, and their pages.
 //!
-//! Guarantee: a file has one record while it is open, however many descriptors, processes and names
-//! lead to it; writes that change its length are one after the other, as Linux's inode lock makes
-//! them. The host's descriptors are opened once for reading and once for writing, by the first who
-//! may: a later one that may not is refused by the host all the same.
+//! Guarantee: a file has one inode and one object of the library's while it is open, mapped, or in
+//! a tree in memory, however many descriptors, processes and names lead to it; so read, write and
+//! every mapping share its pages. Writes that change its length are one after the other, as Linux's
+//! inode lock makes them. What mappings have stored is handed to the host by msync and fsync, when
+//! nobody has the file open or mapped any more, and at the end of the run.
+//!
+//! Order: an inode's `writing`, then the table's lock, then the library's locks.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FallocateFlags, OFlags};
-use vmspace::MaySleep;
 use vmspace::format::Format;
+use vmspace::{Error, MaySleep, ObjectId};
+use vmspace_machine::MachinePlatform;
 
+use super::backing::Backing;
 use super::memory::{SEAL_FUTURE_WRITE, SEAL_GROW, SEAL_SHRINK, SEAL_WRITE};
 use super::node::Node;
 use super::root::HostRoot;
@@ -20,36 +26,49 @@ use crate::Errno;
 use crate::host::errno;
 use crate::kernel::Kernel;
 
-/// An open regular file.
+/// A file's pages.
+pub(crate) type Object<'vm, F> = vmspace::Object<'vm, MachinePlatform<F>>;
+
+/// A regular file that is open or mapped.
 #[derive(Debug)]
 pub(crate) struct Inode {
     pub node: Node,
     /// The path that it was first opened by.
     opened_as: Vec<u8>,
-    reader: OnceLock<OwnedFd>,
-    writer: OnceLock<OwnedFd>,
+    backing: Arc<Backing>,
     writing: Mutex<()>,
 }
 
-/// All open regular files, by device and inode number: while one is open, the host gives its number
-/// to no other.
-#[derive(Default)]
-pub(crate) struct Inodes(Mutex<BTreeMap<(u64, u64), Weak<Inode>>>);
+/// An inode with its pages.
+struct Cached<'vm, F: Format> {
+    inode: Arc<Inode>,
+    object: Object<'vm, F>,
+}
 
-impl Inodes {
-    /// The record of a file, made if there is none.
-    pub fn get(&self, node: Node, path: &[u8]) -> Arc<Inode> {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let identity = node.identity();
-        if let Some(inode) = table.get(&identity).and_then(Weak::upgrade) {
-            return inode;
-        }
-        table.retain(|_, inode| inode.strong_count() > 0);
-        let (reader, writer) = (OnceLock::new(), OnceLock::new());
-        let (opened_as, writing) = (path.to_vec(), Mutex::new(()));
-        let inode = Arc::new(Inode { node, opened_as, reader, writer, writing });
-        table.insert(identity, Arc::downgrade(&inode));
-        inode
+/// All inodes, by device and inode number: while one is here, the host gives its number to no other.
+pub(crate) struct PageCache<'vm, F: Format>(Mutex<BTreeMap<(u64, u64), Cached<'vm, F>>>);
+
+impl<F: Format> Default for PageCache<'_, F> {
+    fn default() -> Self {
+        PageCache(Mutex::default())
+    }
+}
+
+impl<'vm, F: Format> PageCache<'vm, F> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(u64, u64), Cached<'vm, F>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<F: Format> Cached<'_, F> {
+    /// Whether nobody has it open or mapped, nor can find it in a tree in memory. Who could change
+    /// that needs the table's lock.
+    fn is_unused(&self) -> bool {
+        let found = match &self.inode.node {
+            Node::Memory(node) => Arc::strong_count(node) > 1,
+            _ => false,
+        };
+        !found && Arc::strong_count(&self.inode) == 1 && self.object.is_unshared()
     }
 }
 
@@ -61,33 +80,24 @@ impl Inode {
     /// Opens the host's file for what is asked; nothing to do for others.
     pub fn open(&self, root: Option<&HostRoot>, read: bool, write: bool) -> Result<(), Errno> {
         let (Node::Host(node), Some(root)) = (&self.node, root) else { return Ok(()) };
+        // The host says whether it may be, even where it is open already.
         if read {
             let file = root.reopen(node, OFlags::RDONLY)?;
-            let _ = self.reader.set(file);
+            let _ = self.backing.reader.set(file);
         }
         if write {
             let file = root.reopen(node, OFlags::WRONLY)?;
-            let _ = self.writer.set(file);
+            let _ = self.backing.writer.set(file);
         }
         Ok(())
     }
 
     /// Takes a descriptor that was opened for both when the file was made.
     pub fn made(&self, file: OwnedFd) -> Result<(), Errno> {
-        let again = file.try_clone().map_err(|error| {
-            Errno::new(error.raw_os_error().unwrap_or(Errno::EMFILE.into_raw()))
-        })?;
-        let _ = self.reader.set(again);
-        let _ = self.writer.set(file);
+        let again = rustix::io::fcntl_dupfd_cloexec(&file, 0).map_err(errno)?;
+        let _ = self.backing.reader.set(again);
+        let _ = self.backing.writer.set(file);
         Ok(())
-    }
-
-    fn reader(&self) -> Result<&OwnedFd, Errno> {
-        self.reader.get().ok_or(Errno::EBADF)
-    }
-
-    fn writer(&self) -> Result<&OwnedFd, Errno> {
-        self.writer.get().ok_or(Errno::EBADF)
     }
 
     /// Held for as long as a call writes or changes the length.
@@ -100,18 +110,107 @@ impl Inode {
         Ok(self.node.stat()?.size)
     }
 
-    /// fsync(2), or fdatasync(2).
-    pub fn sync(&self, data_only: bool) -> Result<(), Errno> {
-        let Some(file) = self.writer.get().or(self.reader.get()) else { return Ok(()) };
+    /// Lets the host write what it was handed.
+    pub fn sync_host(&self, data_only: bool) -> Result<(), Errno> {
+        let Backing { reader, writer, .. } = &*self.backing;
+        let Some(file) = writer.get().or(reader.get()) else { return Ok(()) };
         match data_only {
             true => rustix::fs::fdatasync(file).map_err(errno),
             false => rustix::fs::fsync(file).map_err(errno),
         }
     }
+
+    /// EPERM where a seal forbids to write so far.
+    fn check_seals(&self, writes: u32, end: u64) -> Result<(), Errno> {
+        let Node::Memory(node) = &self.node else { return Ok(()) };
+        let grows = if end > self.size()? { SEAL_GROW } else { 0 };
+        node.check_seals(writes | grows)
+    }
+
+    /// Notes the length of a file in memory, and that it was changed.
+    fn note_size(&self, size: u64) {
+        if let Node::Memory(node) = &self.node {
+            node.set_size(size);
+        }
+    }
 }
 
-impl<F: Format> Kernel<'_, F> {
-    /// The path of an open file, with " (deleted)" behind it when it has no name any more.
+impl<'vm, F: Format> Kernel<'vm, F> {
+    /// The inode of a regular file, made if there is none.
+    pub fn inode(&self, ms: &mut MaySleep, node: Node, path: &[u8]) -> Result<Arc<Inode>, Errno> {
+        self.drop_unused(ms);
+        let identity = node.identity();
+        let found = self.pages.lock().get(&identity).map(|cached| cached.inode.clone());
+        if let Some(inode) = found {
+            let writing = inode.writing();
+            self.adopt_size(ms, &inode)?;
+            drop(writing);
+            return Ok(inode);
+        }
+        let size = node.stat()?.size;
+        let (number, backing) = match node {
+            Node::Host(_) => self.files.backings.add(),
+            _ => Default::default(),
+        };
+        let object = self.vm.object(ms, size, number).map_err(|error| {
+            self.files.backings.remove(number);
+            number_of(error)
+        })?;
+        let (opened_as, writing) = (path.to_vec(), Mutex::new(()));
+        let inode = Arc::new(Inode { node, opened_as, backing, writing });
+        let mine = Cached { inode, object };
+        let mut table = self.pages.lock();
+        // Another may have been faster; then ours goes, without the lock.
+        let before = table.get(&identity).map(|cached| cached.inode.clone());
+        let inode = before.clone().unwrap_or_else(|| mine.inode.clone());
+        let spare = match before {
+            Some(_) => Some(mine),
+            None => table.insert(identity, mine),
+        };
+        drop(table);
+        if let Some(spare) = spare {
+            spare.object.close(ms);
+        }
+        Ok(inode)
+    }
+
+    /// A file's pages.
+    pub fn object(&self, inode: &Inode) -> Result<Object<'vm, F>, Errno> {
+        let table = self.pages.lock();
+        table.get(&inode.identity()).map(|cached| cached.object.clone()).ok_or(Errno::EIO)
+    }
+
+    /// Whose pages an object holds, if it is a file's.
+    pub fn inode_of(&self, object: ObjectId) -> Option<(Arc<Inode>, Object<'vm, F>)> {
+        let table = self.pages.lock();
+        let cached = table.values().find(|cached| cached.object.id() == object)?;
+        Some((cached.inode.clone(), cached.object.clone()))
+    }
+
+    /// Lets files go that nobody has open or mapped any more; what is dirty of them is written.
+    pub fn drop_unused(&self, ms: &mut MaySleep) {
+        let unused: Vec<Cached<'vm, F>> = {
+            let mut table = self.pages.lock();
+            let unused = table.iter().filter(|(_, cached)| cached.is_unused()).map(|it| *it.0);
+            let unused: Vec<_> = unused.collect();
+            unused.iter().filter_map(|identity| table.remove(identity)).collect()
+        };
+        for cached in unused {
+            cached.object.close(ms);
+        }
+    }
+
+    /// Writes what is dirty of all files, at the end of the run.
+    pub fn sync_all(&self, ms: &mut MaySleep) {
+        let objects: Vec<_> = self.pages.lock().values().map(|it| it.object.clone()).collect();
+        for object in objects {
+            // Nobody is left who could be told.
+            let _ = object.sync(ms, 0..u64::MAX);
+            object.close(ms);
+        }
+    }
+
+    /// The path of a file, with " (deleted)" behind it when it has no name any more.
     pub fn file_path(&self, inode: &Inode) -> Result<Vec<u8>, Errno> {
         let Node::Memory(node) = &inode.node else { return self.files.path(&inode.node) };
         let mut path = inode.opened_as.clone();
@@ -121,100 +220,103 @@ impl<F: Format> Kernel<'_, F> {
         Ok(path)
     }
 
+    /// Gives the object the length that the host's file has, should somebody outside have changed
+    /// it. Who calls holds [`Inode::writing`].
+    fn adopt_size(&self, ms: &mut MaySleep, inode: &Inode) -> Result<(), Errno> {
+        let (object, size) = (self.object(inode)?, inode.size()?);
+        if matches!(inode.node, Node::Host(_)) && object.len() != size {
+            inode.backing.adopting.store(true, Ordering::Relaxed);
+            let result = object.set_len(ms, size);
+            inode.backing.adopting.store(false, Ordering::Relaxed);
+            result.map_err(number_of)?;
+        }
+        object.close(ms);
+        Ok(())
+    }
+
     /// Reads from a file; fewer bytes than asked for only at its end.
     pub fn read_at(
         &self,
-        _ms: &mut MaySleep,
+        ms: &mut MaySleep,
         inode: &Inode,
         offset: u64,
         into: &mut [u8],
     ) -> Result<usize, Errno> {
-        let Node::Memory(node) = &inode.node else {
-            let mut done = 0;
-            while done < into.len() {
-                let at = offset.saturating_add(done as u64);
-                match rustix::io::pread(inode.reader()?, &mut into[done..], at) {
-                    Ok(0) => break,
-                    Ok(read) => done += read,
-                    Err(error) if done == 0 => return Err(errno(error)),
-                    Err(_) => break,
-                }
-            }
-            return Ok(done);
-        };
-        node.with_bytes(false, |bytes| {
-            let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-            let length = into.len().min(bytes.len() - start);
-            into[..length].copy_from_slice(&bytes[start..start + length]);
-            length
-        })
+        let object = self.object(inode)?;
+        let end = offset.saturating_add(into.len() as u64);
+        let mut result = object.read(ms, offset, into);
+        if result.is_err() || end > object.len() {
+            // Somebody outside may have made the host's file shorter or longer.
+            let writing = inode.writing();
+            self.adopt_size(ms, inode)?;
+            drop(writing);
+            result = object.read(ms, offset, into);
+        }
+        object.close(ms);
+        result.map_err(number_of)
     }
 
     /// Writes to a file; who writes holds [`Inode::writing`].
     pub fn write_at(
         &self,
-        _ms: &mut MaySleep,
+        ms: &mut MaySleep,
         inode: &Inode,
         offset: u64,
         from: &[u8],
     ) -> Result<usize, Errno> {
-        let Node::Memory(node) = &inode.node else {
-            return rustix::io::pwrite(inode.writer()?, from, offset).map_err(errno);
-        };
-        node.check_seals(SEAL_WRITE | SEAL_FUTURE_WRITE)?;
-        let end = self.memory_end(offset.saturating_add(from.len() as u64))?;
-        if end as u64 > inode.size()? {
-            node.check_seals(SEAL_GROW)?;
-        }
-        node.with_bytes(true, |bytes| {
-            if bytes.len() < end {
-                bytes.resize(end, 0);
-            }
-            bytes[end - from.len()..end].copy_from_slice(from);
-            from.len()
+        let end = offset.saturating_add(from.len() as u64);
+        inode.check_seals(SEAL_WRITE | SEAL_FUTURE_WRITE, end)?;
+        let object = self.object(inode)?;
+        let result = object.write(ms, offset, from);
+        inode.note_size(object.len());
+        object.close(ms);
+        result.map_err(|error| match (error, &inode.node) {
+            (Error::OutOfMemory, Node::Memory(_)) => Errno::ENOSPC,
+            (error, _) => number_of(error),
         })
     }
 
-    /// A length that a file in memory may have.
-    fn memory_end(&self, end: u64) -> Result<usize, Errno> {
-        let most = self.vm.total_frames() << F::PAGE_SHIFT;
-        usize::try_from(end).ok().filter(|_| end <= most).ok_or(Errno::ENOSPC)
-    }
-
     /// ftruncate(2); who calls holds [`Inode::writing`].
-    pub fn truncate(&self, _ms: &mut MaySleep, inode: &Inode, length: u64) -> Result<(), Errno> {
-        let Node::Memory(node) = &inode.node else {
-            return rustix::fs::ftruncate(inode.writer()?, length).map_err(errno);
-        };
-        let end = self.memory_end(length)?;
-        let size = inode.size()?;
-        let forbidden = if length < size { SEAL_SHRINK } else { SEAL_GROW };
-        if length != size {
-            node.check_seals(forbidden)?;
-        }
-        node.with_bytes(true, |bytes| bytes.resize(end, 0))
+    pub fn truncate(&self, ms: &mut MaySleep, inode: &Inode, length: u64) -> Result<(), Errno> {
+        let shrinks = if length < inode.size()? { SEAL_SHRINK } else { 0 };
+        inode.check_seals(shrinks, length)?;
+        let object = self.object(inode)?;
+        let result = object.set_len(ms, length);
+        inode.note_size(object.len());
+        object.close(ms);
+        result.map_err(number_of)
     }
 
     /// fallocate(2) with mode 0; who calls holds [`Inode::writing`].
     pub fn allocate(
         &self,
-        _ms: &mut MaySleep,
+        ms: &mut MaySleep,
         inode: &Inode,
         offset: u64,
         length: u64,
     ) -> Result<(), Errno> {
-        let Node::Memory(node) = &inode.node else {
-            let (file, mode) = (inode.writer()?, FallocateFlags::empty());
-            return rustix::fs::fallocate(file, mode, offset, length).map_err(errno);
-        };
-        let end = self.memory_end(offset.saturating_add(length))?;
-        if end as u64 > inode.size()? {
-            node.check_seals(SEAL_GROW)?;
+        let end = offset.saturating_add(length);
+        inode.check_seals(0, end)?;
+        if let Node::Host(_) = inode.node {
+            let (file, mode) = (inode.backing.writer.get(), FallocateFlags::empty());
+            let file = file.ok_or(Errno::EBADF)?;
+            rustix::fs::fallocate(file, mode, offset, length).map_err(errno)?;
+            return self.adopt_size(ms, inode);
         }
-        node.with_bytes(true, |bytes| {
-            if bytes.len() < end {
-                bytes.resize(end, 0);
-            }
-        })
+        if end > inode.size()? { self.truncate(ms, inode, end) } else { Ok(()) }
     }
+
+    /// fsync(2), or fdatasync(2).
+    pub fn sync(&self, ms: &mut MaySleep, inode: &Inode, data_only: bool) -> Result<(), Errno> {
+        let object = self.object(inode)?;
+        let result = object.sync(ms, 0..u64::MAX);
+        object.close(ms);
+        result.map_err(number_of)?;
+        inode.sync_host(data_only)
+    }
+}
+
+/// Linux's number for a refusal of the library.
+pub(crate) fn number_of(error: Error) -> Errno {
+    Errno::new(error.errno())
 }

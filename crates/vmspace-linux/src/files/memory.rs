@@ -3,7 +3,7 @@
 //! Guarantee: the tree is private to the run. All names of a tree change and are looked up under
 //! one lock, so a rename is one step to everybody. A file lives as long as a name or an open
 //! descriptor does. Names take at most [`MOST_NODES`] records of the host's memory; contents are
-//! counted against the machine's memory.
+//! pages of the machine's memory (`inode`).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,7 @@ pub(crate) const NAME_MAX: usize = 255;
 
 /// The device numbers of the two trees are this one and the next; the host's devices have none so
 /// high.
-const FIRST_DEVICE: u64 = 0xffff_0001;
+const FIRST_DEVICE: u64 = 0xfff0_0001;
 
 /// Seals of memfd_create(2)'s files.
 pub(crate) const SEAL_SEAL: u32 = 1;
@@ -59,7 +59,8 @@ struct Inner {
 
 #[derive(Debug)]
 enum Contents {
-    File(Vec<u8>),
+    /// A file's length; its pages are an object of the library's.
+    File(u64),
     Link(Vec<u8>),
     Directory {
         /// Its name in the directory above; none for the top, or when it is removed.
@@ -144,7 +145,8 @@ impl MemoryNode {
     pub fn stat(&self) -> Stat {
         let inner = self.lock();
         let size = match &inner.contents {
-            Contents::File(bytes) | Contents::Link(bytes) => bytes.len() as u64,
+            Contents::File(size) => *size,
+            Contents::Link(target) => target.len() as u64,
             Contents::Directory { entries, .. } => 20 * (entries.len() as u64 + 2),
         };
         Stat {
@@ -180,22 +182,13 @@ impl MemoryNode {
         }
     }
 
-    /// Runs `body` on a file's bytes; EISDIR or EINVAL for what is none.
-    pub fn with_bytes<R>(
-        &self,
-        change: bool,
-        body: impl FnOnce(&mut Vec<u8>) -> R,
-    ) -> Result<R, Errno> {
+    /// Notes a file's length, and that it was changed.
+    pub fn set_size(&self, bytes: u64) {
         let mut inner = self.lock();
-        let inner = &mut *inner;
-        if change {
-            inner.modified = now();
-            inner.changed = inner.modified;
-        }
-        match &mut inner.contents {
-            Contents::File(bytes) => Ok(body(bytes)),
-            Contents::Directory { .. } => Err(Errno::EISDIR),
-            Contents::Link(_) => Err(Errno::EINVAL),
+        inner.modified = now();
+        inner.changed = inner.modified;
+        if let Contents::File(size) = &mut inner.contents {
+            *size = bytes;
         }
     }
 
@@ -263,14 +256,14 @@ impl MemoryNode {
 
     /// A new empty file.
     pub fn create(&self, name: &[u8], mode: u32) -> Result<Arc<MemoryNode>, Errno> {
-        let node = self.fresh(S_IFREG | mode & 0o7777, Contents::File(Vec::new()))?;
+        let node = self.fresh(S_IFREG | mode & 0o7777, Contents::File(0))?;
         self.enter(name, node.clone())?;
         Ok(node)
     }
 
     /// A new empty file without a name.
     pub fn create_unnamed(&self, mode: u32) -> Result<Arc<MemoryNode>, Errno> {
-        let node = self.fresh(S_IFREG | mode & 0o7777, Contents::File(Vec::new()))?;
+        let node = self.fresh(S_IFREG | mode & 0o7777, Contents::File(0))?;
         node.lock().links = 0;
         Ok(node)
     }
@@ -490,7 +483,8 @@ mod tests {
         top.remove(b"one", false).expect("it is there");
         top.remove(b"two", false).expect("it is there");
         assert_eq!(file.stat().links, 0);
-        file.with_bytes(true, |bytes| bytes.push(1)).expect("still a file");
+        file.set_size(1);
+        assert_eq!(file.stat().size, 1, "still a file");
         assert_eq!(top.remove(b"two", false), Err(Errno::ENOENT));
     }
 }

@@ -12,10 +12,12 @@
 //! | `root` | the host's directory that is `/` |
 //! | `memory` | trees in the machine's memory |
 //! | `devices`, `proc` | /dev and /proc |
-//! | `inode` | regular files that are open: one record each, whoever opened them |
+//! | `inode` | regular files: one inode and one object each, whoever opened or mapped them |
+//! | `backing` | where their pages come from and go |
 //! | `directory`, `stat`, `shown` | what directories hold; what is known about a file, and shown |
 //! | `locks` | who holds which part of a file |
 
+pub(crate) mod backing;
 pub(crate) mod descriptors;
 pub(crate) mod devices;
 pub(crate) mod directory;
@@ -35,10 +37,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmspace::format::Format;
 
+use self::backing::{Backings, HostPager};
 pub(crate) use self::descriptors::{Descriptor, Files, MOST_FILES};
 use self::devices::Device;
 use self::directory::Listing;
-use self::inode::{Inode, Inodes};
+use self::inode::Inode;
 use self::locks::Owner;
 use self::memory::MemoryNode;
 use self::node::Node;
@@ -186,7 +189,10 @@ impl Place {
 
 /// The directory of the host that is `/` to a program, or none.
 #[derive(Debug)]
-pub struct Root(Option<(HostRoot, Arc<HostNode>)>);
+pub struct Root {
+    host: Option<(HostRoot, Arc<HostNode>)>,
+    backings: Arc<Backings>,
+}
 
 impl Root {
     /// Opens the directory; `start`, within it, is where the program begins.
@@ -194,11 +200,17 @@ impl Root {
     /// # Errors
     /// What is wrong with one of them, or with the host.
     pub fn open(directory: Option<&Path>, start: &Path) -> Result<Root, RootError> {
-        match directory {
-            Some(directory) => Ok(Root(Some(HostRoot::open(directory, start)?))),
-            None if start == Path::new("/") => Ok(Root(None)),
-            None => Err(RootError::no_start(start)),
-        }
+        let host = match directory {
+            Some(directory) => Some(HostRoot::open(directory, start)?),
+            None if start == Path::new("/") => None,
+            None => return Err(RootError::no_start(start)),
+        };
+        Ok(Root { host, backings: Arc::default() })
+    }
+
+    /// What the machine asks for the pages of files that are mapped.
+    pub fn pager(&self) -> Box<dyn vmspace::Pager + Send + Sync> {
+        Box::new(HostPager(self.backings.clone()))
     }
 }
 
@@ -210,21 +222,21 @@ pub(crate) struct FileSystem {
     pub start: Node,
     /// /dev/shm.
     pub shared: Arc<MemoryNode>,
-    pub inodes: Inodes,
+    pub backings: Arc<Backings>,
 }
 
 impl FileSystem {
     pub fn new(root: Root) -> FileSystem {
         let shared = MemoryNode::top(1, 0o1777);
-        let inodes = Inodes::default();
-        match root.0 {
+        let backings = root.backings;
+        match root.host {
             Some((root, start)) => {
                 let top = Node::Host(root.top().clone());
-                FileSystem { host: Some(root), top, start: Node::Host(start), shared, inodes }
+                FileSystem { host: Some(root), top, start: Node::Host(start), shared, backings }
             }
             None => {
                 let top = Node::Memory(MemoryNode::top(0, 0o755));
-                FileSystem { host: None, start: top.clone(), top, shared, inodes }
+                FileSystem { host: None, start: top.clone(), top, shared, backings }
             }
         }
     }

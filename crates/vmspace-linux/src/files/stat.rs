@@ -98,11 +98,11 @@ impl Stat {
 }
 
 /// The numbers of a device, as Linux packs them for programs.
-fn major(device: u64) -> u32 {
+pub(crate) fn major(device: u64) -> u32 {
     (device >> 8 & 0xfff | device >> 32 & 0xffff_f000) as u32
 }
 
-fn minor(device: u64) -> u32 {
+pub(crate) fn minor(device: u64) -> u32 {
     (device & 0xff | device >> 12 & 0xffff_ff00) as u32
 }
 

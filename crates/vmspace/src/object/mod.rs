@@ -123,6 +123,11 @@ pub struct Object<'vm, P: Platform> {
     address: u64,
 }
 
+/// What tells an object from others while it lives: [`Object::id`], and what a
+/// [`Region`](crate::Region) says is behind it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ObjectId(pub(crate) u64);
+
 impl<P: Platform> Vm<P> {
     /// An object of `bytes` bytes: memory, zeros at first (`pager` 0), or what the platform's
     /// [`Pager`] has under that number.
@@ -159,6 +164,18 @@ impl<'vm, P: Platform> Object<'vm, P> {
     #[allow(clippy::len_without_is_empty)] // a length of 0 is nothing special
     pub fn len(&self) -> u64 {
         self.body().len()
+    }
+
+    /// What tells it from other objects while it lives.
+    pub fn id(&self) -> ObjectId {
+        ObjectId(self.address)
+    }
+
+    /// Whether this handle is the only reference. It stays so until the handle is used: mappings
+    /// are made from handles, and from other mappings.
+    pub fn is_unshared(&self) -> bool {
+        // Acquire: what was done through the references that are gone has been done.
+        self.body().count.load(Ordering::Acquire) == 1
     }
 
     /// Whether the page that holds byte `offset` is in memory.
@@ -241,11 +258,6 @@ pub(crate) fn new_weight<P: Platform>(vm: &Vm<P>, key: Key) -> u16 {
     }
     body(vm, key.object).count.fetch_add(u64::from(WEIGHT), Ordering::Relaxed);
     WEIGHT
-}
-
-/// The pager's number of the object of a key found under the guard; 0 for memory and without one.
-pub(crate) fn pager_of<P: Platform>(guard: &Guard<'_, P>, key: Key) -> u64 {
-    if key.object == 0 { 0 } else { body(guard.vm(), key.object).pager() }
 }
 
 /// A temporary reference to an object found under a guard; false when it is ending.

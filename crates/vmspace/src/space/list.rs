@@ -3,7 +3,7 @@
 use super::{Sharing, Space};
 use crate::context::MaySleep;
 use crate::format::{Format, Geometry, Rights};
-use crate::object;
+use crate::object::ObjectId;
 use crate::platform::Platform;
 use crate::region::Attributes;
 use crate::tree::walk;
@@ -21,9 +21,9 @@ pub struct Region {
     pub sharing: Sharing,
     /// It grows to cover faults just below it.
     pub grows_down: bool,
-    /// The pager's number of the object behind it; 0 for memory.
-    pub pager: u64,
-    /// The byte of the object that its first address shows; 0 without one.
+    /// The object behind it; none for private anonymous memory and devices.
+    pub object: Option<ObjectId>,
+    /// Where in the object it begins, in bytes; 0 without one.
     pub offset: u64,
 }
 
@@ -51,7 +51,7 @@ impl<P: Platform> Space<'_, P> {
             rights: attributes.rights().difference(Rights::USER),
             sharing: if run.key.is_private() { Sharing::Private } else { Sharing::Shared },
             grows_down: attributes.contains(Attributes::GROWS_DOWN),
-            pager: object::pager_of(&guard, run.key),
+            object: (run.key.object != 0).then_some(ObjectId(run.key.object)),
             offset: match run.key.object {
                 0 => 0,
                 _ => run.range.start.wrapping_sub(run.key.origin) << shift,

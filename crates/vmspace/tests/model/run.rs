@@ -194,8 +194,12 @@ impl<'vm, F: Format> Run<'vm, F> {
     fn look_at_areas(&mut self, who: usize) -> Result<(), String> {
         let Process { space, mm, .. } = &self.processes[who];
         let mut found = Vec::new();
-        // Which object, and where in it, follows from the contents.
-        space.for_each_region(&mut self.ms, |region| found.push(Region { offset: 0, ..region }));
+        // Which object it is, the model does not know.
+        let mut shared = Vec::new();
+        space.for_each_region(&mut self.ms, |region| {
+            shared.push(region.object.is_some());
+            found.push(Region { object: None, offset: 0, ..region });
+        });
         let wanted: Vec<Region> = mm
             .areas()
             .iter()
@@ -205,11 +209,13 @@ impl<'vm, F: Format> Run<'vm, F> {
                 rights: rights(area.prot),
                 sharing: if area.object.is_some() { Sharing::Shared } else { Sharing::Private },
                 grows_down: area.grows_down,
-                pager: 0,
+                object: None,
                 offset: 0,
             })
             .collect();
-        agree("areas", &found, &wanted)
+        let objects: Vec<bool> = mm.areas().iter().map(|area| area.object.is_some()).collect();
+        agree("areas", &found, &wanted)?;
+        agree("areas with objects", &shared, &objects)
     }
 
     /// Every space: areas, contents of all pages that have any, entries; and the library's own

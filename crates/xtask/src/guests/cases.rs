@@ -7,18 +7,31 @@ use crate::process::Outcome;
 pub struct Case {
     pub line: &'static str,
     pub harts: u64,
+    /// Whether it has a fresh directory of the host's for its `/`.
+    pub root: bool,
     status: i32,
     /// Lines of standard output, in order: `*` stands for anything, `{page}` for the page size.
     output: &'static [&'static str],
 }
 
 const fn ends(line: &'static str, status: i32, output: &'static [&'static str]) -> Case {
-    Case { line, harts: 2, status, output }
+    Case { line, harts: 2, root: false, status, output }
 }
 
 const fn succeeds(line: &'static str, output: &'static [&'static str]) -> Case {
     ends(line, 0, output)
 }
+
+/// What `files` writes, wherever its files are.
+const FILES: &[&str] = &[
+    "files: names are made, followed, renamed, listed and removed",
+    "files: bytes are where they were written",
+    "files: mappings, read and write share pages; what is cut off gives SIGBUS",
+    "files: locks exclude, wait, are given up, and do not wait in circles",
+    "files: 10 ways out lead nowhere",
+    "files: 1024 descriptors and no more",
+    "ok",
+];
 
 /// All of them. 128 and the signal's number is the status of who dies of it.
 pub const RUST: &[Case] = &[
@@ -33,6 +46,8 @@ pub const RUST: &[Case] = &[
         ],
     ),
     succeeds("pie", &["pie: relocated itself", "pie: its pointers lead to text", "ok"]),
+    succeeds("files", FILES),
+    Case { root: true, ..succeeds("files", FILES) },
     succeeds(
         "tour 1024 4",
         &[

@@ -61,9 +61,9 @@ impl Run {
         Run { seeds: Some((first, last)), ..self }
     }
 
-    /// The same with a folder of its own as the root of its files, empty at the start.
-    pub fn rooted(self) -> Run {
-        Run { rooted: true, ..self }
+    /// The same with a folder of its own as the root of its files, empty at the start, or without.
+    pub fn rooted(self, rooted: bool) -> Run {
+        Run { rooted, ..self }
     }
 
     /// The same with the report for programs.

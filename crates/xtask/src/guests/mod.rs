@@ -43,8 +43,9 @@ pub fn run(steps: &mut Steps, arguments: &Arguments) {
     let Some(machine) = Machine::step(steps) else { return };
     if arguments.sort != Sort::C {
         for case in cases::RUST {
-            let run = |setting| Run::rust(case.line, setting);
-            matrix(steps, &machine, case.line, case.harts, run, &case.expected());
+            let run = |setting| Run::rust(case.line, setting).rooted(case.root);
+            let name = format!("{}{}", case.line, if case.root { " beneath a root" } else { "" });
+            matrix(steps, &machine, &name, case.harts, run, &case.expected());
         }
     }
     if arguments.sort != Sort::Rust {

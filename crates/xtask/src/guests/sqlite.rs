@@ -35,7 +35,7 @@ pub fn run(steps: &mut Steps, machine: &Machine) {
     if !reference {
         return;
     }
-    let run = |setting: Setting| Run::c(LINE, setting).rooted();
+    let run = |setting: Setting| Run::c(LINE, setting).rooted(true);
     matrix(steps, machine, LINE, 2, run, &expected);
     steps.step("SQLite with a seed, twice", || replay(machine, run(Setting::strictest())));
 }

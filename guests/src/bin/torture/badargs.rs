@@ -21,6 +21,9 @@ const HARM: [usize; 32] = [
     192, 193, 194, 195, 196, 197, 211, 212, 240, 266, 277, 294, 424,
 ];
 
+/// Bytes of junk.
+const JUNK: usize = 64 << 10;
+
 /// Neither a file nor a length nor an address; the low half is no small number either.
 const ABSURD: [usize; 4] =
     [usize::MAX, 0x8000_0000_8000_0007, i64::MAX as usize, 0x0000_7fff_ffff_fff9];
@@ -33,6 +36,8 @@ pub fn run(args: Args) {
         let junk = junk();
         for value in ABSURD.into_iter().chain([junk + 1]) {
             for nr in (0..CALLS).filter(|nr| !ENDS_OR_FORKS.contains(nr) && !HARM.contains(nr)) {
+                // An earlier call may have written there, a path or a time that makes sense.
+                fill(junk);
                 // SAFETY: no argument names memory of ours other than the junk.
                 unsafe { syscall::raw(nr, [value; 6]) };
             }
@@ -50,15 +55,19 @@ pub fn run(args: Args) {
 /// qemu takes a length of an address on its own stack, and dies of a long one.
 fn junk() -> usize {
     let flags = flag::PRIVATE | flag::FIXED_NOREPLACE;
-    let len = 64 << 10;
-    match syscall::mmap(0x1_9000_0000, len, prot::RW, flags) {
+    match syscall::mmap(0x1_9000_0000, JUNK, prot::RW, flags) {
         Ok(at) => {
-            // SAFETY: newly mapped, and so long.
-            unsafe { (at as *mut u8).write_bytes(0xff, len) };
+            fill(at);
             at
         }
         Err(error) => fail!("badargs: mmap at a hint: {error}"),
     }
+}
+
+/// Fills the bytes that are no path, no time and no count.
+fn fill(junk: usize) {
+    // SAFETY: mapped by `junk`, and so long.
+    unsafe { (junk as *mut u8).write_bytes(0xff, JUNK) };
 }
 
 /// What is wrong, a call with its arguments, and the error that it gives.

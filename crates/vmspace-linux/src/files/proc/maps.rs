@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use vmspace::format::{Format, Rights};
-use vmspace::{MaySleep, Region, Sharing};
+use vmspace::{MaySleep, ObjectId, Region, Sharing};
 
+use crate::files::stat::{major, minor};
 use crate::kernel::Kernel;
 use crate::space::{Marks, Space};
 
@@ -14,14 +15,17 @@ const NAMES: usize = 73;
 /// A line for each mapping.
 pub(crate) fn maps<F: Format>(
     ms: &mut MaySleep,
-    _kernel: &Kernel<'_, F>,
+    kernel: &Kernel<'_, F>,
     space: &Space<'_, F>,
 ) -> String {
     let heap_end = space.brk(ms, 0);
     let mut text = String::new();
-    space.for_each_region(ms, |region| {
-        let name = own_name(&region, &space.marks, heap_end);
-        line(&mut text, &region, (0, 0, 0), name);
+    space.for_each_region(ms, |region| match region.object {
+        Some(object) => {
+            let ((device, inode), name) = kernel.behind(object);
+            line(&mut text, &region, device, inode, &name);
+        }
+        None => line(&mut text, &region, 0, 0, own_name(&region, &space.marks, heap_end)),
     });
     text
 }
@@ -38,14 +42,24 @@ fn own_name(region: &Region, marks: &Marks, heap_end: u64) -> &'static str {
     }
 }
 
-/// `start-end rights offset device inode name`; `file` is offset, device and inode.
-fn line(text: &mut String, region: &Region, file: (u64, u64, u64), name: &str) {
+impl<F: Format> Kernel<'_, F> {
+    /// A mapped file's identity and path; shared memory without one has the name that Linux gives.
+    fn behind(&self, object: ObjectId) -> ((u64, u64), String) {
+        let Some((inode, _)) = self.inode_of(object) else {
+            return ((0, 0), "/dev/zero (deleted)".to_string());
+        };
+        let path = self.file_path(&inode).unwrap_or_default();
+        (inode.identity(), String::from_utf8_lossy(&path).replace('\n', "\\012"))
+    }
+}
+
+/// `start-end rights offset device inode name`
+fn line(text: &mut String, region: &Region, device: u64, inode: u64, name: &str) {
     let may = |right, letter| if region.rights.contains(right) { letter } else { '-' };
     let sharing = if region.sharing == Sharing::Shared { 's' } else { 'p' };
     let (read, write) = (may(Rights::READ, 'r'), may(Rights::WRITE, 'w'));
     let execute = may(Rights::EXECUTE, 'x');
-    let (offset, device, inode) = file;
-    let (major, minor) = (device >> 8 & 0xfff, device & 0xff);
+    let (offset, major, minor) = (region.offset, major(device), minor(device));
     let mut line = format!(
         "{:08x}-{:08x} {read}{write}{execute}{sharing} {offset:08x} {major:02x}:{minor:02x} \
          {inode} ",

@@ -22,7 +22,7 @@ use crate::space::Space;
 use crate::task::{Id, Task};
 
 /// The number under which /proc's files are known (`st_dev`).
-pub(crate) const DEVICE: u64 = 0xffff_0011;
+pub(crate) const DEVICE: u64 = 0xfff0_0011;
 
 /// A file, directory or link of /proc.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,0 +1,129 @@
+//! Bytes: reading, writing, positions, lengths; bad pointers; the last descriptor.
+
+use crate::calls::*;
+use guests::{Map, expect, page_size, println};
+
+pub fn run() {
+    let file = fresh(c"/bytes");
+    let mut buffer = [0; 16];
+    expect!(Ok(5), write(file, b"hello"), "write");
+    expect!(Ok(0), read(file, &mut buffer), "read at the end");
+    expect!(Ok(1), seek(file, 1, 0), "lseek");
+    expect!(Ok(4), read(file, &mut buffer), "read");
+    expect!(b"ello", &buffer[..4], "what was written");
+    expect!(Ok(2), pwrite(file, b"HE", 0), "pwrite");
+    expect!(Ok(5), seek(file, 0, 1), "pwrite leaves the position");
+    expect!(Ok(3), pread(file, &mut buffer[..3], 0), "pread");
+    expect!(b"HEl", &buffer[..3], "what was written at an offset");
+    expect!(Ok(10_000), seek(file, 9_995, 2), "lseek beyond the end");
+    expect!(Ok(1), write(file, b"!"), "write beyond the end");
+    expect!(Ok(2), pread(file, &mut buffer[..2], 9_000), "pread in the hole");
+    expect!(&[0, 0], &buffer[..2], "a hole is zeros");
+    expect!(Ok(0), truncate(file, 3), "ftruncate");
+    expect!(Ok(3), pread(file, &mut buffer, 0), "pread of what is left");
+    expect!(Ok(0), truncate(file, 8), "ftruncate to more");
+    expect!(Ok(8), pread(file, &mut buffer, 0), "pread of more");
+    expect!(b"HEl\0\0\0\0\0", &buffer[..8], "what was cut off stays away");
+    expect!(Err(EINVAL), seek(file, -1, 0), "lseek before the start");
+    expect!(Err(EINVAL), truncate(file, usize::MAX), "ftruncate to less than nothing");
+    append(file);
+    pointers(file);
+    access();
+    devices();
+    expect!(Ok(0), close(file), "close");
+    expect!(Ok(0), unlink(c"/bytes"), "unlink");
+    println!("files: bytes are where they were written");
+}
+
+fn append(file: usize) {
+    let appending = open(c"/bytes", WRITE_ONLY | APPEND).unwrap_or(usize::MAX);
+    expect!(Ok(3), write(appending, b"abc"), "append");
+    expect!(Ok(2), write(file, b"de"), "write elsewhere");
+    expect!(Ok(1), write(appending, b"z"), "append again");
+    let mut tail = [0; 1];
+    let end = stat(file).map(|stat| stat.2 as usize).unwrap_or(0);
+    expect!(Ok(1), pread(file, &mut tail, end - 1), "the end");
+    expect!(b"z", &tail, "what was appended last");
+    expect!(Ok(0), close(appending), "close");
+}
+
+/// A count that ends with the memory, or EFAULT when there is none.
+fn pointers(file: usize) {
+    let page = page_size();
+    let map = Map::private(3);
+    map.fill(0..3, 1);
+    map.unmap(2..3);
+    let hole = map.address(2);
+    expect!(Ok(0), truncate(file, 0), "ftruncate");
+    let at = |number, address, length| call(number, [file, address, length, 0, 0, 0]);
+    const PREAD: usize = 67;
+    const PWRITE: usize = 68;
+    expect!(Ok(100), at(PWRITE, hole - 100, 5000), "pwrite across the end of a mapping");
+    expect!(Err(EFAULT), at(PWRITE, hole, 10), "pwrite from nothing");
+    expect!(Ok(0), truncate(file, 4 * page), "ftruncate");
+    expect!(Ok(page), at(PREAD, hole - page, 2 * page), "pread across the end of a mapping");
+    expect!(Err(EFAULT), at(PREAD, hole, 10), "pread into nothing");
+    expect!(Err(EFAULT), at(PREAD, 1 << 62, 10), "pread beyond all memory");
+    let vector = [[hole - 8, 8], [hole, 8]];
+    let vector = vector.as_ptr() as usize;
+    expect!(Ok(8), call(70, [file, vector, 2, 0, 0, 0]), "pwritev with a bad part");
+    expect!(Err(EINVAL), call(70, [file, vector, 1025, 0, 0, 0]), "pwritev of too many parts");
+    expect!(Err(EFAULT), call(70, [file, hole, 1, 0, 0, 0]), "pwritev without parts");
+    expect!(Err(EFAULT), call(80, [file, hole, 0, 0, 0, 0]), "fstat into nothing");
+    expect!(Err(EFAULT), call(56, [HERE, hole, 0, 0, 0, 0]), "openat of nothing");
+    expect!(Err(EINVAL), call(67, [file, hole, 1, usize::MAX, 0, 0]), "pread at -1");
+    map.unmap(0..2);
+}
+
+fn access() {
+    let only = open(c"/bytes", 0).unwrap_or(usize::MAX);
+    expect!(Err(EBADF), write(only, b"x"), "write to what is open for reading");
+    expect!(Err(EINVAL), truncate(only, 0), "ftruncate of what is open for reading");
+    expect!(Ok(0), close(only), "close");
+    let only = open(c"/bytes", WRITE_ONLY).unwrap_or(usize::MAX);
+    expect!(Err(EBADF), read(only, &mut [0]), "read from what is open for writing");
+    expect!(Ok(0), close(only), "close");
+    let directory = open(c"/", DIRECTORY).unwrap_or(usize::MAX);
+    expect!(Err(EISDIR), read(directory, &mut [0]), "read from a directory");
+    expect!(Ok(0), close(directory), "close");
+    expect!(Err(ESPIPE), seek(1, 0, 1), "lseek of standard output");
+}
+
+fn devices() {
+    let mut bytes = [1; 4];
+    let zero = open(c"/dev/zero", READ_WRITE).unwrap_or(usize::MAX);
+    expect!(Ok(4), read(zero, &mut bytes), "read from /dev/zero");
+    expect!([0; 4], bytes, "/dev/zero");
+    let full = open(c"/dev/full", WRITE_ONLY).unwrap_or(usize::MAX);
+    expect!(Err(ENOSPC), write(full, b"x"), "write to /dev/full");
+    let null = open(c"/dev/null", READ_WRITE).unwrap_or(usize::MAX);
+    expect!((Ok(1), Ok(0)), (write(null, b"x"), read(null, &mut bytes)), "/dev/null");
+    let random = open(c"/dev/urandom", 0).unwrap_or(usize::MAX);
+    let mut sixteen = [0; 16];
+    expect!(Ok(16), read(random, &mut sixteen), "read from /dev/urandom");
+    expect!(true, sixteen != [0; 16], "/dev/urandom");
+    for file in [zero, full, null, random] {
+        expect!(Ok(0), close(file), "close of a device");
+    }
+}
+
+/// Every descriptor there is, and one more; then all go at once.
+pub fn exhaust() {
+    const CLOSE_RANGE: usize = 436;
+    let first = fresh(c"/exhaust");
+    let last = loop {
+        match open(c"/exhaust", 0) {
+            Ok(file) => expect!(true, file < 1024, "a descriptor"),
+            Err(error) => break error,
+        }
+    };
+    expect!(EMFILE, last, "one descriptor too many");
+    expect!(Err(EMFILE), open(c"/new", CREATE | READ_WRITE), "a new file without a descriptor");
+    expect!(Ok(0), call(CLOSE_RANGE, [first + 1, u32::MAX as usize, 0, 0, 0, 0]), "close_range");
+    expect!(Err(ENOENT), open(c"/new", 0), "the file that could not be opened was not made");
+    expect!(Ok(first + 1), open(c"/exhaust", 0), "the lowest descriptor");
+    expect!(Ok(0), close(first + 1), "close");
+    expect!(Ok(0), close(first), "close");
+    expect!(Ok(0), unlink(c"/exhaust"), "unlink");
+    println!("files: 1024 descriptors and no more");
+}

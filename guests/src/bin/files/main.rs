@@ -1,0 +1,35 @@
+//! `files [NAME|all]`: files from inside, as on Linux: names, bytes, mappings, locks, /proc, and ways
+//! out of the root that lead nowhere. It needs an empty `/` that it may write to: `--root` with a fresh
+//! directory, or none.
+#![no_std]
+#![no_main]
+
+mod bytes;
+mod calls;
+mod locks;
+mod mappings;
+mod names;
+mod outside;
+
+use guests::{Args, println, start};
+
+guests::main!(main);
+
+fn main(args: Args) {
+    let all: [(&str, fn()); 6] = [
+        ("names", names::run),
+        ("bytes", bytes::run),
+        ("mappings", mappings::run),
+        ("locks", locks::run),
+        ("outside", outside::run),
+        ("exhaust", bytes::exhaust),
+    ];
+    let wanted = args.get(1).unwrap_or("all");
+    if wanted != "all" && !all.iter().any(|(name, _)| *name == wanted) {
+        start::usage(1, wanted, "names, bytes, mappings, locks, outside, exhaust or all");
+    }
+    for (_, run) in all.iter().filter(|(name, _)| wanted == "all" || *name == wanted) {
+        run();
+    }
+    println!("ok");
+}

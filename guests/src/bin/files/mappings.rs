@@ -1,0 +1,162 @@
+//! Mappings of files: pages that read, write and other processes share; what lies beyond the end.
+
+use crate::calls::*;
+use core::ffi::CStr;
+use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::*};
+use guests::process::{End, child};
+use guests::signal::{self, Action, Context, Info};
+use guests::syscall::{flag, munmap, prot};
+use guests::{expect, page_size, println};
+
+const SYNC: usize = 4;
+const SIGBUS: usize = 7;
+
+pub fn run() {
+    one(c"/mapped", fresh(c"/mapped"));
+    expect!(Ok(0), unlink(c"/mapped"), "unlink");
+    one(c"/dev/shm/mapped", fresh(c"/dev/shm/mapped"));
+    expect!(Ok(0), unlink(c"/dev/shm/mapped"), "unlink");
+    one(c"/memfd:name (deleted)", memory_file(c"name").unwrap_or(usize::MAX));
+    refused();
+    println!("files: mappings, read and write share pages; what is cut off gives SIGBUS");
+}
+
+fn byte(address: usize) -> &'static AtomicU8 {
+    // SAFETY: within a mapping of the program's, or the fault is what is looked for.
+    unsafe { &*(address as *const AtomicU8) }
+}
+
+fn one(name: &CStr, file: usize) {
+    let page = page_size();
+    expect!(Ok(0), truncate(file, 2 * page), "ftruncate of {name:?}");
+    let shared = map(file, 2 * page, prot::RW, flag::SHARED, 0).unwrap_or(0);
+    let private = map(file, 2 * page, prot::RW, flag::PRIVATE, 0).unwrap_or(0);
+    expect!(true, shared != 0 && private != 0, "mappings of {name:?}");
+    // Each way in is seen by each way out.
+    expect!(Ok(1), pwrite(file, b"w", page), "pwrite");
+    expect!(b'w', byte(shared + page).load(Relaxed), "a write, seen by a shared mapping");
+    expect!(b'w', byte(private + page).load(Relaxed), "a write, seen by a private mapping");
+    byte(shared).store(b's', Relaxed);
+    let mut seen = [0];
+    expect!((Ok(1), b's'), (pread(file, &mut seen, 0), seen[0]), "a store, seen by read");
+    byte(private).store(b'p', Relaxed);
+    expect!((Ok(1), b's'), (pread(file, &mut seen, 0), seen[0]), "a private store stays private");
+    let second = map(file, page, prot::READ, flag::SHARED, page).unwrap_or(0);
+    child(|| {
+        byte(shared + page).store(b'c', Relaxed);
+        byte(private + page).store(b'd', Relaxed);
+        0
+    })
+    .expect(End::Exit(0), format_args!("a child that stores"));
+    expect!(b'c', byte(second).load(Relaxed), "a child's store, by another mapping");
+    expect!(b'c', byte(private + page).load(Relaxed), "a child's store, by a private mapping");
+    expect!(Ok(0), sync(shared, 2 * page, SYNC), "msync");
+    named(name, shared);
+    beyond(file, shared, private);
+    for (at, length) in [(shared, 2 * page), (private, 2 * page), (second, page)] {
+        expect!(Ok(()), munmap(at, length), "munmap");
+    }
+    expect!(Ok(0), close(file), "close");
+}
+
+static CODE: AtomicUsize = AtomicUsize::new(0);
+
+/// Notes what it was told, and leaves.
+extern "C" fn on_bus(_: usize, info: &Info, _: &mut Context) {
+    let wanted = CODE.load(Relaxed);
+    let right = info.code == 2 && info.address == wanted;
+    guests::syscall::exit_group(if right { 42 } else { 43 });
+}
+
+/// Whether touching the address gives SIGBUS, with BUS_ADRERR and the address.
+fn bus(address: usize, what: &str) {
+    child(|| byte(address).load(Relaxed).into()).expect(End::BUS, format_args!("{what}"));
+    child(|| {
+        CODE.store(address, Relaxed);
+        signal::set(SIGBUS, Action::handler(on_bus, 0));
+        byte(address).load(Relaxed).into()
+    })
+    .expect(End::Exit(42), format_args!("{what}, to a handler"));
+}
+
+/// What is cut off under a mapping.
+fn beyond(file: usize, shared: usize, private: usize) {
+    let page = page_size();
+    expect!(Ok(0), truncate(file, page + 1), "ftruncate within the second page");
+    expect!(0, byte(shared + page + 1).load(Relaxed), "the rest of the last page");
+    expect!(Ok(0), truncate(file, 1), "ftruncate within the first page");
+    bus(shared + page, "a page that was cut off");
+    bus(private + page + 8, "a page that was cut off, privately");
+    expect!(b'p', byte(private).load(Relaxed), "a private copy stays");
+    expect!(Err(EFAULT), call(64, [1, shared + page, 1, 0, 0, 0]), "write from what was cut off");
+    expect!(Ok(0), truncate(file, 2 * page), "ftruncate to more");
+    expect!(0, byte(shared + page).load(Relaxed), "the page is back, and empty");
+}
+
+/// The mapping's line in /proc/self/maps ends with its file's name.
+fn named(name: &CStr, address: usize) {
+    let maps = open(c"/proc/self/maps", 0).unwrap_or(usize::MAX);
+    let mut text = [0; 4096];
+    let length = read(maps, &mut text).unwrap_or(0);
+    expect!(Ok(0), close(maps), "close");
+    let mut digits = [0; 16];
+    for (n, digit) in digits.iter_mut().enumerate() {
+        *digit = b"0123456789abcdef"[address >> (60 - 4 * n) & 15];
+    }
+    let zeros = digits.iter().position(|digit| *digit != b'0').unwrap_or(0).min(8);
+    let mut lines = text[..length].split(|byte| *byte == b'\n');
+    let line = lines.find(|line| line.starts_with(&digits[zeros..]));
+    let found = line.is_some_and(|line| line.ends_with(name.to_bytes()));
+    expect!(true, found, "the name of {name:?} in /proc/self/maps");
+}
+
+fn refused() {
+    let page = page_size();
+    let file = fresh(c"/refused");
+    expect!(Ok(1), write(file, b"x"), "write");
+    let only = open(c"/refused", 0).unwrap_or(usize::MAX);
+    let writes = open(c"/refused", WRITE_ONLY).unwrap_or(usize::MAX);
+    let (read, rw) = (prot::READ, prot::RW);
+    expect!(Err(EACCES), map(only, page, rw, flag::SHARED, 0), "a shared mapping to be written");
+    expect!(Err(EACCES), map(writes, page, read, flag::PRIVATE, 0), "a file open for writing");
+    expect!(Err(EINVAL), map(file, page, read, flag::SHARED, 1), "an odd offset");
+    expect!(Err(EINVAL), map(file, 0, read, flag::SHARED, 0), "no length");
+    let far = isize::MAX as usize & !(page - 1);
+    expect!(Err(EOVERFLOW), map(file, 2 * page, read, flag::SHARED, far), "too far");
+    expect!(Err(EBADF), map(99, page, read, flag::SHARED, 0), "no file");
+    let directory = open(c"/", DIRECTORY).unwrap_or(usize::MAX);
+    expect!(Err(ENODEV), map(directory, page, read, flag::SHARED, 0), "a directory");
+    let writable = map(only, page, rw, flag::PRIVATE, 0).unwrap_or(0);
+    byte(writable).store(b'y', Relaxed);
+    expect!(Ok(()), munmap(writable, page), "munmap");
+    let at = map(file, 4 * page, rw, flag::SHARED, 0).unwrap_or(0);
+    bus(at + page, "a page beyond the end");
+    expect!(Ok(()), munmap(at + page, page), "munmap");
+    expect!(Err(guests::syscall::Errno(12)), sync(at, 4 * page, SYNC), "msync across a hole");
+    expect!(Err(EINVAL), sync(at + 1, page, SYNC), "msync, odd");
+    // A mapping outlives its descriptor and its name.
+    for file in [only, writes, directory, file] {
+        expect!(Ok(0), close(file), "close");
+    }
+    expect!(Ok(0), unlink(c"/refused"), "unlink");
+    expect!(b'x', byte(at).load(Relaxed), "a mapping without a file");
+    expect!(Ok(()), munmap(at, page), "munmap");
+    large();
+}
+
+/// A mapping of 1 GiB, touched here and there, needs only the pages that are touched.
+fn large() {
+    const LENGTH: usize = 1 << 30;
+    let file = fresh(c"/large");
+    expect!(Ok(0), truncate(file, LENGTH), "ftruncate to 1 GiB");
+    let at = map(file, LENGTH, prot::RW, flag::SHARED, 0).unwrap_or(0);
+    for offset in (0..LENGTH).step_by(LENGTH / 8) {
+        byte(at + offset).store(1, Relaxed);
+    }
+    expect!(Ok(()), munmap(at, LENGTH), "munmap");
+    let mut seen = [0];
+    let last = LENGTH / 8 * 7;
+    expect!((Ok(1), 1), (pread(file, &mut seen, last), seen[0]), "a store to a large file");
+    expect!(Ok(0), close(file), "close");
+    expect!(Ok(0), unlink(c"/large"), "unlink");
+}
