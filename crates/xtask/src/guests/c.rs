@@ -42,7 +42,7 @@ pub fn run(steps: &mut Steps, machine: &Machine) {
         });
         if reference {
             let run = |setting: Setting| Run::c(line, setting).reading(input);
-            matrix(steps, machine, &format!("{line} (C)"), 2, run, &expected);
+            matrix(steps, machine, &format!("{line} (C)"), Setting::all(2), run, &expected);
         }
     }
 }

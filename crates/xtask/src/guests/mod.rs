@@ -11,6 +11,7 @@ pub use setting::Setting;
 use crate::process::two_at_a_time;
 use crate::steps::Steps;
 use cases::Expected;
+use std::path::Path;
 
 /// How long a guest may take before it has failed.
 const SECONDS: u64 = 120;
@@ -40,7 +41,7 @@ pub fn run(steps: &mut Steps, arguments: &Arguments) {
     if arguments.sort != Sort::C {
         for case in cases::RUST {
             let run = |setting| Run::rust(case.line, setting);
-            matrix(steps, &machine, case.line, case.harts, run, &case.expected());
+            matrix(steps, &machine, case.line, Setting::all(case.harts), run, &case.expected());
         }
     }
     if arguments.sort != Sort::Rust {
@@ -48,16 +49,32 @@ pub fn run(steps: &mut Steps, arguments: &Arguments) {
     }
 }
 
-/// A program over every setting.
+/// Guests with threads and processes, on a machine that the thread sanitizer was built into.
+const SANITIZED: [&str; 4] = ["threads 4 10", "forks 2 3", "spin 33", "stale all 6"];
+
+/// The settings that these are run over: those of one format, since races are no format's.
+const SANITIZED_SETTINGS: usize = 4;
+
+/// Runs the guests that show races of the host's threads on that machine.
+pub fn sanitized(steps: &mut Steps, vmspace: &Path) {
+    let machine = Machine::at(vmspace);
+    for case in cases::RUST.iter().filter(|case| SANITIZED.contains(&case.line)) {
+        let settings: Vec<_> = Setting::all(3).into_iter().take(SANITIZED_SETTINGS).collect();
+        let name = format!("{}, with ThreadSanitizer", case.line);
+        let run = |setting| Run::rust(case.line, setting);
+        matrix(steps, &machine, &name, settings, run, &case.expected());
+    }
+}
+
+/// A program over settings.
 fn matrix(
     steps: &mut Steps,
     machine: &Machine,
     name: &str,
-    harts: u64,
+    settings: Vec<Setting>,
     run: impl Fn(Setting) -> Run + Sync,
     expected: &Expected,
 ) {
-    let settings = Setting::all(harts);
     steps.step(format!("guest {name}, {} settings", settings.len()), || {
         let results = two_at_a_time(settings, |setting| {
             let run = run(setting);
