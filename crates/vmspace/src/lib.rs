@@ -1,7 +1,7 @@
 //! A virtual-memory manager to lift into a kernel, a hypervisor or an emulator.
 #![cfg_attr(not(test), no_std)]
 
-#[cfg(any(loom, vmspace_count_lines))]
+#[cfg(any(loom, shuttle, vmspace_count_lines))]
 extern crate std;
 // The tests' host is written against the library's name.
 #[cfg(test)]

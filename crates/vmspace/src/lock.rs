@@ -16,7 +16,7 @@ const PARKED: u32 = 2;
 const STALE: u32 = 4;
 
 /// How often a waiter looks before it parks.
-const SPINS: u32 = if cfg!(loom) { 1 } else { 100 };
+const SPINS: u32 = if cfg!(any(loom, shuttle)) { 1 } else { 100 };
 
 /// What an attempt at a node's lock found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -64,7 +64,7 @@ pub const fn active(_: Mutation) -> bool {
 }
 
 #[cfg(vmspace_mutations)]
-static PLANTED: crate::sync::AtomicU32 = crate::sync::AtomicU32::new(0);
+static PLANTED: crate::sync::user::AtomicU32 = crate::sync::user::AtomicU32::new(0);
 
 /// Whether `mutation` is planted.
 #[cfg(vmspace_mutations)]

@@ -2,27 +2,42 @@
 //!
 //! Guarantee: every shared word of the library is one of these types, so the same source runs on
 //! the machine (core's atomics), under loom (`--cfg loom`: every interleaving and every value that
-//! weak memory allows), and in the counting build (`--cfg vmspace_count_lines`: which cache lines
-//! an operation reads and writes).
+//! weak memory allows), under shuttle (`--cfg shuttle`: interleavings of the whole manager, drawn
+//! from a seed), and in the counting build (`--cfg vmspace_count_lines`: which cache lines an
+//! operation reads and writes).
 //!
 //! Store-load points are written as `fence(SeqCst)`, never as SeqCst accesses: that is what loom
 //! checks exactly, and what a reader can see.
 
-#[cfg(all(not(loom), not(vmspace_count_lines)))]
+#[cfg(not(any(loom, shuttle, vmspace_count_lines)))]
 pub use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-#[cfg(all(not(loom), vmspace_count_lines))]
+#[cfg(any(shuttle, vmspace_count_lines))]
 pub use core::sync::atomic::{Ordering, fence};
-#[cfg(all(not(loom), vmspace_count_lines))]
-pub use counting::{AtomicU32, AtomicU64, AtomicUsize};
+#[cfg(any(shuttle, vmspace_count_lines))]
+pub use watched::{AtomicU32, AtomicU64, AtomicUsize};
 
-#[cfg(all(not(loom), vmspace_count_lines))]
+#[cfg(vmspace_count_lines)]
 pub mod counting;
+#[cfg(shuttle)]
+mod scheduled;
+#[cfg(any(shuttle, vmspace_count_lines))]
+mod watched;
 
-/// User code's memory: no word of the library's, so core's atomics in every build.
+/// Who is told of each access.
+#[cfg(any(shuttle, vmspace_count_lines))]
+mod watcher {
+    #[cfg(vmspace_count_lines)]
+    pub use super::counting::touch;
+    #[cfg(shuttle)]
+    pub use super::scheduled::touch;
+}
+
+/// Words that are not part of the library's protocols (user code's memory; what the test-only build
+/// plants): core's atomics in every build.
 pub(crate) mod user {
     pub use core::sync::atomic::{AtomicU8, AtomicU32};
 }

@@ -66,7 +66,7 @@ fn catcher(mutation: Mutation) -> &'static str {
 pub fn run(steps: &mut Steps) {
     let mut program = PathBuf::new();
     let unharmed = steps.step("the tests pass with every protection in its place", || {
-        program = build()?;
+        program = build(CFG, "--test mutations")?;
         unharmed(&program)
     });
     if !unharmed {
@@ -85,11 +85,11 @@ pub fn run(steps: &mut Steps) {
     steps.step("a seed is found with which it stops, and replayed by the command printed", scan);
 }
 
-/// Builds the tests; where their program is.
-fn build() -> Result<PathBuf, String> {
+/// Builds one of the library's tests (as cargo's options) with `--cfg`s; where its program is.
+pub fn build(cfgs: &str, test: &str) -> Result<PathBuf, String> {
     let line =
-        "test --package vmspace --test mutations --no-run --message-format=json-render-diagnostics";
-    let messages = process::output(&mut cargo_with(CFG, line))?;
+        format!("test --package vmspace {test} --no-run --message-format=json-render-diagnostics");
+    let messages = process::output(&mut cargo_with(cfgs, &line))?;
     messages
         .lines()
         .filter_map(|line| line.split_once(r#""executable":""#))

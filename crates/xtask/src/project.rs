@@ -61,16 +61,24 @@ pub fn cargo(line: &str) -> Command {
     command
 }
 
-/// A cargo command with another `--cfg`, and a target folder of its own for what that builds.
-pub fn cargo_with(cfg: &str, line: &str) -> Command {
-    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+/// A cargo command with another `--cfg` (or several, with spaces between), and a target folder of
+/// its own for what that builds.
+pub fn cargo_with(cfgs: &str, line: &str) -> Command {
+    let flags: String = cfgs.split(' ').map(|cfg| format!(" --cfg {cfg}")).collect();
+    cargo_flagged(&flags, &target_with(cfgs), line)
+}
+
+/// A cargo command with more flags for rustc, and a target folder of its own for what that builds.
+pub fn cargo_flagged(flags: &str, target: &Path, line: &str) -> Command {
+    let given = std::env::var("RUSTFLAGS").unwrap_or_default();
     let mut command = cargo(line);
-    command.env("RUSTFLAGS", format!("{flags} --cfg {cfg}").trim());
-    command.env("CARGO_TARGET_DIR", target_with(cfg));
+    command.env("RUSTFLAGS", format!("{given} {flags}").trim());
+    command.env("CARGO_TARGET_DIR", target);
     command
 }
 
-/// The target folder of that `--cfg`.
-pub fn target_with(cfg: &str) -> PathBuf {
-    target().join(cfg.trim_start_matches("vmspace_"))
+/// The target folder of these `--cfg`s: the first one's.
+pub fn target_with(cfgs: &str) -> PathBuf {
+    let first = cfgs.split(' ').next().unwrap_or_default();
+    target().join(first.trim_start_matches("vmspace_"))
 }

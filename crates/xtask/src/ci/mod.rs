@@ -4,6 +4,8 @@
 //! left out, with a line that says so; steps that could take for ever are killed at a limit.
 
 mod install;
+mod sanitizer;
+mod shuttle;
 
 use crate::guests::{self, Sort};
 use crate::process::{exists, output, succeed};
@@ -25,6 +27,7 @@ pub fn run(steps: &mut Steps) {
     tests::all(steps);
     package(steps);
     loom(steps);
+    shuttle::run(steps);
     conflicts(steps);
     mutations::run(steps);
     links::run(steps);
@@ -33,6 +36,7 @@ pub fn run(steps: &mut Steps) {
     soak::run(steps, &soak::Arguments::short(ROUNDS));
     bounds(steps);
     miri(steps);
+    sanitizer::run(steps);
 }
 
 /// rustfmt and clippy, of the guests too.

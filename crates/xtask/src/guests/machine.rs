@@ -124,6 +124,11 @@ impl Machine {
         Ok(Machine { vmspace: target.join("release/vmspace"), mutation: 0 })
     }
 
+    /// The command at that path; the Rust guests have been built.
+    pub fn at(vmspace: &Path) -> Machine {
+        Machine { vmspace: vmspace.to_owned(), mutation: 0 }
+    }
+
     /// The same machine, to be told to plant that mutation.
     pub fn planting(&self, mutation: u32) -> Machine {
         Machine { vmspace: self.vmspace.clone(), mutation }

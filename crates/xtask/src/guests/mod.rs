@@ -12,6 +12,7 @@ pub use setting::Setting;
 use crate::process::two_at_a_time;
 use crate::steps::Steps;
 use cases::Expected;
+use std::path::Path;
 
 /// How long a guest may take before it has failed.
 const SECONDS: u64 = 120;
@@ -45,7 +46,7 @@ pub fn run(steps: &mut Steps, arguments: &Arguments) {
         for case in cases::RUST {
             let run = |setting| Run::rust(case.line, setting).rooted(case.root);
             let name = format!("{}{}", case.line, if case.root { " beneath a root" } else { "" });
-            matrix(steps, &machine, &name, case.harts, run, &case.expected());
+            matrix(steps, &machine, &name, seeded(case.harts), run, &case.expected());
         }
     }
     if arguments.sort != Sort::Rust {
@@ -54,18 +55,42 @@ pub fn run(steps: &mut Steps, arguments: &Arguments) {
     }
 }
 
-/// A program over every setting, and over some once more with a seed.
+/// Guests with threads and processes, on a machine that the thread sanitizer was built into.
+const SANITIZED: [&str; 4] = ["threads 4 10", "forks 2 3", "spin 33", "stale all 6"];
+
+/// The settings that these are run over: those of one format, since races are no format's.
+const SANITIZED_SETTINGS: usize = 4;
+
+/// Runs the guests that show races of the host's threads on that machine.
+pub fn sanitized(steps: &mut Steps, vmspace: &Path) {
+    let machine = Machine::at(vmspace);
+    for case in cases::RUST.iter().filter(|case| SANITIZED.contains(&case.line)) {
+        let settings: Vec<_> = Setting::all(3).into_iter().take(SANITIZED_SETTINGS).collect();
+        let name = format!("{}, with ThreadSanitizer", case.line);
+        let run = |setting| Run::rust(case.line, setting);
+        matrix(steps, &machine, &name, unseeded(settings), run, &case.expected());
+    }
+}
+
+/// Every setting, and some once more with a seed: five apart, they differ in format, TLB and check.
+fn seeded(harts: u64) -> Vec<(Setting, Option<u64>)> {
+    let seeded = (0..SEEDED).map(|seed| (Setting::nth(5 * seed, harts), Some(seed)));
+    unseeded(Setting::all(harts)).into_iter().chain(seeded).collect()
+}
+
+fn unseeded(settings: Vec<Setting>) -> Vec<(Setting, Option<u64>)> {
+    settings.into_iter().map(|setting| (setting, None)).collect()
+}
+
+/// A program over settings, with seeds where there are some.
 fn matrix(
     steps: &mut Steps,
     machine: &Machine,
     name: &str,
-    harts: u64,
+    runs: Vec<(Setting, Option<u64>)>,
     run: impl Fn(Setting) -> Run + Sync,
     expected: &Expected,
 ) {
-    let mut runs: Vec<_> = Setting::all(harts).into_iter().map(|s| (s, None)).collect();
-    // Five apart, they differ in format, TLB and check.
-    runs.extend((0..SEEDED).map(|seed| (Setting::nth(5 * seed, harts), Some(seed))));
     steps.step(format!("guest {name}, {} settings", runs.len()), || {
         let results = two_at_a_time(runs, |(setting, seed)| {
             let run = match seed {

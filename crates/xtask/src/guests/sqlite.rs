@@ -2,7 +2,7 @@
 
 use super::c::{QEMU, can_run, reference};
 use super::cases::Expected;
-use super::{Machine, Run, SECONDS, Setting, matrix};
+use super::{Machine, Run, SECONDS, Setting, matrix, seeded};
 use crate::process::{exists, succeed};
 use crate::project::{self, command};
 use crate::steps::Steps;
@@ -36,7 +36,7 @@ pub fn run(steps: &mut Steps, machine: &Machine) {
         return;
     }
     let run = |setting: Setting| Run::c(LINE, setting).rooted(true);
-    matrix(steps, machine, LINE, 2, run, &expected);
+    matrix(steps, machine, LINE, seeded(2), run, &expected);
     steps.step("SQLite with a seed, twice", || replay(machine, run(Setting::strictest())));
 }
 
