@@ -98,6 +98,7 @@ fn c_guests_run_everywhere() {
         ("fork_tree", &["2", "2"]),
         ("barrier", &["3", "5"]),
         ("signals", &[]),
+        ("waits", &[]),
         ("malloc_threads", &["3", "300"]),
     ] {
         if let Some(guest) = c(name) {

@@ -280,3 +280,13 @@ fn the_report_for_programs_says_what_was_run_and_how_it_ended() {
     let output = run(&["--report", "json"], &rust("torture"), &["raw", "abort"]);
     assert_eq!(json(&output)["ending"], serde_json::json!({ "kind": "killed", "signal": 6 }));
 }
+
+#[test]
+fn who_waits_for_a_signal_would_spin_until_one_comes() {
+    const SP: u32 = 2;
+    const RT_SIGSUSPEND: i32 = 133;
+    // rt_sigsuspend(sp, 8): what lies there, a mask, holds back one signal at the most.
+    let wait = [addi(10, SP, 0), addi(11, 0, 8), addi(17, 0, RT_SIGSUSPEND), ECALL, ECALL];
+    let output = run(&["--seed", "1"], Path::new(&program("suspended", &wait)), &[]);
+    assert_eq!(code(&output), 4, "no deadlock: {}", errors(&output));
+}

@@ -137,8 +137,8 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         }
     }
 
-    /// Ends a wait because a signal is there: the call fails with EINTR, or is made again when the
-    /// signal's handler asks for that, or when the thread is only to end or to stop.
+    /// Ends a wait if a signal is there: the call fails with EINTR, or is made again when the
+    /// signal's handler asks for that, or when the thread is only to end.
     pub fn interrupt(&self, state: &mut State<'vm, F>, id: Id) {
         let Some(thread) = state.threads.get(&id) else { return };
         let Some(wait) = thread.wait else { return };
@@ -153,7 +153,8 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         let wake = match wait {
             // Nobody but who ends the thread ends these.
             Wait::Vfork(_) | Wait::Stopped | Wait::Alone if !ends => return,
-            _ if ends || first.is_none() => Wake::Again,
+            _ if ends => Wake::Again,
+            _ if first.is_none() => return,
             _ if restartable && again => Wake::Again,
             _ => Wake::Return(-i64::from(Errno::EINTR.into_raw())),
         };

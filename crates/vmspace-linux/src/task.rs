@@ -47,7 +47,7 @@ pub(crate) struct Task<'vm, F: Format> {
     pub robust_list: u64,
     pub name: [u8; 16],
     pub restart: Restart,
-    /// The mask to go back to once the handlers have run that `rt_sigsuspend` waited for.
+    /// The mask to go back to once the handlers have run that end a wait with another mask.
     pub saved_mask: Option<SignalSet>,
     pub alternate: AlternateStack,
     /// The program that the thread goes on as, once it is its process's only one.

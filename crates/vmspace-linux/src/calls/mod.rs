@@ -17,6 +17,7 @@ mod memory;
 mod open;
 mod path;
 mod poll;
+mod select;
 mod signal;
 mod status;
 mod system;
@@ -124,6 +125,7 @@ impl<F: Format> Call<'_, '_, F> {
             Sysno::flock => self.flock(),
             Sysno::ioctl => self.ioctl(),
             Sysno::ppoll => self.ppoll(),
+            Sysno::pselect6 => self.pselect6(),
 
             Sysno::openat => self.openat(),
             Sysno::memfd_create => self.memfd_create(),

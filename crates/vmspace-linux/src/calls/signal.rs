@@ -112,15 +112,40 @@ impl<F: Format> Call<'_, '_, F> {
     }
 
     pub(super) fn rt_sigsuspend(&mut self) -> Outcome {
-        if self.args[1] != SET_SIZE {
-            return Err(Errno::EINVAL.into());
+        let [mask, size, ..] = self.args;
+        if mask == 0 {
+            return Err(Errno::EFAULT.into());
         }
-        let [mask] = self.get_words(self.args[0])?;
-        let before = self.set_mask(|_| SignalSet(mask));
-        // Made again after a signal without a handler: the mask to go back to is the first one.
-        self.task.saved_mask.get_or_insert(before);
-        self.kernel.sleep(&mut self.kernel.lock(), self.task.id, Wait::Signal, None);
-        Err(Stop::Parked)
+        self.with_mask(mask, size, |call| {
+            call.kernel.sleep(&mut call.kernel.lock(), call.task.id, Wait::Signal, None);
+            Err(Stop::Parked)
+        })
+    }
+
+    /// Waits with the mask at an address (0: with the caller's), which is in force until the call
+    /// ends, or until the handlers have run that end it.
+    pub(super) fn with_mask<T>(
+        &mut self,
+        mask: u64,
+        size: u64,
+        wait: impl FnOnce(&mut Self) -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
+        if mask != 0 {
+            if size != SET_SIZE {
+                return Err(Errno::EINVAL.into());
+            }
+            let [set] = self.get_words(mask)?;
+            let before = self.set_mask(|_| SignalSet(set));
+            // Made again after a signal without a handler: the mask to go back to is the first one.
+            self.task.saved_mask.get_or_insert(before);
+        }
+        let result = wait(self);
+        if !matches!(result, Err(Stop::Parked))
+            && let Some(before) = self.task.saved_mask.take()
+        {
+            self.set_mask(|_| before);
+        }
+        result
     }
 
     pub(super) fn rt_sigtimedwait(&mut self) -> Outcome {

@@ -12,7 +12,7 @@ const COMPILER: &str = "riscv64-linux-gnu-gcc";
 pub const QEMU: &str = "qemu-riscv64";
 
 /// Each with its arguments and input.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("hello", ""),
     ("hello_pie", ""),
     ("malloc_threads 4 500", ""),
@@ -20,6 +20,7 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("float", ""),
     ("barrier 3 10", ""),
     ("signals", ""),
+    ("waits", ""),
     ("stdio one two", "three words here\nand a second line\n"),
 ];
 
