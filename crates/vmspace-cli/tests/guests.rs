@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -60,6 +62,29 @@ fn files_beneath_a_root_are_as_on_linux() {
         let left: Vec<_> = std::fs::read_dir(&root).expect("the root").collect();
         assert!(left.is_empty(), "the guest removes what it makes: {left:?}");
     }
+}
+
+/// The host makes a file shorter, and removes it, while a program has it mapped.
+#[test]
+fn a_file_that_shrinks_under_a_mapping_takes_the_machine_down() {
+    let root = common::directory("shrinks");
+    let victim = root.join("victim");
+    std::fs::write(&victim, [b'v'; 4 << 16]).expect("a file");
+    let mut command = vmspace(["run", "--timeout", "120", "--report", "none", "--root"]);
+    command.arg(&root).args(["--format", "aarch64-64k", "--"]).arg(rust("files")).arg("shrunk");
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = child.spawn().expect("the command runs");
+    let mut output = BufReader::new(child.stdout.take().expect("its output"));
+    let mut line = String::new();
+    output.read_line(&mut line).expect("a line");
+    assert_eq!(line, "files: mapped\n");
+    File::options().write(true).open(&victim).and_then(|f| f.set_len(1)).expect("a shorter file");
+    std::fs::remove_file(&victim).expect("its name is removed");
+    child.stdin.take().expect("its input").write_all(b"x").expect("a byte is taken");
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).expect("the rest");
+    let end = child.wait_with_output().expect("its end");
+    assert_eq!((code(&end), rest.as_str()), (0, "ok\n"), "{}", errors(&end));
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub enum Error {
     Exists,
     /// Part of the range is not mapped.
     NotMapped,
+    /// Part of the range may never have these rights.
+    Denied,
     /// The range is not part of one mapping.
     NotOneMapping,
     /// The rights, flags or advice make no sense together.
@@ -50,6 +52,7 @@ impl Error {
     pub const fn errno(self) -> i32 {
         const EPERM: i32 = 1;
         const ENOMEM: i32 = 12;
+        const EACCES: i32 = 13;
         const EFAULT: i32 = 14;
         const EEXIST: i32 = 17;
         const EINVAL: i32 = 22;
@@ -66,6 +69,7 @@ impl Error {
             | Error::TooHigh { .. }
             | Error::BadCpus => EINVAL,
             Error::BelowMinimum => EPERM,
+            Error::Denied => EACCES,
             Error::TooLarge => EFBIG,
             Error::Pager(error) => error.errno(),
             Error::NotOneMapping => EFAULT,
@@ -87,6 +91,7 @@ impl fmt::Display for Error {
             }
             Error::Exists => write!(f, "something is mapped there already"),
             Error::NotMapped => write!(f, "part of the range is not mapped"),
+            Error::Denied => write!(f, "part of the range may never have these rights"),
             Error::NotOneMapping => write!(f, "the range is not part of one mapping"),
             Error::Invalid => write!(f, "the arguments make no sense together"),
             Error::TooLarge => write!(f, "the object would be too long"),

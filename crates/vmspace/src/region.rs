@@ -32,6 +32,8 @@ bitflags! {
         const NO_RESERVE = 1 << 6;
         /// Its frames are not the manager's: there is nothing to fault in, and nothing to copy.
         const DEVICE = 1 << 7;
+        /// Stores may never be allowed: it shows a file that was not opened for writing.
+        const NEVER_WRITE = 1 << 18;
     }
 }
 

@@ -292,3 +292,19 @@ fn a_mapping_that_hid_its_object_could_not_be_named() {
         assert!(file.is_unshared(), "nothing maps it any more");
     });
 }
+
+#[test]
+fn a_right_that_a_file_was_not_opened_for_could_be_had_later() {
+    with_file(256, 4, |vm, file| {
+        let space = Space::new(vm, &mut token()).unwrap();
+        let writable = map(&space, &file, whole(&file).shared());
+        let reads = Map { never_write: true, ..Map::anonymous(2 * PAGE, Rights::READ).shared() };
+        let last = space.map_object(&mut token(), reads.at(writable + 2 * PAGE), &file, 0).unwrap();
+        let protect = |at, length, rights| space.protect(&mut token(), at, length, rights);
+        assert_eq!(protect(writable, 4 * PAGE, Rights::READ), Ok(()));
+        assert_eq!(protect(last, PAGE, RW), Err(Error::Denied));
+        assert_eq!(protect(writable, 4 * PAGE, RW), Err(Error::Denied));
+        assert_eq!(space.write(&mut token(), last - 1, b"ab"), 1, "what comes before is changed");
+        space.exit(&mut token());
+    });
+}

@@ -46,7 +46,8 @@ impl<F: Format> Call<'_, '_, F> {
             if !file.is_readable() || stores && !file.is_writable() {
                 return Err(Errno::EACCES.into());
             }
-            call.map_open_file(map, file, offset, stores)
+            let never_write = map.sharing == Sharing::Shared && !file.is_writable();
+            call.map_open_file(Map { never_write, ..map }, file, offset, stores)
         })
     }
 

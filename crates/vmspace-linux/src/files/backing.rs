@@ -145,3 +145,23 @@ impl Pager for HostPager {
         self.0.remove(pager);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_would_be_told_as_written() {
+        // SAFETY: the test's own thread, which holds nothing of the library.
+        let mut ms = unsafe { MaySleep::assume() };
+        let backings = Arc::new(Backings::default());
+        let (number, backing) = backings.add();
+        let pager = HostPager(backings);
+        assert_eq!(pager.write(&mut ms, number, 0, b"x"), Err(PagerError::Failed), "not open");
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+        backing.writer.set(full.into()).expect("it was not set");
+        assert_eq!(pager.write(&mut ms, number, 0, b"x"), Err(PagerError::Full));
+        pager.end(&mut ms, number);
+        assert_eq!(pager.write(&mut ms, number, 0, b"x"), Err(PagerError::Failed), "it has ended");
+    }
+}

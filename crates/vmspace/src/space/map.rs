@@ -49,6 +49,9 @@ pub struct Map {
     pub grows_down: bool,
     /// It may be larger than the memory there is (MAP_NORESERVE).
     pub no_reserve: bool,
+    /// Stores may never be allowed, by [`Space::protect`] neither: a shared mapping of a file that
+    /// is open for reading alone.
+    pub never_write: bool,
 }
 
 impl Map {
@@ -62,6 +65,7 @@ impl Map {
             place: Place::Hint,
             grows_down: false,
             no_reserve: false,
+            never_write: false,
         }
     }
 
@@ -80,6 +84,7 @@ impl Map {
         attributes.set(Attributes::SHARED, self.sharing == Sharing::Shared);
         attributes.set(Attributes::GROWS_DOWN, self.grows_down);
         attributes.set(Attributes::NO_RESERVE, self.no_reserve);
+        attributes.set(Attributes::NEVER_WRITE, self.never_write);
         attributes
     }
 }

@@ -7,15 +7,17 @@ use crate::error::Error;
 use crate::format::Rights;
 use crate::mutation::Mutation;
 use crate::platform::Platform;
+use crate::region::Attributes;
 use crate::tree::locking::Cover;
 
 impl<P: Platform> Space<'_, P> {
     /// Gives `length` bytes from `address` on other rights. See mprotect(2): where part of the
-    /// range is not mapped, all before the hole is changed and the answer is ENOMEM.
+    /// range is not mapped, all before the hole is changed and the answer is ENOMEM; so with
+    /// EACCES where part of it may never be written.
     ///
     /// # Errors
     /// [`Error::Misaligned`]; [`Error::BeyondUser`] when the range ends beyond all addresses;
-    /// [`Error::NotMapped`]; [`Error::OutOfMemory`].
+    /// [`Error::NotMapped`]; [`Error::Denied`]; [`Error::OutOfMemory`].
     pub fn protect(
         &self,
         ms: &mut MaySleep,
@@ -30,11 +32,19 @@ impl<P: Platform> Space<'_, P> {
         self.edit(ms, range, Cover::Lowest, Mutation::NoShootdownAtProtect, |cursor| {
             let hole = cursor.first(range, false);
             let mapped = PageRange::new(range.start, hole.unwrap_or(range.end));
-            if !mapped.is_empty() {
-                cursor.prepare(mapped, None)?;
-                cursor.protect(mapped, rights);
+            let denied = cursor.find(mapped, |key| {
+                rights.contains(Rights::WRITE) && key.attributes.contains(Attributes::NEVER_WRITE)
+            });
+            let allowed = PageRange::new(range.start, denied.unwrap_or(mapped.end));
+            if !allowed.is_empty() {
+                cursor.prepare(allowed, None)?;
+                cursor.protect(allowed, rights);
             }
-            Some(if beyond || hole.is_some() { Err(Error::NotMapped) } else { Ok(()) })
+            Some(match denied {
+                Some(_) => Err(Error::Denied),
+                None if beyond || hole.is_some() => Err(Error::NotMapped),
+                None => Ok(()),
+            })
         })?
     }
 }

@@ -1,6 +1,7 @@
-//! `files [NAME|all]`: files from inside, as on Linux: names, bytes, mappings, locks, /proc, and ways
+//! `files [NAME|all|shrunk]`: files from inside, as on Linux: names, bytes, mappings, locks, /proc, and ways
 //! out of the root that lead nowhere. It needs an empty `/` that it may write to: `--root` with a fresh
-//! directory, or none.
+//! directory, or none. `shrunk` maps `/victim` and reads a byte; then whoever wrote that has made the
+//! file shorter.
 #![no_std]
 #![no_main]
 
@@ -24,6 +25,9 @@ fn main(args: Args) {
         ("outside", outside::run),
         ("exhaust", bytes::exhaust),
     ];
+    if args.get(1) == Some("shrunk") {
+        return mappings::shrunk();
+    }
     let wanted = args.get(1).unwrap_or("all");
     if wanted != "all" && !all.iter().any(|(name, _)| *name == wanted) {
         start::usage(1, wanted, "names, bytes, mappings, locks, outside, exhaust or all");

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::*};
 use guests::process::{End, child};
 use guests::signal::{self, Action, Context, Info};
-use guests::syscall::{flag, munmap, prot};
+use guests::syscall::{flag, mprotect, munmap, prot};
 use guests::{expect, page_size, println};
 
 const SYNC: usize = 4;
@@ -118,6 +118,9 @@ fn refused() {
     let writes = open(c"/refused", WRITE_ONLY).unwrap_or(usize::MAX);
     let (read, rw) = (prot::READ, prot::RW);
     expect!(Err(EACCES), map(only, page, rw, flag::SHARED, 0), "a shared mapping to be written");
+    let reads = map(only, page, read, flag::SHARED, 0).unwrap_or(0);
+    expect!(Err(EACCES), mprotect(reads, page, rw), "a right that never was");
+    expect!(Ok(()), munmap(reads, page), "munmap");
     expect!(Err(EACCES), map(writes, page, read, flag::PRIVATE, 0), "a file open for writing");
     expect!(Err(EINVAL), map(file, page, read, flag::SHARED, 1), "an odd offset");
     expect!(Err(EINVAL), map(file, 0, read, flag::SHARED, 0), "no length");
@@ -142,6 +145,23 @@ fn refused() {
     expect!(b'x', byte(at).load(Relaxed), "a mapping without a file");
     expect!(Ok(()), munmap(at, page), "munmap");
     large();
+}
+
+/// Somebody outside makes a file shorter that is mapped, and takes its name away.
+pub fn shrunk() {
+    let page = page_size();
+    let file = open(c"/victim", READ_WRITE).unwrap_or(usize::MAX);
+    let at = map(file, 4 * page, prot::RW, flag::SHARED, 0).unwrap_or(0);
+    let before = byte(at).load(Relaxed);
+    println!("files: mapped");
+    expect!(Ok(1), read(0, &mut [0]), "a byte of standard input");
+    bus(at + 3 * page, "a page that somebody outside cut off");
+    expect!(before, byte(at).load(Relaxed), "a page that was there");
+    let mut bytes = [0; 8];
+    expect!(Ok(0), pread(file, &mut bytes, 3 * page), "pread of what was cut off");
+    expect!(Ok(1), stat(file).map(|stat| stat.2), "the length that is left");
+    expect!(Err(ENOENT), open(c"/victim", 0), "the name that is gone");
+    println!("ok");
 }
 
 /// A mapping of 1 GiB, touched here and there, needs only the pages that are touched.
