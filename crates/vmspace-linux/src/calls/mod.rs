@@ -7,6 +7,7 @@
 //!
 //! Numbers and names are Linux's generic ones, from the `syscalls` crate.
 
+mod advice;
 mod descriptor;
 mod exec;
 mod identity;
@@ -23,6 +24,8 @@ mod time;
 
 pub(crate) use time::EPOCH;
 mod transfer;
+
+pub(crate) use system::LOCK_LIMIT;
 
 use syscalls::riscv64::Sysno;
 use vmspace::MaySleep;
@@ -79,6 +82,14 @@ impl<F: Format> Call<'_, '_, F> {
             Sysno::mprotect => self.mprotect(),
             Sysno::madvise => self.madvise(),
             Sysno::mremap => self.mremap(),
+            Sysno::mincore => self.mincore(),
+            Sysno::mlock => self.mlock(0),
+            Sysno::mlock2 => self.mlock(self.args[2]),
+            Sysno::munlock => self.munlock(),
+            Sysno::mlockall => self.mlockall(),
+            Sysno::munlockall => self.munlockall(),
+            Sysno::mseal => self.mseal(),
+            Sysno::msync => self.msync(),
             Sysno::membarrier => self.membarrier(),
             Sysno::riscv_flush_icache => self.flush_code(),
 

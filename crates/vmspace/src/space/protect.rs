@@ -15,7 +15,7 @@ impl<P: Platform> Space<'_, P> {
     ///
     /// # Errors
     /// [`Error::Misaligned`]; [`Error::BeyondUser`] when the range ends beyond all addresses;
-    /// [`Error::NotMapped`]; [`Error::OutOfMemory`].
+    /// [`Error::NotMapped`]; [`Error::Sealed`]; [`Error::OutOfMemory`].
     pub fn protect(
         &self,
         ms: &mut MaySleep,
@@ -29,12 +29,17 @@ impl<P: Platform> Space<'_, P> {
         }
         self.edit(ms, range, Cover::Lowest, Mutation::NoShootdownAtProtect, |cursor| {
             let hole = cursor.first(range, false);
-            let mapped = PageRange::new(range.start, hole.unwrap_or(range.end));
+            let seal = cursor.first_seal(PageRange::new(range.start, hole.unwrap_or(range.end)));
+            let mapped = PageRange::new(range.start, seal.or(hole).unwrap_or(range.end));
             if !mapped.is_empty() {
                 cursor.prepare(mapped, None)?;
                 cursor.protect(mapped, rights);
             }
-            Some(if beyond || hole.is_some() { Err(Error::NotMapped) } else { Ok(()) })
+            Some(match seal {
+                Some(_) => Err(Error::Sealed),
+                None if beyond || hole.is_some() => Err(Error::NotMapped),
+                None => Ok(()),
+            })
         })?
     }
 }
