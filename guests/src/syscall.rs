@@ -26,6 +26,7 @@ impl Errno {
     pub const ENOENT: Errno = Errno(2);
     pub const E2BIG: Errno = Errno(7);
     pub const ENOEXEC: Errno = Errno(8);
+    pub const EPERM: Errno = Errno(1);
     pub const EBADF: Errno = Errno(9);
     pub const ECHILD: Errno = Errno(10);
     pub const EAGAIN: Errno = Errno(11);
@@ -58,6 +59,14 @@ pub mod nr {
     pub const GETTID: usize = 178;
     pub const MUNMAP: usize = 215;
     pub const MREMAP: usize = 216;
+    pub const MSYNC: usize = 227;
+    pub const MLOCK: usize = 228;
+    pub const MUNLOCK: usize = 229;
+    pub const MLOCKALL: usize = 230;
+    pub const MUNLOCKALL: usize = 231;
+    pub const MINCORE: usize = 232;
+    pub const MLOCK2: usize = 284;
+    pub const MSEAL: usize = 462;
     pub const CLONE: usize = 220;
     pub const EXECVE: usize = 221;
     pub const MMAP: usize = 222;
@@ -225,6 +234,21 @@ pub fn mremap(at: usize, old: usize, new: usize, flags: usize, to: usize) -> Res
 /// Gives advice.
 pub fn madvise(at: usize, len: usize, advice: usize) -> Result<(), Errno> {
     call(nr::MADVISE, [at, len, advice, 0, 0, 0]).map(drop)
+}
+
+/// Whether each page is in memory, a byte each.
+pub fn mincore(at: usize, len: usize, into: &mut [u8]) -> Result<(), Errno> {
+    call(nr::MINCORE, [at, len, into.as_mut_ptr() as usize, 0, 0, 0]).map(drop)
+}
+
+/// Any of mlock, munlock, mlock2, mseal, msync: address, length and flags.
+pub fn about(nr: usize, at: usize, len: usize, flags: usize) -> Result<(), Errno> {
+    call(nr, [at, len, flags, 0, 0, 0]).map(drop)
+}
+
+/// mlockall or munlockall.
+pub fn about_all(nr: usize, flags: usize) -> Result<(), Errno> {
+    call(nr, [flags, 0, 0, 0, 0, 0]).map(drop)
 }
 
 /// Forks: the child's number in the parent, 0 in the child.

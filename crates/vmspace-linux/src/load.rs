@@ -35,6 +35,7 @@ pub(crate) fn load<'vm, F: Format>(
     start: &Start,
 ) -> Result<(Space<'vm, F>, Registers), ProgramError> {
     let mut space = Space::new(vm, ms).map_err(|_| ProgramError::Memory)?;
+    space.set_lock_limit(crate::calls::LOCK_LIMIT);
     for segment in &program.segments {
         load_segment::<F>(&space, ms, program, segment)?;
     }

@@ -27,6 +27,16 @@ pub enum Error {
     Denied,
     /// The range is not part of one mapping.
     NotOneMapping,
+    /// Nothing is behind part of the mapping.
+    NoPage,
+    /// The limit of locked memory is zero (RLIMIT_MEMLOCK).
+    LockingForbidden,
+    /// More memory would be locked than may be (RLIMIT_MEMLOCK).
+    TooMuchLocked,
+    /// A mapping cannot be locked, or not now.
+    NotLocked,
+    /// Part of the range is sealed.
+    Sealed,
     /// The rights, flags or advice make no sense together.
     Invalid,
     /// The object would be longer than any may be, or be mapped beyond that.
@@ -51,6 +61,7 @@ impl Error {
     /// Linux's number for it (positive), as the call's man page has it.
     pub const fn errno(self) -> i32 {
         const EPERM: i32 = 1;
+        const EAGAIN: i32 = 11;
         const ENOMEM: i32 = 12;
         const EACCES: i32 = 13;
         const EFAULT: i32 = 14;
@@ -72,7 +83,10 @@ impl Error {
             Error::Denied => EACCES,
             Error::TooLarge => EFBIG,
             Error::Pager(error) => error.errno(),
-            Error::NotOneMapping => EFAULT,
+            Error::TooMuchLocked => ENOMEM,
+            Error::NotLocked => EAGAIN,
+            Error::LockingForbidden | Error::Sealed => EPERM,
+            Error::NotOneMapping | Error::NoPage => EFAULT,
             Error::Exists => EEXIST,
         }
     }
@@ -92,6 +106,11 @@ impl fmt::Display for Error {
             Error::Exists => write!(f, "something is mapped there already"),
             Error::NotMapped => write!(f, "part of the range is not mapped"),
             Error::Denied => write!(f, "part of the range may never have these rights"),
+            Error::NoPage => write!(f, "nothing is behind part of the mapping"),
+            Error::LockingForbidden => write!(f, "no memory may be locked"),
+            Error::TooMuchLocked => write!(f, "more memory would be locked than may be"),
+            Error::NotLocked => write!(f, "the mapping cannot be locked"),
+            Error::Sealed => write!(f, "part of the range is sealed"),
             Error::NotOneMapping => write!(f, "the range is not part of one mapping"),
             Error::Invalid => write!(f, "the arguments make no sense together"),
             Error::TooLarge => write!(f, "the object would be too long"),

@@ -16,8 +16,8 @@ mod host;
 use crate::format::{Format, Geometry, Rights};
 use crate::mutation::{Failing, fail_allocations};
 use crate::{
-    Access, Advice, Error, FaultError, Frame, Map, MaySleep, Object, Pinned, Region, Remap, Space,
-    Usage, Vm,
+    Access, Advice, Error, FaultError, Frame, LockAll, Map, MaySleep, Object, Pinned, Region,
+    Remap, Space, Usage, Vm,
 };
 use host::Host;
 use std::collections::BTreeMap;
@@ -473,6 +473,33 @@ fn ranges<F: Format>() -> Vec<Scenario<F>> {
             let table = F::table_pages(0) as i64;
             w.remap(2 * table - 8, table + 16, 7 * table - 8, table + 16)
         }),
+        scenario("sealing with two splits", touched, |w| {
+            w.spaces[0].seal(&mut w.ms, at::<F>(-4), pages::<F>(8)).is_ok()
+        }),
+        scenario("advice with two splits", touched, |w| {
+            w.spaces[0].advise(&mut w.ms, at::<F>(-4), pages::<F>(8), Advice::DontFork).is_ok()
+        }),
+        scenario("locking as touched, with two splits", touched, |w| {
+            w.spaces[0].lock(&mut w.ms, at::<F>(-4), pages::<F>(8), true).is_ok()
+        }),
+        scenario(
+            "unlocking with two splits",
+            |w| {
+                touched(w);
+                w.spaces[0].lock(&mut w.ms, at::<F>(-8), pages::<F>(16), true).unwrap();
+            },
+            |w| w.spaces[0].unlock(&mut w.ms, at::<F>(-4), pages::<F>(8)).is_ok(),
+        ),
+        scenario("locking all to come, as touched", crowd, |w| {
+            let all = LockAll { current: true, future: true, on_fault: true };
+            w.spaces[0].lock_all(&mut w.ms, all).is_ok()
+        }),
+        Scenario {
+            memory: Memory::Never,
+            ..scenario("what pages are resident", everything, |w| {
+                w.spaces[0].residency(&mut w.ms, at::<F>(-8), &mut [0; 16]) == Ok(16)
+            })
+        },
         scenario("one more mapping of shared pages", shared, |w| w.remap(-4, 0, 9, 3)),
         Scenario {
             memory: Memory::Never,

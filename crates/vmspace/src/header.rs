@@ -37,6 +37,12 @@ pub(crate) struct Header {
     pub place: Place,
     /// How far a stack may grow, in pages.
     pub stack_limit: AtomicU64,
+    /// How many pages are locked, and may be; the attributes that lock mappings to come.
+    pub locked: AtomicU64,
+    pub lock_limit: AtomicU64,
+    pub future: AtomicU64,
+    /// Not 0: something was sealed.
+    pub has_seals: AtomicU64,
 }
 
 /// Where the search for free ranges goes on. On a line of its own.

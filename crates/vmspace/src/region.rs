@@ -32,8 +32,22 @@ bitflags! {
         const NO_RESERVE = 1 << 6;
         /// Its frames are not the manager's: there is nothing to fault in, and nothing to copy.
         const DEVICE = 1 << 7;
+        /// Its pages keep their frames (mlock(2)).
+        const LOCKED = 1 << 8;
+        /// They are locked as they are touched (MLOCK_ONFAULT).
+        const LOCK_ON_FAULT = 1 << 9;
+        /// It can be neither unmapped, moved, replaced nor protected (mseal(2)).
+        const SEALED = 1 << 10;
+        /// A fork's child does not have it (MADV_DONTFORK).
+        const DONT_FORK = 1 << 11;
+        /// A fork's child finds zeros (MADV_WIPEONFORK).
+        const WIPE_ON_FORK = 1 << 12;
+        /// It is accessed in any order (MADV_RANDOM).
+        const RANDOM = 1 << 13;
+        /// It is accessed from its start on (MADV_SEQUENTIAL).
+        const SEQUENTIAL = 1 << 14;
         /// Stores may never be allowed: it shows a file that was not opened for writing.
-        const NEVER_WRITE = 1 << 18;
+        const NEVER_WRITE = 1 << 15;
     }
 }
 
@@ -43,6 +57,9 @@ const ATTRIBUTE_BITS: u32 = 19;
 impl Attributes {
     /// Where attributes and rights agree.
     const RIGHTS: Attributes = Attributes::READ.union(Attributes::WRITE).union(Attributes::EXECUTE);
+
+    /// What locking sets.
+    pub const LOCKS: Attributes = Attributes::LOCKED.union(Attributes::LOCK_ON_FAULT);
 
     /// The attributes that stand for these rights.
     #[inline]
@@ -86,6 +103,14 @@ impl Key {
     /// Private anonymous memory.
     pub const fn anonymous(attributes: Attributes) -> Key {
         Key { attributes, object: 0, origin: 0 }
+    }
+
+    /// What a fork's child has of it: no locks, and nothing of what it is not to have.
+    pub fn inherited(self) -> Key {
+        if self.attributes.contains(Attributes::DONT_FORK) {
+            return Key::HOLE;
+        }
+        Key { attributes: self.attributes.difference(Attributes::LOCKS), ..self }
     }
 
     /// What the pages are `by` pages further on (wrapping): an object moves with them.

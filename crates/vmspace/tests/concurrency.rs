@@ -342,7 +342,7 @@ impl<F: Format> Worker<'_, '_, F> {
                     to,
                 };
                 let found = space.remap(ms, moved(at, length, to, keep_source));
-                assert_eq!(found.map_err(|e| e.errno()), mm.mremap(remap));
+                assert_eq!(found.map_err(|e| e.errno()), mm.mremap(objects, remap));
             }
             6..9 => {
                 let bytes = random.next().to_le_bytes();

@@ -87,8 +87,8 @@ impl<F: Format> Call<'_, '_, F> {
         if flags & !known != 0 || both || address % F::PAGE_SIZE != 0 {
             return Err(Errno::EINVAL.into());
         }
-        let length = length.checked_next_multiple_of(F::PAGE_SIZE);
-        let end = length.and_then(|length| address.checked_add(length)).ok_or(Errno::ENOMEM)?;
+        let length = length.wrapping_add(F::PAGE_SIZE - 1) & !(F::PAGE_SIZE - 1);
+        let end = address.checked_add(length).ok_or(Errno::ENOMEM)?;
         let (mut at, mut hole) = (address, false);
         while at < end {
             let region = self.task.space.next_region(self.ms, at);
@@ -96,6 +96,9 @@ impl<F: Format> Call<'_, '_, F> {
                 hole = true;
                 break;
             };
+            if region.locked && flags & MS_INVALIDATE != 0 {
+                return Err(Errno::EBUSY.into());
+            }
             hole |= region.start > at;
             let start = region.start.max(at);
             at = region.end.min(end);

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use vmspace::format::{Format, Geometry, Rights};
-use vmspace::{Advice, Map, Place, Remap, Sharing};
+use vmspace::{Map, Place, Remap, Sharing};
 
 use super::{Call, Outcome};
 use crate::Errno;
@@ -17,7 +17,10 @@ const MAP_TYPE: u64 = 15;
 const MAP_FIXED: u64 = 0x10;
 const MAP_ANONYMOUS: u64 = 0x20;
 const MAP_GROWSDOWN: u64 = 0x100;
+const MAP_LOCKED: u64 = 0x2000;
 const MAP_NORESERVE: u64 = 0x4000;
+const MAP_POPULATE: u64 = 0x8000;
+const MAP_NONBLOCK: u64 = 0x1_0000;
 const MAP_HUGETLB: u64 = 0x4_0000;
 const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
 
@@ -26,7 +29,7 @@ const MREMAP_FIXED: u64 = 2;
 const MREMAP_DONTUNMAP: u64 = 4;
 
 /// Linux's errno for a refusal of the library.
-fn errno(error: vmspace::Error) -> Errno {
+pub(super) fn errno(error: vmspace::Error) -> Errno {
     Errno::new(error.errno())
 }
 
@@ -86,6 +89,8 @@ impl<F: Format> Call<'_, '_, F> {
             place,
             grows_down: flags & MAP_GROWSDOWN != 0,
             no_reserve: flags & MAP_NORESERVE != 0,
+            locked: flags & MAP_LOCKED != 0,
+            populate: flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE,
             ..Map::anonymous(length, rights(prot))
         }
     }
@@ -111,28 +116,6 @@ impl<F: Format> Call<'_, '_, F> {
             return Ok(0);
         }
         self.task.space.protect(self.ms, address, length, rights(prot)).map_err(errno)?;
-        Ok(0)
-    }
-
-    pub(super) fn madvise(&mut self) -> Outcome {
-        let [address, length, advice, ..] = self.args;
-        let end = length
-            .checked_next_multiple_of(F::PAGE_SIZE)
-            .and_then(|length| address.checked_add(length));
-        match advice {
-            // NORMAL to WILLNEED, the fork and merge hints, huge pages, dumping, cold and pageout:
-            // they change nothing that a program could see.
-            0..=3 | 12..=17 | 20..=23 => {}
-            4 => {}
-            _ => return Err(Errno::EINVAL.into()),
-        }
-        if address % F::PAGE_SIZE != 0 || end.is_none() {
-            return Err(Errno::EINVAL.into());
-        }
-        if advice == 4 && length > 0 {
-            self.kernel.counts.sample(self.kernel.vm);
-            self.task.space.advise(self.ms, address, length, Advice::DontNeed).map_err(errno)?;
-        }
         Ok(0)
     }
 

@@ -7,6 +7,7 @@
 //!
 //! Numbers and names are Linux's generic ones, from the `syscalls` crate.
 
+mod advice;
 mod descriptor;
 mod exec;
 mod identity;
@@ -25,6 +26,8 @@ mod time;
 
 pub(crate) use time::EPOCH;
 mod transfer;
+
+pub(crate) use system::LOCK_LIMIT;
 
 use syscalls::riscv64::Sysno;
 use vmspace::MaySleep;
@@ -77,11 +80,18 @@ impl<F: Format> Call<'_, '_, F> {
         match call {
             Sysno::brk => self.brk(),
             Sysno::mmap => self.mmap(),
-            Sysno::msync => self.msync(),
             Sysno::munmap => self.munmap(),
             Sysno::mprotect => self.mprotect(),
             Sysno::madvise => self.madvise(),
             Sysno::mremap => self.mremap(),
+            Sysno::mincore => self.mincore(),
+            Sysno::mlock => self.mlock(0),
+            Sysno::mlock2 => self.mlock(self.args[2]),
+            Sysno::munlock => self.munlock(),
+            Sysno::mlockall => self.mlockall(),
+            Sysno::munlockall => self.munlockall(),
+            Sysno::mseal => self.mseal(),
+            Sysno::msync => self.msync(),
             Sysno::membarrier => self.membarrier(),
             Sysno::riscv_flush_icache => self.flush_code(),
 

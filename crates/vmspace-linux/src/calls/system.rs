@@ -12,6 +12,11 @@ const PR_GET_NAME: u64 = 16;
 const PR_SET_VMA: u64 = 0x5356_4d41;
 const UNLIMITED: u64 = u64::MAX;
 
+/// The number of the limit of locked memory.
+const RLIMIT_MEMLOCK: u32 = 8;
+/// Linux's default for it.
+pub(crate) const LOCK_LIMIT: u64 = 8 << 20;
+
 impl<F: Format> Call<'_, '_, F> {
     pub(super) fn uname(&mut self) -> Outcome {
         let names = ["Linux", "vmspace", "6.18.0-vmspace", "#1 SMP PREEMPT", "riscv64", "(none)"];
@@ -71,43 +76,55 @@ impl<F: Format> Call<'_, '_, F> {
         Ok(0)
     }
 
-    /// The limit with this number, soft and hard alike.
+    /// The soft limit with this number.
+    fn soft_limit(&self, resource: u64) -> Result<u64, Errno> {
+        match resource as u32 {
+            RLIMIT_MEMLOCK => Ok(self.task.space.lock_limit()),
+            _ => self.limit(resource),
+        }
+    }
+
+    /// The hard limit with this number; the soft one too, but for locked memory.
     fn limit(&self, resource: u64) -> Result<u64, Errno> {
         match resource as u32 {
             3 => Ok(crate::stack::STACK_LIMIT),
             4 => Ok(0),
             6 => Ok(self.kernel.limit as u64),
             7 => Ok(crate::files::MOST_FILES as u64),
+            RLIMIT_MEMLOCK => Ok(LOCK_LIMIT),
             0..16 => Ok(UNLIMITED),
             _ => Err(Errno::EINVAL),
         }
     }
 
     pub(super) fn getrlimit(&mut self) -> Outcome {
-        let limit = self.limit(self.args[0])?;
-        self.put_words(self.args[1], &[limit, limit])?;
+        let limits = [self.soft_limit(self.args[0])?, self.limit(self.args[0])?];
+        self.put_words(self.args[1], &limits)?;
         Ok(0)
     }
 
-    /// Limits are the machine's: they can be read, and set to what they are.
+    /// Limits are the machine's: they can be read, and set to what they are. That of locked memory can
+    /// be lowered, and raised again.
     pub(super) fn prlimit64(&mut self) -> Outcome {
         let [id, resource, new, old, ..] = self.args;
         if id != 0 && id as Id != self.task.process {
             return Err(Errno::ESRCH.into());
         }
-        let limit = self.limit(resource)?;
+        let (limit, was) = (self.limit(resource)?, self.soft_limit(resource)?);
         if new != 0 {
             let [soft, hard] = self.get_words(new)?;
             if soft > hard {
                 return Err(Errno::EINVAL.into());
             }
-            if hard != limit || soft != limit {
+            if hard == limit && resource as u32 == RLIMIT_MEMLOCK {
+                self.task.space.set_lock_limit(soft);
+            } else if hard != limit || soft != limit {
                 self.kernel.counts.refuse("a limit was to be changed");
                 return Err(Errno::EPERM.into());
             }
         }
         if old != 0 {
-            self.put_words(old, &[limit, limit])?;
+            self.put_words(old, &[was, limit])?;
         }
         Ok(0)
     }

@@ -273,6 +273,11 @@ pub(crate) fn try_get<P: Platform>(guard: &Guard<'_, P>, object: u64) -> bool {
     false
 }
 
+/// Whether the page at `index` of an object is in memory. The caller has a reference to the object.
+pub(crate) fn is_there<P: Platform>(vm: &Vm<P>, object: u64, index: u64) -> bool {
+    pages::is_there(vm, body(vm, object), index)
+}
+
 /// Gives back a reference of that weight. The caller holds no lock.
 pub(crate) fn put<P: Platform>(vm: &Vm<P>, ms: &mut MaySleep, object: u64, weight: u16) {
     let mut dropped = Dropped::new();

@@ -1,28 +1,105 @@
-//! madvise(2), as far as it is there.
+//! madvise(2).
 
 use super::{Space, is_device};
 use crate::addr::PageRange;
 use crate::context::MaySleep;
 use crate::error::Error;
+use crate::format::Rights;
 use crate::mutation::Mutation;
 use crate::platform::Platform;
+use crate::region::{Attributes, Key};
 use crate::tree::locking::Cover;
 
 /// What is said about a range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Advice {
+    /// It is accessed in no special way (MADV_NORMAL).
+    Normal,
+    /// Pages are accessed in any order (MADV_RANDOM).
+    Random,
+    /// Pages are accessed one after the other (MADV_SEQUENTIAL).
+    Sequential,
+    /// It is needed soon (MADV_WILLNEED).
+    WillNeed,
     /// The contents are not needed: the next touch finds zeros, or the object's page
     /// (MADV_DONTNEED).
     DontNeed,
+    /// The same, locked or not (MADV_DONTNEED_LOCKED).
+    DontNeedLocked,
+    /// The contents may go, until they are written again, when memory is short (MADV_FREE).
+    Free,
+    /// A fork's child does not have it (MADV_DONTFORK).
+    DontFork,
+    /// A fork's child has it (MADV_DOFORK).
+    DoFork,
+    /// A fork's child finds zeros (MADV_WIPEONFORK).
+    WipeOnFork,
+    /// A fork's child finds the contents (MADV_KEEPONFORK).
+    KeepOnFork,
+    /// It is not needed soon (MADV_COLD).
+    Cold,
+    /// It is not needed for long (MADV_PAGEOUT).
+    PageOut,
+}
+
+impl Advice {
+    /// Why Linux refuses the advice for a mapping, if it does.
+    fn refused(self, key: Key) -> Option<Error> {
+        let has = |attributes| key.attributes.contains(attributes);
+        let anonymous = key.object == 0 && key.is_private();
+        let discards = matches!(
+            self,
+            Advice::Free
+                | Advice::DontNeed
+                | Advice::DontNeedLocked
+                | Advice::DontFork
+                | Advice::WipeOnFork
+        );
+        let writable = key.attributes.rights().contains(Rights::WRITE);
+        if discards && has(Attributes::SEALED) && key.is_private() && !writable {
+            return Some(Error::Sealed);
+        }
+        let makes_no_sense = match self {
+            Advice::DontNeed | Advice::Cold | Advice::PageOut => {
+                has(Attributes::LOCKED) || is_device(key)
+            }
+            Advice::DontNeedLocked | Advice::DoFork => is_device(key),
+            Advice::Free | Advice::WipeOnFork => !anonymous,
+            _ => false,
+        };
+        makes_no_sense.then_some(Error::Invalid)
+    }
+
+    /// What the advice makes of a mapping's attributes.
+    fn apply(self, now: Attributes) -> Attributes {
+        let order = Attributes::RANDOM | Attributes::SEQUENTIAL;
+        match self {
+            Advice::Normal => now - order,
+            Advice::Random => now - order | Attributes::RANDOM,
+            Advice::Sequential => now - order | Attributes::SEQUENTIAL,
+            Advice::DontFork => now | Attributes::DONT_FORK,
+            Advice::DoFork => now - Attributes::DONT_FORK,
+            Advice::WipeOnFork => now | Attributes::WIPE_ON_FORK,
+            Advice::KeepOnFork => now - Attributes::WIPE_ON_FORK,
+            _ => now,
+        }
+    }
+
+    /// Whether it says something that stays with the mapping.
+    fn stays(self) -> bool {
+        [Attributes::empty(), Attributes::all()].iter().any(|now| self.apply(*now) != *now)
+    }
 }
 
 impl<P: Platform> Space<'_, P> {
     /// Follows the advice on `length` bytes from `address` on. See madvise(2): holes are passed
-    /// over, and answered with ENOMEM in the end.
+    /// over, and answered with ENOMEM in the end; where a mapping refuses the advice, it has been
+    /// followed before that. Nothing is reclaimed yet, so what may go stays.
     ///
     /// # Errors
-    /// [`Error::Misaligned`]; [`Error::Invalid`] when the range ends beyond all addresses;
-    /// [`Error::NotMapped`].
+    /// [`Error::Misaligned`]; [`Error::Invalid`] when the range ends beyond all addresses, or for
+    /// memory that the advice makes no sense for; [`Error::Sealed`]; [`Error::NotMapped`];
+    /// [`Error::OutOfMemory`].
     pub fn advise(
         &self,
         ms: &mut MaySleep,
@@ -35,22 +112,30 @@ impl<P: Platform> Space<'_, P> {
             other => other,
         })?;
         if !range.is_empty() {
-            match advice {
-                Advice::DontNeed => self.dont_need(ms, range)?,
-            }
+            self.follow(ms, range, advice)?;
         }
         if beyond { Err(Error::NotMapped) } else { Ok(()) }
     }
 
-    fn dont_need(&self, ms: &mut MaySleep, range: PageRange) -> Result<(), Error> {
+    fn follow(&self, ms: &mut MaySleep, range: PageRange, advice: Advice) -> Result<(), Error> {
         self.edit(ms, range, Cover::Lowest, Mutation::NoShootdownAtDontNeed, |cursor| {
-            // What is not the manager's would not come back.
-            if cursor.find(range, is_device).is_some() {
-                return Some(Err(Error::Invalid));
+            let refusal =
+                cursor.find(range, |key| key.is_mapped() && advice.refused(key).is_some());
+            let part = PageRange::new(range.start, refusal.unwrap_or(range.end));
+            if advice.stays() && !part.is_empty() {
+                cursor.prepare(part, None)?;
+                cursor.change_attributes(part, |now| advice.apply(now));
             }
-            cursor.clear(range);
-            let hole = cursor.first(range, false);
-            Some(if hole.is_some() { Err(Error::NotMapped) } else { Ok(()) })
+            if matches!(advice, Advice::DontNeed | Advice::DontNeedLocked) {
+                cursor.clear(part);
+            }
+            let refused = refusal.and_then(|page| advice.refused(cursor.piece(page).0));
+            let hole = cursor.first(part, false).is_some();
+            Some(match refused {
+                Some(error) => Err(error),
+                None if hole => Err(Error::NotMapped),
+                None => Ok(()),
+            })
         })?
     }
 }

@@ -59,6 +59,8 @@ impl<'vm, P: Platform> Space<'vm, P> {
             (&from.place.hint, &to.place.hint),
             (&from.place.hole, &to.place.hole),
             (&from.stack_limit, &to.stack_limit),
+            (&from.lock_limit, &to.lock_limit),
+            (&from.has_seals, &to.has_seals),
         ] {
             to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
         }
@@ -128,6 +130,9 @@ impl<'a, P: Platform> Copy<'a, '_, '_, P> {
     ) -> Option<()> {
         let vm = self.cursor.vm;
         let (piece, _) = from.piece(from.slot_range(index).start);
+        if piece.key.attributes.intersects(Attributes::DONT_FORK | Attributes::WIPE_ON_FORK) {
+            return Some(());
+        }
         let Some(meta) = vm.mapped_meta(leaf.frame) else {
             fresh.set(index, P::Format::leaf(from.level, leaf));
             return Some(());

@@ -6,6 +6,7 @@ use crate::format::{Format, Geometry, Rights};
 use crate::object::ObjectId;
 use crate::platform::Platform;
 use crate::region::Attributes;
+use crate::sync::Ordering;
 use crate::tree::walk;
 
 /// A mapping as Linux's /proc/PID/maps would show it: neighbours that agree are one.
@@ -25,6 +26,8 @@ pub struct Region {
     pub object: Option<ObjectId>,
     /// Where in the object it begins, in bytes; 0 without one.
     pub offset: u64,
+    /// Its pages are locked.
+    pub locked: bool,
 }
 
 /// How much a space uses, in pages.
@@ -34,6 +37,8 @@ pub struct Usage {
     pub mapped: u64,
     /// Pages of memory behind them (the zero page and devices not counted).
     pub resident: u64,
+    /// Pages that are locked (VmLck).
+    pub locked: u64,
 }
 
 impl<P: Platform> Space<'_, P> {
@@ -56,6 +61,7 @@ impl<P: Platform> Space<'_, P> {
                 0 => 0,
                 _ => run.range.start.wrapping_sub(run.key.origin) << shift,
             },
+            locked: attributes.contains(Attributes::LOCKED),
         })
     }
 
@@ -72,6 +78,10 @@ impl<P: Platform> Space<'_, P> {
     pub fn usage(&self, ms: &mut MaySleep) -> Usage {
         let mut bytes = 0;
         self.for_each_region(ms, |region| bytes += region.end - region.start);
-        Usage { mapped: bytes >> P::Format::PAGE_SHIFT, resident: self.vm.resident(self.id()) }
+        Usage {
+            mapped: bytes >> P::Format::PAGE_SHIFT,
+            resident: self.vm.resident(self.id()),
+            locked: self.header().locked.load(Ordering::Relaxed),
+        }
     }
 }

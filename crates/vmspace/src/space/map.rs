@@ -9,6 +9,7 @@ use crate::mutation::Mutation;
 use crate::object::{self, Object};
 use crate::platform::Platform;
 use crate::region::{Attributes, Key};
+use crate::sync::Ordering;
 use crate::tree::locking::Cover;
 use crate::tree::walk;
 
@@ -52,6 +53,10 @@ pub struct Map {
     /// Stores may never be allowed, by [`Space::protect`] neither: a shared mapping of a file that
     /// is open for reading alone.
     pub never_write: bool,
+    /// Its pages are locked, and brought (MAP_LOCKED).
+    pub locked: bool,
+    /// Its pages are brought, as far as that can be done (MAP_POPULATE).
+    pub populate: bool,
 }
 
 impl Map {
@@ -66,6 +71,8 @@ impl Map {
             grows_down: false,
             no_reserve: false,
             never_write: false,
+            locked: false,
+            populate: false,
         }
     }
 
@@ -85,6 +92,7 @@ impl Map {
         attributes.set(Attributes::GROWS_DOWN, self.grows_down);
         attributes.set(Attributes::NO_RESERVE, self.no_reserve);
         attributes.set(Attributes::NEVER_WRITE, self.never_write);
+        attributes.set(Attributes::LOCKED, self.locked);
         attributes
     }
 }
@@ -118,7 +126,8 @@ impl<P: Platform> Space<'_, P> {
     ///
     /// # Errors
     /// [`Error::Empty`], [`Error::Misaligned`], [`Error::BelowMinimum`], [`Error::BeyondUser`],
-    /// [`Error::Exists`], [`Error::NoFreeRange`], [`Error::OutOfMemory`].
+    /// [`Error::Exists`], [`Error::NoFreeRange`], [`Error::OutOfMemory`]; [`Error::Sealed`];
+    /// [`Error::LockingForbidden`], [`Error::NotLocked`].
     pub fn map(&self, ms: &mut MaySleep, map: Map) -> Result<u64, Error> {
         let length = self.checked(ms, &map)?;
         let shared = map.sharing == Sharing::Shared;
@@ -167,6 +176,9 @@ impl<P: Platform> Space<'_, P> {
     /// The length in pages, once the arguments make sense.
     fn checked(&self, ms: &mut MaySleep, map: &Map) -> Result<u64, Error> {
         let length = self.checked_length(map)?;
+        if map.locked && self.header().lock_limit.load(Ordering::Relaxed) == 0 {
+            return Err(Error::LockingForbidden);
+        }
         if map.grows_down && map.sharing == Sharing::Shared {
             return Err(self.refuse_shared_stack(ms, map, length));
         }
@@ -196,6 +208,9 @@ impl<P: Platform> Space<'_, P> {
                 range.start
             }
         };
+        if map.populate {
+            let _ = self.bring_for_use(ms, PageRange::new(page, page + length));
+        }
         Ok(page << P::Format::PAGE_SHIFT)
     }
 
@@ -295,17 +310,27 @@ impl<P: Platform> Space<'_, P> {
         key: Key,
         replace: bool,
     ) -> Result<(), Error> {
+        let key = self.with_future_locks(key);
         let replaced =
             self.edit(ms, range, Cover::Parent, Mutation::NoShootdownAtUnmap, |cursor| {
                 if !replace && cursor.first(range, true).is_some() {
                     return Some(Err(Error::Exists));
                 }
+                if let Err(error) = cursor.check_seals(range) {
+                    return Some(Err(error));
+                }
                 cursor.prepare(range, Some(key))?;
+                if let Err(error) = self.charge_locks(key, range.len()) {
+                    return Some(Err(error));
+                }
                 Some(Ok(cursor.replace(range, key)))
             })??;
         if replaced {
             // It may have been a stack, whose guard gap is free now.
             self.has_freed(ms, range);
+        }
+        if key.attributes.contains(Attributes::LOCKED) {
+            let _ = self.bring_for_use(ms, range);
         }
         Ok(())
     }

@@ -14,9 +14,13 @@ mod device;
 mod fork;
 mod list;
 mod map;
+mod mlock;
 mod place;
+mod populate;
 mod protect;
 mod remap;
+mod residency;
+mod seal;
 mod stack;
 mod transaction;
 mod unmap;
@@ -25,6 +29,7 @@ pub use advise::Advice;
 pub(crate) use fork::{is_device, is_own};
 pub use list::{Region, Usage};
 pub use map::{Map, Place, Sharing};
+pub use mlock::LockAll;
 pub use remap::Remap;
 pub use transaction::Transaction;
 
@@ -78,6 +83,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
         let header = vm.header(id);
         header.root.store(root.frame.0, Ordering::Relaxed);
         header.stack_limit.store(STACK_LIMIT >> P::Format::PAGE_SHIFT, Ordering::Relaxed);
+        header.lock_limit.store(u64::MAX, Ordering::Relaxed);
         place::init::<P>(&header.place);
         vm.join_registry(id, || vm.copy_kernel_half(root.frame));
         Ok(Space { vm, id, root: root.frame })

@@ -7,17 +7,17 @@ use crate::error::Error;
 use crate::format::Rights;
 use crate::mutation::Mutation;
 use crate::platform::Platform;
-use crate::region::Attributes;
+use crate::region::{Attributes, Key};
 use crate::tree::locking::Cover;
 
 impl<P: Platform> Space<'_, P> {
     /// Gives `length` bytes from `address` on other rights. See mprotect(2): where part of the
     /// range is not mapped, all before the hole is changed and the answer is ENOMEM; so with
-    /// EACCES where part of it may never be written.
+    /// EACCES where part of it may never be written, and with EPERM where part is sealed.
     ///
     /// # Errors
     /// [`Error::Misaligned`]; [`Error::BeyondUser`] when the range ends beyond all addresses;
-    /// [`Error::NotMapped`]; [`Error::Denied`]; [`Error::OutOfMemory`].
+    /// [`Error::NotMapped`]; [`Error::Denied`]; [`Error::Sealed`]; [`Error::OutOfMemory`].
     pub fn protect(
         &self,
         ms: &mut MaySleep,
@@ -32,19 +32,28 @@ impl<P: Platform> Space<'_, P> {
         self.edit(ms, range, Cover::Lowest, Mutation::NoShootdownAtProtect, |cursor| {
             let hole = cursor.first(range, false);
             let mapped = PageRange::new(range.start, hole.unwrap_or(range.end));
-            let denied = cursor.find(mapped, |key| {
-                rights.contains(Rights::WRITE) && key.attributes.contains(Attributes::NEVER_WRITE)
-            });
-            let allowed = PageRange::new(range.start, denied.unwrap_or(mapped.end));
+            let refused = cursor.find(mapped, |key| refusal(key, rights).is_some());
+            let allowed = PageRange::new(range.start, refused.unwrap_or(mapped.end));
             if !allowed.is_empty() {
                 cursor.prepare(allowed, None)?;
                 cursor.protect(allowed, rights);
             }
-            Some(match denied {
-                Some(_) => Err(Error::Denied),
+            Some(match refused.and_then(|page| refusal(cursor.piece(page).0, rights)) {
+                Some(error) => Err(error),
                 None if beyond || hole.is_some() => Err(Error::NotMapped),
                 None => Ok(()),
             })
         })?
+    }
+}
+
+/// Why a mapping may not have these rights, as Linux looks: at its file first.
+fn refusal(key: Key, rights: Rights) -> Option<Error> {
+    let denied = rights.contains(Rights::WRITE) && key.attributes.contains(Attributes::NEVER_WRITE);
+    let sealed = key.attributes.contains(Attributes::SEALED);
+    match (denied, sealed) {
+        (true, _) => Some(Error::Denied),
+        (_, true) => Some(Error::Sealed),
+        _ => None,
     }
 }

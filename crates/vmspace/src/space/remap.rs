@@ -99,9 +99,29 @@ impl<P: Platform> Space<'_, P> {
     /// addresses and flags that make no sense together, and to move what is not the manager's;
     /// [`Error::NotOneMapping`] where nothing is mapped, or the range is more than one mapping;
     /// [`Error::NoFreeRange`] where it can neither grow nor move; [`Error::BelowMinimum`];
-    /// [`Error::OutOfMemory`].
+    /// [`Error::Sealed`]; [`Error::NotLocked`]; [`Error::OutOfMemory`].
     pub fn remap(&self, ms: &mut MaySleep, remap: Remap) -> Result<u64, Error> {
         let request = self.checked_remap(remap)?;
+        let to = self.remap_pages(ms, request)?;
+        if request.new > request.old {
+            self.bring_locked(ms, PageRange::new(to + request.old, to + request.new));
+        }
+        Ok(to << P::Format::PAGE_SHIFT)
+    }
+
+    /// Brings what a locked mapping has grown by.
+    fn bring_locked(&self, ms: &mut MaySleep, grown: PageRange) {
+        let run = {
+            let guard = self.vm.walk(ms);
+            walk::run(&guard, self.root(), grown.start)
+        };
+        if run.key.attributes.contains(Attributes::LOCKED) {
+            let _ = self.bring_for_use(ms, grown);
+        }
+    }
+
+    fn remap_pages(&self, ms: &mut MaySleep, request: Request) -> Result<u64, Error> {
+        let remap = request.args;
         let to = if remap.fixed && request.old == request.new {
             self.move_all(ms, request)?
         } else if request.is_to() {
@@ -116,7 +136,7 @@ impl<P: Platform> Space<'_, P> {
             self.shrink(ms, request)?;
             request.from
         };
-        Ok(to << P::Format::PAGE_SHIFT)
+        Ok(to)
     }
 
     /// `check_mremap_params` of Linux's mm/mremap.c.
@@ -163,14 +183,21 @@ impl<P: Platform> Space<'_, P> {
             return Err(Error::NotOneMapping);
         }
         self.edit(ms, whole, Cover::Parent, Mutation::NoShootdownAtRemap, |cursor| {
-            if !cursor.piece(whole.start).0.is_mapped() {
+            let (key, _) = cursor.piece(whole.start);
+            if !key.is_mapped() {
                 return Some(Err(Error::NotOneMapping));
+            }
+            if key.attributes.contains(Attributes::SEALED) {
+                return Some(Err(Error::Sealed));
             }
             if tail.is_empty() {
                 return Some(Ok(()));
             }
             if !self.user().contains(tail) {
                 return Some(Err(Error::Invalid));
+            }
+            if let Err(error) = cursor.check_seals(tail) {
+                return Some(Err(error));
             }
             cursor.prepare(tail, Some(Key::HOLE))?;
             cursor.replace(tail, Key::HOLE);
@@ -202,6 +229,9 @@ impl<P: Platform> Space<'_, P> {
                 return Some(Err(error));
             }
             cursor.prepare(growth, Some(key))?;
+            if let Err(error) = self.charge_locks(key, growth.len()) {
+                return Some(Err(error));
+            }
             cursor.replace(growth, key);
             Some(Ok(Growth::Done))
         })?
@@ -214,6 +244,9 @@ impl<P: Platform> Space<'_, P> {
         let (key, _) = cursor.piece(source.start);
         if !key.is_mapped() {
             return Err(Error::NotOneMapping);
+        }
+        if key.attributes.contains(Attributes::SEALED) {
+            return Err(Error::Sealed);
         }
         if request.old == 0 && key.is_private() {
             return Err(Error::Invalid);
@@ -243,15 +276,20 @@ impl<P: Platform> Space<'_, P> {
         if !self.user().holds(request.from) {
             return Err(Error::NotOneMapping);
         }
-        if request.args.fixed {
+        let to = if request.args.fixed {
             let target = PageRange::new(request.to, request.to + request.new);
             self.move_range(ms, request, target)?;
             // It may have been a stack, whose guard gap is free now.
             self.has_freed(ms, target);
-            return Ok(target.start);
-        }
-        let hint = if request.is_to() && request.to >= Self::LEAST { request.to } else { 0 };
-        self.place_at(ms, hint, request.new, |ms, target| self.move_range(ms, request, target))
+            target.start
+        } else {
+            let hint = if request.is_to() && request.to >= Self::LEAST { request.to } else { 0 };
+            let put = |ms: &mut MaySleep, target| self.move_range(ms, request, target);
+            self.place_at(ms, hint, request.new, put)?
+        };
+        // Last: the search for a place has left its mark.
+        self.has_freed(ms, request.source().intersect(self.user()));
+        Ok(to)
     }
 
     /// Moves every mapping in the range, one after the other, each as far.
@@ -298,24 +336,33 @@ impl<P: Platform> Space<'_, P> {
                 Err(error) => return Some(Err(error)),
             };
             let by = target.start.wrapping_sub(source.start);
+            let more = target.len().saturating_sub(source.len());
             if source.is_empty() {
                 cursor.prepare(target, Some(key.shifted(by)))?;
+                if let Err(error) = self.charge_locks(key, more) {
+                    return Some(Err(error));
+                }
                 cursor.replace(target, key.shifted(by));
                 return Some(Ok(()));
             }
             let moved = PageRange::new(source.start, source.end.min(source.start + target.len()));
             let shift = Shift { from: moved, by };
             cursor.prepare_move(shift, source, target, key.shifted(by))?;
+            if let Err(error) = self.charge_locks(key, more) {
+                return Some(Err(error));
+            }
+            // Locks move with what is moved.
+            cursor.uncharge_locks(target);
+            cursor.uncharge_locks(PageRange::new(moved.end, source.end));
             cursor.clear(target);
             cursor.clear(PageRange::new(moved.end, source.end));
             cursor.flush();
             cursor.move_entries(shift);
-            let left = if request.args.keep_source { key } else { Key::HOLE };
+            let unlocked = Key { attributes: key.attributes.difference(Attributes::LOCKS), ..key };
+            let left = if request.args.keep_source { unlocked } else { Key::HOLE };
             cursor.shift(shift, (source, left), (target, key.shifted(by)));
             Some(Ok(()))
-        })??;
-        self.has_freed(ms, source);
-        Ok(())
+        })?
     }
 
     /// What is to move, if it may.
@@ -332,6 +379,7 @@ impl<P: Platform> Space<'_, P> {
         if !request.args.fixed && cursor.first(target, true).is_some() {
             return Err(Error::Exists);
         }
+        cursor.check_seals(target)?;
         let more = if request.args.keep_source {
             request.new
         } else {

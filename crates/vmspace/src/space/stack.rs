@@ -48,6 +48,9 @@ impl<P: Platform> Space<'_, P> {
                 return Some(false);
             }
             cursor.prepare(growth, Some(stack.key))?;
+            if self.charge_locks(stack.key, growth.len()).is_err() {
+                return Some(false);
+            }
             cursor.replace(growth, stack.key);
             Some(true)
         })

@@ -14,7 +14,7 @@ impl<P: Platform> Space<'_, P> {
     ///
     /// # Errors
     /// [`Error::Misaligned`]; [`Error::Invalid`] for an empty range or one beyond the user's
-    /// addresses; [`Error::OutOfMemory`] only when a mapping had to be split.
+    /// addresses; [`Error::Sealed`]; [`Error::OutOfMemory`] only when a mapping had to be split.
     pub fn unmap(&self, ms: &mut MaySleep, address: u64, length: u64) -> Result<(), Error> {
         let range = self.pages(address, length).map_err(|error| match error {
             Error::BeyondUser => Error::Invalid,
@@ -29,9 +29,12 @@ impl<P: Platform> Space<'_, P> {
     pub(super) fn unmap_range(&self, ms: &mut MaySleep, range: PageRange) -> Result<(), Error> {
         let unmapped =
             self.edit(ms, range, Cover::Parent, Mutation::NoShootdownAtUnmap, |cursor| {
+                if let Err(error) = cursor.check_seals(range) {
+                    return Some(Err(error));
+                }
                 cursor.prepare(range, Some(Key::HOLE))?;
-                Some(cursor.replace(range, Key::HOLE))
-            })?;
+                Some(Ok(cursor.replace(range, Key::HOLE)))
+            })??;
         if unmapped {
             self.has_freed(ms, range);
         }

@@ -28,7 +28,7 @@ use crate::lock;
 use crate::mutation::{self, Mutation};
 use crate::object::{self, Dropped};
 use crate::platform::Platform;
-use crate::region::{Key, Piece};
+use crate::region::{Attributes, Key, Piece};
 use crate::rmap::{self, Mapper};
 use crate::sync::Ordering;
 use crate::vm::Vm;
@@ -221,6 +221,7 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
     /// Takes everything out of `range` and makes it `key` (a hole, for unmap). `prepare` has been
     /// called for `range`. Whether anything was mapped there.
     pub fn replace(&mut self, range: PageRange, key: Key) -> bool {
+        self.uncharge_locks(range);
         let mut mapped = false;
         self.window(|cursor| mapped = cursor.replace_layouts(cursor.held.top, range, key));
         if mapped {
@@ -353,12 +354,26 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         }
     }
 
+    /// Gives the mapped pages of `range` other attributes, the rights apart. `prepare` has been called
+    /// for `range`.
+    pub fn change_attributes(
+        &mut self,
+        range: PageRange,
+        change: impl Fn(Attributes) -> Attributes + Copy,
+    ) {
+        self.window(|cursor| {
+            for node in cursor.held.nodes() {
+                node.change_attributes(range, change, &mut cursor.dropped);
+            }
+        });
+    }
+
     /// Gives the mapped pages of `range` other rights: layouts, then entries. `prepare` has been
     /// called for `range`.
     pub fn protect(&mut self, range: PageRange, rights: Rights) {
         self.window(|cursor| {
             for node in cursor.held.nodes() {
-                node.change_rights(range, rights, &mut cursor.dropped);
+                node.change_attributes(range, |now| now.with_rights(rights), &mut cursor.dropped);
             }
         });
         for node in self.held.nodes() {

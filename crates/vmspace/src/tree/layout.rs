@@ -13,7 +13,6 @@
 
 use super::node::Node;
 use crate::addr::PageRange;
-use crate::format::Rights;
 use crate::object;
 use crate::platform::Platform;
 use crate::region::{Attributes, Key, PIECE_WORDS, Piece};
@@ -279,17 +278,19 @@ impl<'a, P: Platform> Node<'a, P> {
         Some(store)
     }
 
-    /// Gives a private node the same layout, each object's count raised for it. None: no memory.
+    /// Gives a private node what a fork's child has of the layout, each object's count raised for
+    /// it. None: no memory.
     pub fn copy_layout_to(&self, fresh: &Node<'a, P>) -> Option<()> {
         let word = self.meta.word.load(Ordering::Relaxed);
         if word & 1 != 0 {
-            fresh.meta.word.store(word, Ordering::Relaxed);
+            fresh.meta.word.store(inline(inline_key(word).inherited()), Ordering::Relaxed);
             return Some(());
         }
         let store = self.copy_store(fresh, self.store(word).log2)?;
         for index in 0..store.len {
             let piece = store.get(index);
-            store.set(index, Piece { weight: object::new_weight(self.vm, piece.key), ..piece });
+            let key = piece.key.inherited();
+            store.set(index, Piece { key, weight: object::new_weight(self.vm, key), ..piece });
         }
         Some(())
     }
@@ -428,14 +429,19 @@ impl<'a, P: Platform> Node<'a, P> {
         mapped
     }
 
-    /// Gives every mapped page of `range` other rights. As `replace` otherwise.
-    pub fn change_rights(&self, range: PageRange, rights: Rights, dropped: &mut object::Dropped) {
+    /// Gives every mapped page of `range` other attributes. As `replace` otherwise.
+    pub fn change_attributes(
+        &self,
+        range: PageRange,
+        change: impl Fn(Attributes) -> Attributes,
+        dropped: &mut object::Dropped,
+    ) {
         let part = range.intersect(self.range());
         let mut page = part.start;
         while page < part.end {
             let (piece, end) = self.piece(page);
             let next = end.min(part.end);
-            let attributes = piece.key.attributes.with_rights(rights);
+            let attributes = change(piece.key.attributes);
             if piece.key.is_mapped() && attributes != piece.key.attributes {
                 let key = Key { attributes, ..piece.key };
                 let weight = object::new_weight(self.vm, key);

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const EPERM: i32 = 1;
+pub const EAGAIN: i32 = 11;
 pub const ENOMEM: i32 = 12;
 pub const EFAULT: i32 = 14;
 pub const EEXIST: i32 = 17;
@@ -53,6 +54,8 @@ pub struct Flags {
     pub shared: bool,
     pub grows_down: bool,
     pub no_reserve: bool,
+    pub locked: bool,
+    pub populate: bool,
 }
 
 /// mremap's arguments, in bytes.
@@ -77,7 +80,21 @@ pub struct Area {
     pub object: Option<(usize, u64)>,
     pub grows_down: bool,
     pub no_reserve: bool,
+    /// VM_LOCKED, VM_LOCKONFAULT, VM_SEALED, VM_DONTCOPY, VM_WIPEONFORK, VM_RAND_READ, VM_SEQ_READ.
+    pub more: u8,
 }
+
+pub const LOCKED: u8 = 1;
+const LOCK_ON_FAULT: u8 = 2;
+const LOCKS: u8 = LOCKED | LOCK_ON_FAULT;
+const SEALED: u8 = 4;
+const DONT_FORK: u8 = 8;
+const WIPE_ON_FORK: u8 = 16;
+const RANDOM: u8 = 32;
+const SEQUENTIAL: u8 = 64;
+
+/// madvise's numbers.
+pub const ADVICE: [u8; 13] = [0, 1, 2, 3, 4, 8, 10, 11, 18, 19, 20, 21, 24];
 
 impl Area {
     fn merges_with(&self, next: &Area) -> bool {
@@ -114,6 +131,11 @@ pub struct Mm {
     private: BTreeMap<u64, Page>,
     /// Pages of shared areas that the tables map.
     shared: BTreeSet<u64>,
+    /// Pages of private areas that the tables map to the zero page.
+    zeros: BTreeSet<u64>,
+    /// `def_flags`, and RLIMIT_MEMLOCK in pages.
+    future: u8,
+    pub lock_limit: u64,
     heap_start: u64,
     heap_break: u64,
     /// RLIMIT_STACK in bytes.
@@ -127,6 +149,9 @@ impl Mm {
             areas: Vec::new(),
             private: BTreeMap::new(),
             shared: BTreeSet::new(),
+            zeros: BTreeSet::new(),
+            future: 0,
+            lock_limit: u64::MAX,
             heap_start: heap,
             heap_break: heap,
             stack_limit: 8 << 20,
@@ -200,6 +225,7 @@ impl Mm {
     fn zap(&mut self, start: u64, end: u64) {
         self.private.retain(|page, _| *page < start || end <= *page);
         self.shared.retain(|page| *page < start || end <= *page);
+        self.zeros.retain(|page| *page < start || end <= *page);
     }
 
     fn insert(&mut self, area: Area) {
@@ -252,10 +278,21 @@ impl Mm {
         if accountable && !flags.no_reserve && end - start > self.arch.memory {
             return Err(ENOMEM);
         }
+        if self.has(start, end, SEALED) {
+            return Err(EPERM);
+        }
+        let more = self.future | u8::from(flags.locked) * LOCKED;
+        // `mlock_future_ok`.
+        if more & LOCKED != 0 && self.locked() + end - start > self.lock_limit {
+            return Err(EAGAIN);
+        }
         self.remove(start, end);
         let object = flags.shared.then(|| (objects.add(end - start), start));
         let Flags { grows_down, no_reserve, .. } = flags;
-        self.insert(Area { start, end, prot, object, grows_down, no_reserve });
+        self.insert(Area { start, end, prot, object, grows_down, no_reserve, more });
+        if flags.populate || more & LOCKED != 0 {
+            let _ = self.populate(objects, start, end);
+        }
         Ok(address)
     }
 
@@ -319,13 +356,257 @@ impl Mm {
         if start == end {
             return Err(EINVAL);
         }
+        if self.has(start, end, SEALED) {
+            return Err(EPERM);
+        }
         self.remove(start, end);
         Ok(())
     }
 
+    /// Whether an area of the range has the flag.
+    fn has(&self, start: u64, end: u64, flag: u8) -> bool {
+        self.areas.iter().any(|a| a.start < end && start < a.end && a.more & flag != 0)
+    }
+
+    /// `locked_vm`.
+    pub fn locked(&self) -> u64 {
+        let locked = self.areas.iter().filter(|area| area.more & LOCKED != 0);
+        locked.map(|area| area.end - area.start).sum()
+    }
+
+    /// `populate_vma_page_range` for each area.
+    fn populate(&mut self, objects: &mut Objects, start: u64, end: u64) -> Result<(), i32> {
+        let mut page = start;
+        while page < end {
+            let area = self.area_at(page).ok_or(ENOMEM)?;
+            let stop = area.end.min(end);
+            if area.more & LOCK_ON_FAULT == 0 {
+                let access = match area.prot {
+                    0 => return Err(ENOMEM),
+                    prot if prot & WRITE != 0 && area.object.is_none() => Access::Write,
+                    prot if prot & (READ | WRITE) != 0 => Access::Read,
+                    _ => Access::Execute,
+                };
+                for page in page..stop {
+                    self.fault(objects, page, access).map_err(|_| ENOMEM)?;
+                }
+            }
+            page = stop;
+        }
+        Ok(())
+    }
+
+    /// MADV_POPULATE_READ and _WRITE.
+    pub fn madvise_populate(
+        &mut self,
+        objects: &mut Objects,
+        address: u64,
+        length: u64,
+        write: bool,
+    ) -> Result<(), i32> {
+        if !address.is_multiple_of(self.page_size()) {
+            return Err(EINVAL);
+        }
+        let end = address.checked_add(self.page_align(length)).ok_or(EINVAL)?;
+        let (start, end) = self.pages(address, end);
+        let (access, needed) =
+            if write { (Access::Write, WRITE) } else { (Access::Read, READ | WRITE) };
+        for page in start..end {
+            let area = self.area_at(page).ok_or(ENOMEM)?;
+            if area.prot & needed == 0 {
+                return Err(EINVAL);
+            }
+            self.fault(objects, page, access).map_err(|_| EFAULT)?;
+        }
+        Ok(())
+    }
+
+    /// `do_mlock`, and munlock (`flags` 0).
+    pub fn mlock(
+        &mut self,
+        objects: &mut Objects,
+        address: u64,
+        length: u64,
+        flags: u8,
+    ) -> Result<(), i32> {
+        let offset = address % self.page_size();
+        let length = self.page_align(length + offset);
+        let (start, end) = self.pages(address - offset, address - offset + length);
+        if start == end {
+            return Ok(());
+        }
+        if flags != 0 {
+            let inside: u64 = (start..end)
+                .filter(|page| self.area_at(*page).is_some_and(|a| a.more & LOCKED != 0))
+                .count() as u64;
+            if self.locked() + (end - start) - inside > self.lock_limit {
+                return Err(ENOMEM);
+            }
+        }
+        self.split(start);
+        self.split(end);
+        let mut next = start;
+        for area in &mut self.areas {
+            if area.start == next && next < end {
+                area.more = area.more & !LOCKS | flags;
+                next = area.end;
+            }
+        }
+        self.merge();
+        if next < end {
+            return Err(ENOMEM);
+        }
+        if flags != 0 { self.populate(objects, start, end) } else { Ok(()) }
+    }
+
+    /// mlockall, and munlockall for no flags at all.
+    pub fn mlockall(
+        &mut self,
+        objects: &mut Objects,
+        current: bool,
+        future: bool,
+        on_fault: bool,
+    ) -> Result<(), i32> {
+        if on_fault && !current && !future {
+            return Err(EINVAL);
+        }
+        if current && self.mapped() > self.lock_limit {
+            return Err(ENOMEM);
+        }
+        let flags = if on_fault { LOCKS } else { LOCKED };
+        self.future = if future { flags } else { 0 };
+        if future && !current {
+            return Ok(());
+        }
+        let areas = self.areas.iter_mut();
+        areas.for_each(|a| a.more = a.more & !LOCKS | if current { flags } else { 0 });
+        self.merge();
+        if current {
+            for area in self.areas.clone() {
+                let _ = self.populate(objects, area.start, area.end);
+            }
+        }
+        Ok(())
+    }
+
+    /// `do_mseal`.
+    pub fn mseal(&mut self, address: u64, length: u64) -> Result<(), i32> {
+        if !address.is_multiple_of(self.page_size()) {
+            return Err(EINVAL);
+        }
+        let end = address.checked_add(self.page_align(length)).ok_or(EINVAL)?;
+        let (start, end) = self.pages(address, end);
+        if (start..end).any(|page| self.area_at(page).is_none()) {
+            return Err(ENOMEM);
+        }
+        self.split(start);
+        self.split(end);
+        for area in self.areas.iter_mut().filter(|a| start <= a.start && a.end <= end) {
+            area.more |= SEALED;
+        }
+        self.merge();
+        Ok(())
+    }
+
+    /// `madvise_vma_behavior`, area by area.
+    pub fn madvise(&mut self, address: u64, length: u64, advice: u8) -> Result<(), i32> {
+        if !address.is_multiple_of(self.page_size()) {
+            return Err(EINVAL);
+        }
+        let aligned = self.page_align(length);
+        if length != 0 && aligned == 0 {
+            return Err(EINVAL);
+        }
+        let end = address.checked_add(aligned).ok_or(EINVAL)?;
+        let (start, end) = self.pages(address, end);
+        if start == end {
+            return Ok(());
+        }
+        self.split(start);
+        self.split(end);
+        let (mut page, mut result) = (start, Ok(()));
+        for index in 0..self.areas.len() {
+            let area = self.areas[index];
+            if area.end <= start || area.start >= end {
+                continue;
+            }
+            if area.start > page {
+                result = Err(ENOMEM);
+            }
+            page = area.end;
+            let (locked, private) = (area.more & LOCKED != 0, area.object.is_none());
+            let discards = matches!(advice, 4 | 8 | 10 | 18 | 24);
+            let refusal = match advice {
+                _ if discards && area.more & SEALED != 0 && private && area.prot & WRITE == 0 => {
+                    EPERM
+                }
+                4 | 20 | 21 if locked => EINVAL,
+                8 | 18 if !private => EINVAL,
+                _ => 0,
+            };
+            if refusal != 0 {
+                self.merge();
+                return Err(refusal);
+            }
+            let more = &mut self.areas[index].more;
+            match advice {
+                0 => *more &= !(RANDOM | SEQUENTIAL),
+                1 => *more = *more & !SEQUENTIAL | RANDOM,
+                2 => *more = *more & !RANDOM | SEQUENTIAL,
+                4 | 24 => self.zap(area.start, area.end),
+                10 => *more |= DONT_FORK,
+                11 => *more &= !DONT_FORK,
+                18 => *more |= WIPE_ON_FORK,
+                19 => *more &= !WIPE_ON_FORK,
+                _ => {}
+            }
+        }
+        self.merge();
+        if page < end { Err(ENOMEM) } else { result }
+    }
+
+    /// mincore, for each page up to the first hole.
+    pub fn mincore(&self, objects: &Objects, address: u64, pages: u64) -> Vec<u8> {
+        let start = address >> self.arch.page_shift;
+        let resident = |page: u64| {
+            let area = self.area_at(page)?;
+            let mapped = [&self.shared, &self.zeros].iter().any(|set| set.contains(&page));
+            let cached = area.object.is_some_and(|(object, origin)| {
+                objects.0[object].contains_key(&page.wrapping_sub(origin))
+            });
+            Some(u8::from(mapped || cached || self.private.contains_key(&page)))
+        };
+        (start..start + pages).map_while(resident).collect()
+    }
+
+    /// `dup_mmap`.
+    pub fn fork(&self) -> Mm {
+        let mut child = self.clone();
+        for area in &self.areas {
+            if area.more & (DONT_FORK | WIPE_ON_FORK) != 0 {
+                child.zap(area.start, area.end);
+            }
+        }
+        child.areas.retain(|area| area.more & DONT_FORK == 0);
+        child.areas.iter_mut().for_each(|area| area.more &= !LOCKS);
+        child.future = 0;
+        child.merge();
+        child
+    }
+
     /// `do_mremap` of mm/mremap.c. (A fixed place below the lowest address is refused before what is
     /// there is unmapped.)
-    pub fn mremap(&mut self, remap: Remap) -> Result<u64, i32> {
+    pub fn mremap(&mut self, objects: &mut Objects, remap: Remap) -> Result<u64, i32> {
+        let to = self.do_mremap(remap)?;
+        let (old, new) = (self.page_align(remap.old), self.page_align(remap.new));
+        let (start, end) = self.pages(to + old, to + new);
+        if start < end && self.has(start, end, LOCKED) {
+            let _ = self.populate(objects, start, end);
+        }
+        Ok(to)
+    }
+
+    fn do_mremap(&mut self, remap: Remap) -> Result<u64, i32> {
         let Remap { address, may_move, fixed, keep_source, to, .. } = remap;
         let (old, new) = (self.page_align(remap.old), self.page_align(remap.new));
         let aligned = |address: u64| address.is_multiple_of(self.page_size());
@@ -374,12 +655,19 @@ impl Mm {
     fn check_prep_vma(&self, remap: Remap) -> Result<Area, i32> {
         let Remap { address, old, new, fixed, keep_source, .. } = remap;
         let area = self.area_at(address >> self.arch.page_shift).ok_or(EFAULT)?;
+        if area.more & SEALED != 0 {
+            return Err(EPERM);
+        }
         if new > old || fixed || keep_source {
             if old == 0 && area.object.is_none() {
                 return Err(EINVAL);
             }
             if old > (area.end << self.arch.page_shift) - address {
                 return Err(EFAULT);
+            }
+            let more = new.saturating_sub(old) >> self.arch.page_shift;
+            if more != 0 && area.more & LOCKED != 0 && self.locked() + more > self.lock_limit {
+                return Err(EAGAIN);
             }
         }
         Ok(area)
@@ -402,6 +690,9 @@ impl Mm {
                 return Err(EFAULT);
             }
             let (address, length) = (start << shift, (stop - start) << shift);
+            if area.more & SEALED != 0 {
+                return Err(EPERM);
+            }
             let to = address.wrapping_add(by);
             self.move_vma(Remap { address, old: length, new: length, to, ..remap }, area)?;
             (page, seen) = (stop, true);
@@ -425,6 +716,9 @@ impl Mm {
         self.afford(&area, if remap.keep_source { new } else { new.saturating_sub(old) })?;
         let (from, start) = (remap.address >> shift, to >> shift);
         let by = start.wrapping_sub(from);
+        if self.has(start, start + new, SEALED) || self.has(from, from + old, SEALED) {
+            return Err(EPERM);
+        }
         self.remove(start, start + new);
         // `move_page_tables`.
         let moved = from..from + old.min(new);
@@ -432,11 +726,19 @@ impl Mm {
             if let Some(bytes) = self.private.remove(&page) {
                 self.private.insert(page.wrapping_add(by), bytes);
             }
-            if self.shared.remove(&page) {
-                self.shared.insert(page.wrapping_add(by));
+            for set in [&mut self.shared, &mut self.zeros] {
+                if set.remove(&page) {
+                    set.insert(page.wrapping_add(by));
+                }
             }
         }
-        if !remap.keep_source && old != 0 {
+        if remap.keep_source {
+            // `dontunmap_complete`; Linux takes the locks of all of the area.
+            self.split(from);
+            self.split(from + old);
+            let left = self.areas.iter_mut().find(|area| area.start == from);
+            left.into_iter().for_each(|area| area.more &= !LOCKS);
+        } else if old != 0 {
             self.remove(from, from + old);
         }
         let object = area.object.map(|(object, origin)| (object, origin.wrapping_add(by)));
@@ -459,39 +761,31 @@ impl Mm {
         let (start, end) = self.pages(address, end);
         self.split(start);
         self.split(end);
-        let mut next = start;
+        let (mut next, mut sealed) = (start, false);
         for area in &mut self.areas {
-            if area.start == next && next < end {
-                area.prot = prot;
-                next = area.end;
+            if area.start == next && next < end && !sealed {
+                sealed = area.more & SEALED != 0;
+                if !sealed {
+                    area.prot = prot;
+                    next = area.end;
+                }
             }
         }
         self.merge();
-        if next < end { Err(ENOMEM) } else { Ok(()) }
+        match sealed {
+            true => Err(EPERM),
+            false if next < end => Err(ENOMEM),
+            false => Ok(()),
+        }
     }
 
-    /// `do_madvise` with MADV_DONTNEED.
+    /// MADV_DONTNEED.
     pub fn dont_need(&mut self, address: u64, length: u64) -> Result<(), i32> {
-        if !address.is_multiple_of(self.page_size()) {
-            return Err(EINVAL);
-        }
-        let aligned = self.page_align(length);
-        if length != 0 && aligned == 0 {
-            return Err(EINVAL);
-        }
-        let end = address.checked_add(aligned).ok_or(EINVAL)?;
-        let (start, end) = self.pages(address, end);
-        self.zap(start, end);
-        let mapped: u64 = self
-            .areas
-            .iter()
-            .map(|area| area.end.min(end).saturating_sub(area.start.max(start)))
-            .sum();
-        if mapped < end - start { Err(ENOMEM) } else { Ok(()) }
+        self.madvise(address, length, 4)
     }
 
     /// The system call brk in mm/mmap.c, and `do_brk_flags`.
-    pub fn brk(&mut self, to: u64) -> u64 {
+    pub fn brk(&mut self, objects: &mut Objects, to: u64) -> u64 {
         if to < self.heap_start || to > self.task_size() {
             return self.heap_break;
         }
@@ -499,7 +793,7 @@ impl Mm {
         let (old, new) = self.pages(aligned.0, aligned.1);
         if new < old {
             // "mapping intersects with an existing non-brk vma": or with none at all.
-            if !self.meets(new, old) {
+            if !self.meets(new, old) || self.has(new, old, SEALED) {
                 return self.heap_break;
             }
             self.remove(new, old);
@@ -509,6 +803,9 @@ impl Mm {
             if new + 1 > gap || new > self.arch.user_pages || new - old > self.arch.memory {
                 return self.heap_break;
             }
+            if self.future != 0 && self.locked() + new - old > self.lock_limit {
+                return self.heap_break;
+            }
             self.insert(Area {
                 start: old,
                 end: new,
@@ -516,7 +813,11 @@ impl Mm {
                 object: None,
                 grows_down: false,
                 no_reserve: false,
+                more: self.future,
             });
+            if self.future != 0 {
+                let _ = self.populate(objects, old, new);
+            }
         }
         self.heap_break = to;
         to
@@ -551,6 +852,9 @@ impl Mm {
             self.shared.insert(page);
         } else if access == Access::Write {
             self.private.entry(page).or_default();
+            self.zeros.remove(&page);
+        } else if !self.private.contains_key(&page) {
+            self.zeros.insert(page);
         }
         Ok(())
     }
@@ -568,6 +872,9 @@ impl Mm {
             }
         }
         if (stack.end - page) << self.arch.page_shift > self.stack_limit {
+            return None;
+        }
+        if stack.more & LOCKED != 0 && self.locked() + stack.start - page > self.lock_limit {
             return None;
         }
         let grown = self.areas.iter_mut().find(|area| area.start == stack.start)?;

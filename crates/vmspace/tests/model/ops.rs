@@ -6,7 +6,7 @@
 
 #![allow(dead_code)] // each test crate uses its own part
 
-use super::linux::{Access, Arch, EXECUTE, Flags, READ, Remap, WRITE};
+use super::linux::{ADVICE, Access, Arch, EXECUTE, Flags, READ, Remap, WRITE};
 use vmspace::format::Geometry;
 
 /// SplitMix64.
@@ -57,6 +57,36 @@ pub enum What {
         length: u64,
     },
     Remap(Remap),
+    Advise {
+        address: u64,
+        length: u64,
+        advice: u8,
+    },
+    Populate {
+        address: u64,
+        length: u64,
+        write: bool,
+    },
+    Residency {
+        address: u64,
+        pages: u64,
+    },
+    /// mlock2; `flags` 0: munlock.
+    Lock {
+        address: u64,
+        length: u64,
+        flags: u8,
+    },
+    /// mlockall; munlockall when nothing is set.
+    LockAll {
+        current: bool,
+        future: bool,
+        on_fault: bool,
+    },
+    Seal {
+        address: u64,
+        length: u64,
+    },
     /// To so many bytes above (or below) the heap's start.
     Break {
         to: i64,
@@ -140,6 +170,9 @@ impl Maker {
         if self.random.one_in(40) {
             return self.nonsense();
         }
+        if self.random.one_in(8) {
+            return self.about();
+        }
         match self.random.below(100) {
             0..20 => self.map(),
             20..28 => self.remap(),
@@ -184,6 +217,8 @@ impl Maker {
             grows_down: self.random.one_in(8),
             // Seldom more than could be filled: that is refused.
             no_reserve: if huge { !self.random.one_in(4) } else { self.random.one_in(8) },
+            locked: self.random.one_in(16),
+            populate: length >> self.arch.page_shift <= 24 && self.random.one_in(8),
             ..Flags::default()
         };
         if huge && !flags.no_reserve {
@@ -198,6 +233,29 @@ impl Maker {
         };
         (flags.fixed, flags.no_replace) = (fixed, no_replace);
         What::Map { address, length, prot, flags }
+    }
+
+    /// What maps and unmaps nothing.
+    fn about(&mut self) -> What {
+        let (address, length) = self.range();
+        let short = length.min(24 << self.arch.page_shift);
+        let mut bit = |n| self.random.one_in(n);
+        match (bit(2), bit(2), bit(3)) {
+            (true, true, _) => What::Advise { address, length, advice: self.random.pick(&ADVICE) },
+            (true, false, true) => What::Populate { address, length: short, write: bit(2) },
+            (true, false, false) => What::Residency { address, pages: 40 },
+            (false, true, _) => {
+                let flags = self.random.pick(&[0, 1, 1, 3]);
+                What::Lock { address: address + self.random.below(2), length: short, flags }
+            }
+            (false, false, true) => {
+                What::LockAll { current: bit(3), future: bit(6), on_fault: bit(3) }
+            }
+            (false, false, false) if bit(4) => {
+                What::Seal { address, length: length.min(3 << self.arch.page_shift) }
+            }
+            _ => What::Lock { address, length, flags: 0 },
+        }
     }
 
     /// Half of them could move whole tables: source and destination lie at the same place of one.

@@ -6,7 +6,8 @@ use crate::host::Host;
 use std::mem::ManuallyDrop;
 use vmspace::format::{Format, Geometry, Leaf, Rights};
 use vmspace::{
-    Advice, Error, FaultError, Frame, Map, MaySleep, Place, Region, Remap, Sharing, Space, Vm,
+    Advice, Error, FaultError, Frame, LockAll, Map, MaySleep, Place, Region, Remap, Sharing, Space,
+    Vm,
 };
 
 /// The most spaces alive at once.
@@ -23,6 +24,8 @@ struct Process<'vm, F: Format> {
 /// A number of frames that is enough for every sequence, in each format.
 const FRAMES: u64 = 4096;
 const CPUS: usize = 2;
+/// How many pages may be locked: a few mappings, not all.
+const LOCK_LIMIT: u64 = 200;
 
 pub struct Run<'vm, F: Format> {
     vm: &'vm Vm<Host<F>>,
@@ -79,7 +82,9 @@ impl<'vm, F: Format> Run<'vm, F> {
         let space = Space::new(vm, &mut ms).map_err(|error| error.to_string())?;
         let heap = heap::<F>() << F::PAGE_SHIFT;
         space.set_break(heap);
-        let mm = Mm::new(arch::<F>(), heap);
+        let mut mm = Mm::new(arch::<F>(), heap);
+        mm.lock_limit = LOCK_LIMIT;
+        space.set_lock_limit(LOCK_LIMIT << F::PAGE_SHIFT);
         let first = Process { space: ManuallyDrop::new(space), mm, depth: 0 };
         Ok(Run { vm, ms, objects: Objects::default(), processes: vec![first], deepest: 0 })
     }
@@ -109,7 +114,7 @@ impl<'vm, F: Format> Run<'vm, F> {
             return Ok(());
         }
         let space = parent.space.fork(&mut self.ms).map_err(|error| error.to_string())?;
-        let (mm, depth) = (parent.mm.clone(), parent.depth + 1);
+        let (mm, depth) = (parent.mm.fork(), parent.depth + 1);
         self.processes.push(Process { space: ManuallyDrop::new(space), mm, depth });
         self.deepest = self.deepest.max(depth);
         Ok(())
@@ -130,8 +135,6 @@ impl<'vm, F: Format> Run<'vm, F> {
             What::Map { address, length, prot, flags } => {
                 let map = Map {
                     address,
-                    length,
-                    rights: rights(prot),
                     sharing: if flags.shared { Sharing::Shared } else { Sharing::Private },
                     place: match (flags.fixed, flags.no_replace) {
                         (_, true) => Place::FixedNoReplace,
@@ -140,6 +143,9 @@ impl<'vm, F: Format> Run<'vm, F> {
                     },
                     grows_down: flags.grows_down,
                     no_reserve: flags.no_reserve,
+                    locked: flags.locked,
+                    populate: flags.populate,
+                    ..Map::anonymous(length, rights(prot))
                 };
                 let wanted = mm.mmap(objects, address, length, prot, flags);
                 agree("mmap", &space.map(ms, map).map_err(number), &wanted)
@@ -157,13 +163,49 @@ impl<'vm, F: Format> Run<'vm, F> {
                 agree("madvise", &found, &mm.dont_need(address, length))
             }
             What::Remap(remap) => {
-                let wanted = mm.mremap(remap);
+                let wanted = mm.mremap(objects, remap);
                 let found = space.remap(ms, library_remap(remap)).map_err(number);
                 agree("mremap", &found, &wanted)
             }
+            What::Advise { address, length, advice } => {
+                let found = space.advise(ms, address, length, library_advice(advice));
+                agree("madvise", &found.map_err(number), &mm.madvise(address, length, advice))
+            }
+            What::Populate { address, length, write } => {
+                let found = space.populate(ms, address, length, write).map_err(number);
+                let wanted = mm.madvise_populate(objects, address, length, write);
+                agree("madvise(MADV_POPULATE)", &found, &wanted)
+            }
+            What::Residency { address, pages } => {
+                let mut found = vec![0; pages as usize];
+                let there = space.residency(ms, address, &mut found).map_err(number);
+                let wanted = mm.mincore(objects, address, pages);
+                agree("mincore's length", &there, &Ok(wanted.len()))?;
+                agree("mincore", &&found[..wanted.len()], &&wanted[..])
+            }
+            What::Lock { address, length, flags } => {
+                let found = match flags {
+                    0 => space.unlock(ms, address, length),
+                    _ => space.lock(ms, address, length, flags == 3),
+                };
+                let wanted = mm.mlock(objects, address, length, flags);
+                agree("mlock", &found.map_err(number), &wanted)
+            }
+            What::LockAll { current, future, on_fault } => {
+                let found = match current || future || on_fault {
+                    true => space.lock_all(ms, LockAll { current, future, on_fault }),
+                    false => space.unlock_all(ms),
+                };
+                let wanted = mm.mlockall(objects, current, future, on_fault);
+                agree("mlockall", &found.map_err(number), &wanted)
+            }
+            What::Seal { address, length } => {
+                let found = space.seal(ms, address, length).map_err(number);
+                agree("mseal", &found, &mm.mseal(address, length))
+            }
             What::Break { to } => {
                 let to = (heap::<F>() << F::PAGE_SHIFT).wrapping_add_signed(to);
-                agree("brk", &space.brk(ms, to), &mm.brk(to))
+                agree("brk", &space.brk(ms, to), &mm.brk(objects, to))
             }
             What::Fault { address, access } => {
                 let found = space.fault(ms, address, library(access)).map_err(signal);
@@ -187,6 +229,7 @@ impl<'vm, F: Format> Run<'vm, F> {
     fn look_at_totals(&mut self, who: usize) -> Result<(), String> {
         let Process { space, mm, .. } = &self.processes[who];
         let usage = space.usage(&mut self.ms);
+        agree("pages locked", &usage.locked, &mm.locked())?;
         agree("pages mapped", &usage.mapped, &mm.mapped())?;
         agree("pages resident", &usage.resident, &mm.resident())
     }
@@ -211,6 +254,7 @@ impl<'vm, F: Format> Run<'vm, F> {
                 grows_down: area.grows_down,
                 object: None,
                 offset: 0,
+                locked: area.more & super::linux::LOCKED != 0,
             })
             .collect();
         let objects: Vec<bool> = mm.areas().iter().map(|area| area.object.is_some()).collect();
@@ -299,6 +343,24 @@ fn library(access: Access) -> vmspace::Access {
         Access::Read => vmspace::Access::Read,
         Access::Write => vmspace::Access::Write,
         Access::Execute => vmspace::Access::Execute,
+    }
+}
+
+fn library_advice(advice: u8) -> Advice {
+    match advice {
+        0 => Advice::Normal,
+        1 => Advice::Random,
+        2 => Advice::Sequential,
+        3 => Advice::WillNeed,
+        4 => Advice::DontNeed,
+        8 => Advice::Free,
+        10 => Advice::DontFork,
+        11 => Advice::DoFork,
+        18 => Advice::WipeOnFork,
+        19 => Advice::KeepOnFork,
+        20 => Advice::Cold,
+        21 => Advice::PageOut,
+        _ => Advice::DontNeedLocked,
     }
 }
 

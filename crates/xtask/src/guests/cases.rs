@@ -99,6 +99,20 @@ pub const RUST: &[Case] = &[
         ],
     ),
     succeeds(
+        "remap",
+        &[
+            "moved pages and tables",
+            "grew and shrank",
+            "left an empty mapping behind",
+            "mapped shared memory twice",
+            "counted what is in memory",
+            "locked and unlocked",
+            "sealed",
+            "gave advice for forks",
+            "ok",
+        ],
+    ),
+    succeeds(
         "torture all",
         &[
             "wildjump: * each ended by signal 11",

@@ -1,0 +1,252 @@
+//! mlock(2), mlock2(2), munlock(2), mlockall(2), munlockall(2).
+//!
+//! Guarantee: when [`Space::lock`] returns without an error every page of the range has its frame,
+//! and keeps one until it is unlocked or unmapped; a fork's child has no locks. The total of locked
+//! pages is exact. It is one counter: spaces that lock nothing only read it, and those that do pay
+//! for a frame with each page that they count.
+
+use super::{Space, is_device};
+use crate::addr::PageRange;
+use crate::context::MaySleep;
+use crate::error::Error;
+use crate::format::{Format, Geometry};
+use crate::mutation::Mutation;
+use crate::platform::Platform;
+use crate::region::{Attributes, Key};
+use crate::sync::Ordering;
+use crate::tree::cursor::Cursor;
+use crate::tree::locking::Cover;
+
+/// Which mappings of a space are locked (mlockall(2)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LockAll {
+    /// Those that there are (MCL_CURRENT).
+    pub current: bool,
+    /// Those to come (MCL_FUTURE).
+    pub future: bool,
+    /// Pages only once they are touched (MCL_ONFAULT).
+    pub on_fault: bool,
+}
+
+/// What locking sets.
+fn locks(on_fault: bool) -> Attributes {
+    if on_fault { Attributes::LOCKS } else { Attributes::LOCKED }
+}
+
+/// A change of attributes that makes the locks `wanted`. What is not the manager's has none.
+fn relock(wanted: Attributes) -> impl Fn(Attributes) -> Attributes + Copy {
+    move |now| match now.contains(Attributes::DEVICE) {
+        true => now,
+        false => now.difference(Attributes::LOCKS) | wanted,
+    }
+}
+
+impl<P: Platform> Space<'_, P> {
+    /// Sets how much may be locked (RLIMIT_MEMLOCK), in bytes.
+    pub fn set_lock_limit(&self, bytes: u64) {
+        self.header().lock_limit.store(bytes >> P::Format::PAGE_SHIFT, Ordering::Relaxed);
+    }
+
+    /// How much may be locked, in bytes.
+    pub fn lock_limit(&self) -> u64 {
+        self.header().lock_limit.load(Ordering::Relaxed) << P::Format::PAGE_SHIFT
+    }
+
+    /// Locks the pages that `length` bytes from `address` on lie in, and brings them unless they are
+    /// to be locked as they are touched. See mlock2(2): what lies before a hole is locked, the answer
+    /// is ENOMEM, and nothing is brought.
+    ///
+    /// # Errors
+    /// [`Error::LockingForbidden`]; [`Error::Invalid`] for a range beyond all addresses;
+    /// [`Error::TooMuchLocked`]; [`Error::NotMapped`], also where nobody may access the memory;
+    /// [`Error::NotLocked`] when memory runs out.
+    pub fn lock(
+        &self,
+        ms: &mut MaySleep,
+        address: u64,
+        length: u64,
+        on_fault: bool,
+    ) -> Result<(), Error> {
+        if self.header().lock_limit.load(Ordering::Relaxed) == 0 {
+            return Err(Error::LockingForbidden);
+        }
+        let (range, beyond) = self.pages_around(address, length)?;
+        if range.is_empty() {
+            return if beyond { Err(Error::NotMapped) } else { Ok(()) };
+        }
+        self.relock(ms, range, locks(on_fault))?;
+        if beyond {
+            return Err(Error::NotMapped);
+        }
+        self.bring_for_use(ms, range).map_err(|error| match error {
+            Error::OutOfMemory => Error::NotLocked,
+            _ => Error::NotMapped,
+        })
+    }
+
+    /// Unlocks the pages that `length` bytes from `address` on lie in, up to the first hole. See
+    /// munlock(2).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a range beyond all addresses; [`Error::NotMapped`];
+    /// [`Error::OutOfMemory`].
+    pub fn unlock(&self, ms: &mut MaySleep, address: u64, length: u64) -> Result<(), Error> {
+        let (range, beyond) = self.pages_around(address, length)?;
+        if !range.is_empty() {
+            self.relock(ms, range, Attributes::empty())?;
+        }
+        if beyond { Err(Error::NotMapped) } else { Ok(()) }
+    }
+
+    /// Locks all mappings, present or future. See mlockall(2).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when nothing is asked; [`Error::LockingForbidden`];
+    /// [`Error::TooMuchLocked`]; [`Error::OutOfMemory`].
+    pub fn lock_all(&self, ms: &mut MaySleep, all: LockAll) -> Result<(), Error> {
+        if !all.current && !all.future {
+            return Err(Error::Invalid);
+        }
+        let limit = self.header().lock_limit.load(Ordering::Relaxed);
+        if limit == 0 {
+            return Err(Error::LockingForbidden);
+        }
+        if all.current && self.usage(ms).mapped > limit {
+            return Err(Error::TooMuchLocked);
+        }
+        let wanted = locks(all.on_fault);
+        if all.current {
+            self.relock_all(ms, wanted)?;
+        }
+        let future = if all.future { wanted } else { Attributes::empty() };
+        self.header().future.store(u64::from(future.bits()), Ordering::Relaxed);
+        if all.current {
+            self.bring_all(ms);
+        }
+        Ok(())
+    }
+
+    /// Unlocks everything, and locks no mapping to come. See munlockall(2).
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn unlock_all(&self, ms: &mut MaySleep) -> Result<(), Error> {
+        self.relock_all(ms, Attributes::empty())?;
+        self.header().future.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The pages that bytes lie in; whether some are beyond the user's addresses.
+    fn pages_around(&self, address: u64, length: u64) -> Result<(PageRange, bool), Error> {
+        let within = address & (<P::Format as Geometry>::PAGE_SIZE - 1);
+        let length = length.checked_add(within).ok_or(Error::Invalid)?;
+        self.pages_within(address - within, length).map_err(|_| Error::Invalid)
+    }
+
+    /// Gives `range` other locks, up to the first hole.
+    fn relock(&self, ms: &mut MaySleep, range: PageRange, wanted: Attributes) -> Result<(), Error> {
+        self.edit(ms, range, Cover::Lowest, Mutation::NoShootdownAtProtect, |cursor| {
+            let hole = cursor.first(range, false);
+            let mapped = PageRange::new(range.start, hole.unwrap_or(range.end));
+            if mapped.is_empty() {
+                return Some(Err(Error::NotMapped));
+            }
+            cursor.prepare(mapped, None)?;
+            if !wanted.is_empty()
+                && let Err(error) = self.check_lock_limit(cursor, range)
+            {
+                return Some(Err(error));
+            }
+            self.set_locks(cursor, mapped, wanted);
+            Some(if hole.is_some() { Err(Error::NotMapped) } else { Ok(()) })
+        })?
+    }
+
+    fn relock_all(&self, ms: &mut MaySleep, wanted: Attributes) -> Result<(), Error> {
+        let user = self.user();
+        self.edit(ms, user, Cover::Lowest, Mutation::NoShootdownAtProtect, |cursor| {
+            cursor.prepare(user, None)?;
+            self.set_locks(cursor, user, wanted);
+            Some(())
+        })
+    }
+
+    /// Linux's check counts the whole range, holes too, but for what is locked already.
+    fn check_lock_limit(&self, cursor: &Cursor<'_, '_, P>, range: PageRange) -> Result<(), Error> {
+        let header = self.header();
+        let more = range.len() - cursor.pages_with(range, Attributes::LOCKED);
+        let locked = header.locked.load(Ordering::Relaxed);
+        let fits = locked.saturating_add(more) <= header.lock_limit.load(Ordering::Relaxed);
+        if fits { Ok(()) } else { Err(Error::TooMuchLocked) }
+    }
+
+    fn set_locks(&self, cursor: &mut Cursor<'_, '_, P>, range: PageRange, wanted: Attributes) {
+        cursor.uncharge_locks(range);
+        cursor.change_attributes(range, relock(wanted));
+        let locked = cursor.pages_with(range, Attributes::LOCKED);
+        self.header().locked.fetch_add(locked, Ordering::Relaxed);
+    }
+
+    /// Counts `pages` more of a mapping, if it is locked.
+    ///
+    /// # Errors
+    /// [`Error::NotLocked`] beyond the limit; then nothing is counted.
+    pub(super) fn charge_locks(&self, key: Key, pages: u64) -> Result<(), Error> {
+        if !key.attributes.contains(Attributes::LOCKED) {
+            return Ok(());
+        }
+        let header = self.header();
+        let limit = header.lock_limit.load(Ordering::Relaxed);
+        let more = |locked: u64| locked.checked_add(pages).filter(|total| *total <= limit);
+        let relaxed = Ordering::Relaxed;
+        header.locked.fetch_update(relaxed, relaxed, more).map(|_| ()).map_err(|_| Error::NotLocked)
+    }
+
+    /// A new mapping, with the locks that those to come get.
+    pub(super) fn with_future_locks(&self, key: Key) -> Key {
+        let future =
+            Attributes::from_bits_retain(self.header().future.load(Ordering::Relaxed) as u32);
+        if is_device(key) || !key.is_mapped() {
+            return key;
+        }
+        Key { attributes: key.attributes | future, ..key }
+    }
+
+    /// Brings what can be brought of all mappings.
+    fn bring_all(&self, ms: &mut MaySleep) {
+        let mut from = 0;
+        while let Some(region) = self.next_region(ms, from) {
+            from = region.end;
+            let shift = P::Format::PAGE_SHIFT;
+            let range = PageRange::new(region.start >> shift, region.end >> shift);
+            let _ = self.bring_for_use(ms, range);
+        }
+    }
+}
+
+impl<P: Platform> Cursor<'_, '_, P> {
+    /// How many pages of `range` have all of these attributes.
+    pub(super) fn pages_with(&self, range: PageRange, attributes: Attributes) -> u64 {
+        let (mut page, mut pages) = (range.start, 0);
+        while page < range.end {
+            let (key, end) = self.piece(page);
+            let end = end.min(range.end);
+            if key.attributes.contains(attributes) {
+                pages += end - page;
+            }
+            page = end;
+        }
+        pages
+    }
+
+    /// The locks of `range` are about to go: they count no more.
+    pub(crate) fn uncharge_locks(&self, range: PageRange) {
+        let locked = &self.vm.header(self.space).locked;
+        if locked.load(Ordering::Relaxed) != 0 {
+            let pages = self.pages_with(range, Attributes::LOCKED);
+            if pages != 0 {
+                locked.fetch_sub(pages, Ordering::Relaxed);
+            }
+        }
+    }
+}
