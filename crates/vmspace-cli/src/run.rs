@@ -63,6 +63,7 @@ impl Visitor for Run<'_> {
             })?;
         let root = Root::open(given.root.as_deref(), &given.cwd)
             .map_err(|error| Failure::new(error.path().display(), &error))?;
+        raise_descriptors();
         let vm = machine::<F>(given, &root)?;
         let loaded = vmspace_linux::load(&vm, &program, root, &options)
             .map_err(|error| Failure::new(&name, error))?;
@@ -113,6 +114,15 @@ fn options_of(given: &RunOptions) -> Options {
         seed: given.seed.and_then(Seeds::only),
         standard_files: standard::open(),
     }
+}
+
+/// Lets the run have as many descriptors as the host allows: a file that a program has open takes
+/// up to three.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Where it stays as it is, a program that opens many files is told EMFILE earlier.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// Builds the machine and the manager over it.

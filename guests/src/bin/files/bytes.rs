@@ -1,6 +1,7 @@
 //! Bytes: reading, writing, positions, lengths; bad pointers; the last descriptor.
 
 use crate::calls::*;
+use core::ffi::CStr;
 use guests::{Map, expect, page_size, println};
 
 pub fn run() {
@@ -125,5 +126,33 @@ pub fn exhaust() {
     expect!(Ok(0), close(first + 1), "close");
     expect!(Ok(0), close(first), "close");
     expect!(Ok(0), unlink(c"/exhaust"), "unlink");
+    many();
     println!("files: 1024 descriptors and no more");
+}
+
+/// As many files as descriptors allow, open at once.
+fn many() {
+    const FILES: usize = 1000;
+    let mut path = *b"/many-000\0";
+    let mut each = |visit: &dyn Fn(&CStr, usize)| {
+        for n in 0..FILES {
+            for (digit, weight) in path[6..9].iter_mut().zip([100, 10, 1]) {
+                *digit = b'0' + (n / weight % 10) as u8;
+            }
+            visit(CStr::from_bytes_until_nul(&path).unwrap_or_default(), n);
+        }
+    };
+    let first = fresh(c"/many-000");
+    each(&|path, n| {
+        let file = if n == 0 { first } else { fresh(path) };
+        expect!(first + n, file, "descriptor of file {n}");
+        expect!(Ok(2), write(file, &(n as u16).to_le_bytes()), "write to file {n}");
+    });
+    each(&|path, n| {
+        let mut seen = [0; 2];
+        expect!(Ok(2), pread(first + n, &mut seen, 0), "pread of file {n}");
+        expect!((n as u16).to_le_bytes(), seen, "what is in file {n}");
+        expect!(Ok(0), close(first + n), "close of file {n}");
+        expect!(Ok(0), unlink(path), "unlink of file {n}");
+    });
 }
