@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vmspace::Vm;
-use vmspace::format::{Format, Geometry};
-use vmspace_linux::{Ending, Loaded, Options, ProgramError, Report, Root};
+use vmspace::format::Format;
+use vmspace_linux::{Addresses, Ending, Loaded, Options, ProgramError, Report, Root};
 use vmspace_machine::{Config, MachineError, MachinePlatform, TlbTraits};
 
 use crate::args::{ReportKind, RunOptions, Tlb, Trace};
@@ -54,13 +54,14 @@ impl Visitor for Run<'_> {
         let options = options_of(given);
         let path = given.program.first().map(Path::new).unwrap_or(Path::new(""));
         let name = path.display();
-        let program =
-            vmspace_linux::check(path, F::PAGE_SIZE, &options).map_err(|error| match error {
+        let program = vmspace_linux::check(path, Addresses::of::<F>(), &options).map_err(
+            |error| match error {
                 ProgramError::Open(_) if path.as_os_str().as_encoded_bytes().starts_with(b"-") => {
                     Failure::new(&name, "is neither an option nor a program (vmspace run --help)")
                 }
                 error => Failure::new(&name, error),
-            })?;
+            },
+        )?;
         let root = Root::open(given.root.as_deref(), &given.cwd)
             .map_err(|error| Failure::new(error.path().display(), &error))?;
         raise_descriptors();

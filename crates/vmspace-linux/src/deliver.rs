@@ -2,18 +2,16 @@
 //!
 //! Guarantee: a handler sees what Linux's RISC-V kernel shows it (`struct rt_sigframe`: siginfo,
 //! then ucontext with the registers), returns through a page of code that is mapped at
-//! [`TRAMPOLINE`] (Linux has it in its vDSO), and may change the registers that it returns to.
+//! the format's [`Addresses`] (Linux has it in its vDSO), and may change the registers that it returns to.
 //! A frame that cannot be written, or read back, kills with SIGSEGV.
 
 use vmspace::MaySleep;
 use vmspace::format::Format;
 
 use crate::Errno;
+use crate::addresses::Addresses;
 use crate::signal::{Action, Info, SIGBUS, SIGCHLD, SIGILL, SIGSEGV, SIGTRAP, SignalSet};
 use crate::task::{AlternateStack, Restart, SS_AUTODISARM, Task, Wake};
-
-/// Where the code lies that handlers return through.
-pub(crate) const TRAMPOLINE: u64 = (1 << 47) - (1 << 18);
 
 /// `li a7, 139` (rt_sigreturn); `ecall`.
 pub(crate) fn trampoline() -> [u8; 8] {
@@ -71,7 +69,7 @@ impl<'vm, F: Format> Task<'vm, F> {
             self.alternate = AlternateStack::default();
         }
         let x = &mut self.registers.x;
-        x[1] = TRAMPOLINE;
+        x[1] = Addresses::of::<F>().trampoline();
         x[2] = address;
         x[10] = u64::from(info.signal);
         x[11] = address;

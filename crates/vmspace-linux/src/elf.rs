@@ -23,19 +23,11 @@ use elf::parse::{ParseAt, ParsingTable};
 use elf::segment::{ProgramHeader, SegmentTable};
 use vmspace::format::Rights;
 
+use crate::addresses::{Addresses, HIGHEST, LOWEST};
 use crate::error::ProgramError;
 
 /// Linux's limit: the table of program headers fits in 64 KiB.
 const MOST_HEADERS: usize = 65_536 / 56;
-
-/// Programs that may lie anywhere are put here, as Linux does without randomization.
-const PIE_BASE: u64 = 0x5555_5540_0000;
-
-/// `vm.mmap_min_addr`.
-const LOWEST: u64 = 0x1_0000;
-
-/// Programs end below this; mappings and the stack have what is above.
-const HIGHEST: u64 = 0x7000_0000_0000;
 
 /// A program that has been checked and can be loaded.
 #[derive(Debug)]
@@ -71,14 +63,17 @@ impl Segment {
 }
 
 impl Program {
-    /// Opens the file at `path` and checks that it can run with pages of `page` bytes.
-    pub fn open(path: &Path, page: u64) -> Result<Program, ProgramError> {
+    /// Opens the file at `path` and checks that it can run at these addresses.
+    pub fn open(path: &Path, addresses: Addresses) -> Result<Program, ProgramError> {
         let file = Arc::new(open_regular(path)?);
-        Program::read(Executable { path: path.to_owned(), file }, page)
+        Program::read(Executable { path: path.to_owned(), file }, addresses)
     }
 
     /// The same with a file that is open.
-    pub(crate) fn read(executable: Executable, page: u64) -> Result<Program, ProgramError> {
+    pub(crate) fn read(
+        executable: Executable,
+        addresses: Addresses,
+    ) -> Result<Program, ProgramError> {
         let file = &executable.file;
         let size = file.metadata().map_err(ProgramError::Open)?.len();
         let header = read_header(file, size)?;
@@ -86,9 +81,9 @@ impl Program {
         if let Some(interpreter) = table.iter().find(|h| h.p_type == abi::PT_INTERP) {
             return Err(ProgramError::Dynamic(interpreter_name(file, size, interpreter)));
         }
-        let base = if header.e_type == abi::ET_DYN { PIE_BASE } else { 0 };
+        let base = if header.e_type == abi::ET_DYN { addresses.pie_base() } else { 0 };
         let loads: Vec<_> = table.iter().filter(|h| h.p_type == abi::PT_LOAD).collect();
-        let segments = check_segments(&loads, base, size, page)?;
+        let segments = check_segments(&loads, base, size, addresses)?;
         let entry = header.e_entry.wrapping_add(base);
         let may_run = |s: &&Segment| s.rights.contains(Rights::EXECUTE);
         if !segments.iter().filter(may_run).any(|s| (s.address..s.end()).contains(&entry)) {
@@ -210,8 +205,9 @@ fn check_segments(
     loads: &[&ProgramHeader],
     base: u64,
     size: u64,
-    page: u64,
+    addresses: Addresses,
 ) -> Result<Vec<Segment>, ProgramError> {
+    let page = addresses.page;
     let mut segments: Vec<Segment> = Vec::new();
     for (index, load) in loads.iter().enumerate() {
         if load.p_memsz == 0 {
@@ -228,9 +224,12 @@ fn check_segments(
         }
         let start = load.p_vaddr.checked_add(base);
         let end = start.and_then(|s| s.checked_add(load.p_memsz)).filter(|end| *end <= HIGHEST);
-        let (Some(start), Some(_)) = (start, end) else {
+        let (Some(start), Some(end)) = (start, end) else {
             return Err(bad("lies beyond the addresses that a program may use"));
         };
+        if end > addresses.program_end() {
+            return Err(ProgramError::Beyond { index, end, addresses });
+        }
         if start < LOWEST {
             return Err(bad("lies below 0x10000, the lowest address that a program may use"));
         }

@@ -1,5 +1,6 @@
 //! Why a program was not started, in words for who started it.
 
+use crate::addresses::Addresses;
 use std::fmt;
 use std::io;
 
@@ -50,6 +51,15 @@ pub enum ProgramError {
         index: usize,
         /// What is wrong with it.
         what: &'static str,
+    },
+    /// A loadable segment beyond what the format gives programs.
+    Beyond {
+        /// Which one, from 0.
+        index: usize,
+        /// Where it ends.
+        end: u64,
+        /// What the format gives.
+        addresses: Addresses,
     },
     /// A loadable segment that is not aligned to the page size.
     Misaligned {
@@ -152,6 +162,13 @@ impl fmt::Display for ProgramError {
             }
             Self::Damaged(what) => write!(f, "{what} ({REBUILD})"),
             Self::Segment { index, what } => write!(f, "segment {index} {what} ({REBUILD})"),
+            Self::Beyond { index, end, addresses } => write!(
+                f,
+                "segment {index} ends at {end:#x}, and format {} has {:#x} for programs (link it \
+                 lower, or take --format sv48)",
+                addresses.format,
+                addresses.program_end()
+            ),
             Self::Misaligned { index, page } => write!(
                 f,
                 "segment {index} is not aligned to the format's pages of {page} bytes \

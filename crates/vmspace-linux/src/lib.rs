@@ -24,6 +24,7 @@
 //! | `calls` | the system calls, a file for each subject |
 //! | `trace`, `report` | what is told about it |
 
+mod addresses;
 mod calls;
 mod deliver;
 mod elf;
@@ -59,6 +60,7 @@ use vmspace::format::Format;
 use vmspace::{MaySleep, Vm};
 use vmspace_machine::MachinePlatform;
 
+pub use crate::addresses::Addresses;
 use crate::elf::Executable;
 pub use crate::elf::Program;
 pub use crate::error::ProgramError;
@@ -106,8 +108,12 @@ pub struct Options {
 }
 
 /// Refuses what cannot be run: looked at before a machine is built.
-pub fn check(program: &Path, page_size: u64, options: &Options) -> Result<Program, ProgramError> {
-    let program = Program::open(program, page_size)?;
+pub fn check(
+    program: &Path,
+    addresses: Addresses,
+    options: &Options,
+) -> Result<Program, ProgramError> {
+    let program = Program::open(program, addresses)?;
     stack::check_arguments(&options.arguments, &options.environment)?;
     Ok(program)
 }

@@ -12,14 +12,12 @@ use vmspace::{Map, MaySleep, Place, Vm};
 use vmspace_machine::MachinePlatform;
 use vmspace_machine::riscv::Registers;
 
-use crate::deliver::{TRAMPOLINE, trampoline};
+use crate::addresses::Addresses;
+use crate::deliver::trampoline;
 use crate::elf::Program;
 use crate::error::ProgramError;
 use crate::space::{Marks, Space};
 use crate::stack::{Block, STACK_LIMIT, Start};
-
-/// The stack ends here.
-const STACK_TOP: u64 = (1 << 47) - (1 << 20);
 
 /// What is mapped below the arguments at the start; the rest grows.
 const STACK_START: u64 = 128 << 10;
@@ -43,19 +41,22 @@ pub(crate) fn load<'vm, F: Format>(
     let heap = end.next_multiple_of(F::PAGE_SIZE);
     space.set_break(heap);
 
-    let block = Block::build(program, start, F::PAGE_SIZE, STACK_TOP);
+    let addresses = Addresses::of::<F>();
+    let top = addresses.stack_top();
+    let block = Block::build(program, start, F::PAGE_SIZE, top);
     space.marks = Marks { heap, stack: block.address, arguments: block.arguments };
     space.set_stack_limit(STACK_LIMIT);
     let bottom = (block.address - STACK_START) & !(F::PAGE_SIZE - 1);
     let data = Rights::USER | Rights::READ | Rights::WRITE;
-    let stack = Map { grows_down: true, ..fixed(bottom, STACK_TOP - bottom, data) };
+    let stack = Map { grows_down: true, ..fixed(bottom, top - bottom, data) };
     space.map(ms, stack).map_err(|_| ProgramError::Memory)?;
     fill(&space, ms, block.address, &block.bytes)?;
 
-    space.map(ms, fixed(TRAMPOLINE, F::PAGE_SIZE, data)).map_err(|_| ProgramError::Memory)?;
-    fill(&space, ms, TRAMPOLINE, &trampoline())?;
+    let handlers = addresses.trampoline();
+    space.map(ms, fixed(handlers, F::PAGE_SIZE, data)).map_err(|_| ProgramError::Memory)?;
+    fill(&space, ms, handlers, &trampoline())?;
     let code = Rights::USER | Rights::READ | Rights::EXECUTE;
-    space.protect(ms, TRAMPOLINE, F::PAGE_SIZE, code).map_err(|_| ProgramError::Memory)?;
+    space.protect(ms, handlers, F::PAGE_SIZE, code).map_err(|_| ProgramError::Memory)?;
 
     let mut registers = Registers { pc: program.entry, ..Registers::default() };
     registers.x[2] = block.address;

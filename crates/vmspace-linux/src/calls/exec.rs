@@ -7,10 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::OFlags;
-use vmspace::format::{Format, Geometry};
+use vmspace::format::Format;
 
 use super::{Call, Outcome, Stop};
 use crate::Errno;
+use crate::addresses::Addresses;
 use crate::elf::{Executable, Program};
 use crate::exec::{Image, thread_name};
 use crate::files::node::Node;
@@ -100,7 +101,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             error.errno()
         };
         stack::check_arguments(&start.arguments, &start.environment).map_err(error)?;
-        let program = Program::read(executable, F::PAGE_SIZE).map_err(error)?;
+        let program = Program::read(executable, Addresses::of::<F>()).map_err(error)?;
         let (space, registers) = load(self.kernel.vm, self.ms, &program, &start).map_err(error)?;
         Ok(Image { space, registers, name, executable: program.executable })
     }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use vmspace::format::{Format, Rights};
 use vmspace::{MaySleep, ObjectId, Region, Sharing};
 
+use crate::addresses::Addresses;
 use crate::files::stat::{major, minor};
 use crate::kernel::Kernel;
 use crate::space::{Marks, Space};
@@ -25,19 +26,19 @@ pub(crate) fn maps<F: Format>(
             let ((device, inode), name) = kernel.behind(object);
             line(&mut text, &region, device, inode, &name);
         }
-        None => line(&mut text, &region, 0, 0, own_name(&region, &space.marks, heap_end)),
+        None => line(&mut text, &region, 0, 0, own_name::<F>(&region, &space.marks, heap_end)),
     });
     text
 }
 
 /// What Linux calls a mapping that is no file's.
-fn own_name(region: &Region, marks: &Marks, heap_end: u64) -> &'static str {
+fn own_name<F: Format>(region: &Region, marks: &Marks, heap_end: u64) -> &'static str {
     match () {
         () if region.start <= heap_end && region.end > marks.heap && heap_end > marks.heap => {
             "[heap]"
         }
         () if (region.start..region.end).contains(&marks.stack) => "[stack]",
-        () if region.start == crate::deliver::TRAMPOLINE => "[vdso]",
+        () if region.start == Addresses::of::<F>().trampoline() => "[vdso]",
         () => "",
     }
 }
