@@ -206,7 +206,8 @@ impl<'vm, F: Format> World<'vm, F> {
 
 fn view<F: Format>(vm: &Vm<Host<F>>, space: &Space<'_, Host<F>>, ms: &mut MaySleep) -> View {
     let mut regions = Vec::new();
-    space.for_each_region(ms, |region| regions.push(region));
+    // An object that is made again may lie elsewhere.
+    space.for_each_region(ms, |region| regions.push(Region { object: None, ..region }));
     let usage = space.usage(ms);
     let guard = vm.walk(ms);
     let mut found = BTreeMap::new();

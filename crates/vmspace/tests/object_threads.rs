@@ -25,6 +25,8 @@ const TAIL: u64 = COLD + 300;
 const END: u64 = TAIL + 16;
 const FRAMES: u64 = 280;
 const STEPS: usize = 400;
+/// Where threads map what is private to them.
+const PRIVATE: u64 = 1 << 30;
 
 fn may_sleep() -> MaySleep {
     // SAFETY: called first on each of a test's threads, which hold nothing.
@@ -101,7 +103,8 @@ impl<F: Format> Worker<'_, '_, F> {
 
     /// A private copy changes nothing.
     fn private(&mut self, page: u64, n: u64) {
-        let map = Map::anonymous(PAGE, RW);
+        // Not anywhere: another thread's part may be unmapped just now.
+        let map = Map::anonymous(PAGE, RW).at(PRIVATE + self.first * PAGE);
         let at = self.space.map_object(&mut self.ms, map, self.file, page * PAGE).unwrap();
         self.check(self.space, at, n);
         assert_eq!(self.space.write(&mut self.ms, at + 1, b"private"), 7);

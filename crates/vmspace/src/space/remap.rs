@@ -285,11 +285,31 @@ impl<P: Platform> Space<'_, P> {
         } else {
             let hint = if request.is_to() && request.to >= Self::LEAST { request.to } else { 0 };
             let put = |ms: &mut MaySleep, target| self.move_range(ms, request, target);
-            self.place_at(ms, hint, request.new, put)?
+            let placed = self.place_at(ms, hint, request.new, put);
+            if placed == Err(Error::NoFreeRange) {
+                // Linux looks at the mapping before it looks for room.
+                self.check_source(ms, request)?;
+            }
+            placed?
         };
         // Last: the search for a place has left its mark.
         self.has_freed(ms, request.source().intersect(self.user()));
         Ok(to)
+    }
+
+    /// Why the pages asked about may not move, wherever to.
+    fn check_source(&self, ms: &mut MaySleep, request: Request) -> Result<(), Error> {
+        let looked = self.looked_at(request);
+        self.edit(ms, looked, Cover::Lowest, Mutation::NoShootdownAtRemap, |cursor| {
+            Some(self.one_mapping(cursor, request).map(drop))
+        })?
+    }
+
+    /// The pages of a source that there are, and its first if it is empty: to map something once
+    /// more is to look at that.
+    fn looked_at(&self, request: Request) -> PageRange {
+        let source = request.source().intersect(self.user());
+        PageRange::new(source.start, source.end.max(source.start + 1))
     }
 
     /// Moves every mapping in the range, one after the other, each as far.
@@ -328,8 +348,7 @@ impl<P: Platform> Space<'_, P> {
         target: PageRange,
     ) -> Result<(), Error> {
         let source = request.source().intersect(self.user());
-        // To map something once more is to look at its first page.
-        let looked = PageRange::new(source.start, source.end.max(source.start + 1));
+        let looked = self.looked_at(request);
         self.edit2(ms, [looked, target], Mutation::NoShootdownAtRemap, |cursor| {
             let key = match self.may_move(cursor, request, target) {
                 Ok(key) => key,
