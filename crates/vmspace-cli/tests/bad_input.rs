@@ -118,6 +118,31 @@ fn segments_that_do_not_fit_the_pages() {
 }
 
 #[test]
+fn programs_and_memory_that_a_format_does_not_reach() {
+    // Memory begins at 2 GiB: frames of 20 bits reach two more, of 22 bits fourteen.
+    let directory = directory("unreached");
+    let path = executable(&directory, "exit", &Elf::exit(0).bytes());
+    let path = path.to_str().expect("a name");
+    let memory = |format, words: &[&str]| {
+        refused(&["run", "--format", format, "--memory", "20G", "--", path], words);
+    };
+    memory("i386", &["--memory 20 GiB", "i386 reach 2 GiB", "another --format"]);
+    memory("sv32", &["--memory 20 GiB", "sv32 reach 14 GiB", "another --format"]);
+
+    let text = Elf::exit(0).headers[0];
+    let high = Header { flags: 6, address: 0xb000_0000, filled: 0, length: 64, ..text };
+    let elf = Elf { headers: vec![text, high], ..Elf::exit(7) };
+    let path = executable(&directory, "high", &elf.bytes());
+    let path = path.to_str().expect("a name");
+    for format in ["sv32", "i386", "i386-pae"] {
+        let words = ["segment 1", "0xb0000040", format, "0xa8000000", "--format sv48"];
+        refused(&["run", "--format", format, "--", path], &words);
+    }
+    let output = vmspace(["run", "--format", "sv39", "--", path]).output().expect("it runs");
+    assert_eq!(code(&output), 7, "39 bits serve: {}", errors(&output));
+}
+
+#[test]
 fn machines_that_cannot_be() {
     let directory = directory("machines");
     let path = executable(&directory, "exit", &Elf::exit(0).bytes());
@@ -137,7 +162,7 @@ fn machines_that_cannot_be() {
     run("--memory", "many", &["--memory many", "64M"]);
     run("--memory", "-1", &["--memory"]);
     run("--processes", "0", &["--processes 0"]);
-    run("--format", "sv99", &["--format sv99", "sv48, x86-64, aarch64-64k"]);
+    run("--format", "sv99", &["--format sv99", "sv32, sv39, sv48"]);
     run("--tlb", "leaky", &["leaky"]);
     run("--tlb", "sticky,leaky", &["leaky"]);
     run("--tlb", "sticky,", &["--tlb"]);

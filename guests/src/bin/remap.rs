@@ -62,7 +62,7 @@ fn grows() {
     expect!(Ok(map.address(0)), moved(map, 8, 0, 0), "growth in place");
     let map = Map::at(map.address(0), 8);
     map.check(4..8, 0, format_args!("what has grown"));
-    let got = moved(map, 1 << 20, 0, 0);
+    let got = moved(map, 1 << 18, 0, 0);
     expect!(Err(Errno::ENOMEM), got.map(|_| ()), "growth without room");
     expect!(Ok(map.address(0)), moved(map, 2, 0, 0), "shrinking");
     let map = Map::at(map.address(0), 2);

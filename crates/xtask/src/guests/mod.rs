@@ -46,7 +46,9 @@ pub fn run(steps: &mut Steps, arguments: &Arguments) {
         for case in cases::RUST {
             let run = |setting| Run::rust(case.line, setting).rooted(case.root);
             let name = format!("{}{}", case.line, if case.root { " beneath a root" } else { "" });
-            matrix(steps, &machine, &name, seeded(case.harts), run, &case.expected());
+            let mut runs = seeded(case.harts);
+            runs.retain(|(setting, _)| !case.runs_data || setting.denies_fetches());
+            matrix(steps, &machine, &name, runs, run, &case.expected());
         }
     }
     if arguments.sort != Sort::Rust {

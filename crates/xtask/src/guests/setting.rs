@@ -74,6 +74,11 @@ impl Setting {
         (0..Setting::COUNT).map(|n| Setting::nth(n, harts)).collect()
     }
 
+    /// Whether the format's entries can keep data from being run.
+    pub fn denies_fetches(&self) -> bool {
+        self.format != "i386"
+    }
+
     /// As options of `vmspace run`.
     pub fn options(&self) -> Vec<String> {
         let check = if self.check { " --check" } else { "" };

@@ -55,7 +55,7 @@ pub fn run(args: Args) {
 /// qemu takes a length of an address on its own stack, and dies of a long one.
 fn junk() -> usize {
     let flags = flag::PRIVATE | flag::FIXED_NOREPLACE;
-    match syscall::mmap(0x1_9000_0000, JUNK, prot::RW, flags) {
+    match syscall::mmap(0x9000_0000, JUNK, prot::RW, flags) {
         Ok(at) => {
             fill(at);
             at
