@@ -75,9 +75,9 @@ fn pages<F: Format>(n: u64) -> u64 {
 }
 
 /// The address of a page, counted from a bound of tables of two levels (of one, where there are
-/// no three).
+/// no three) with room for a table below.
 fn at<F: Format>(page: i64) -> u64 {
-    F::slot_pages(F::ROOT_LEVEL.min(2)).wrapping_add_signed(page) << F::PAGE_SHIFT
+    (2 * F::slot_pages(F::ROOT_LEVEL.min(2))).wrapping_add_signed(page) << F::PAGE_SHIFT
 }
 
 impl<'vm, F: Format> World<'vm, F> {
