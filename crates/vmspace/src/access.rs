@@ -73,6 +73,19 @@ impl<'vm, P: Platform> Space<'vm, P> {
 
     /// Copies into the space, faulting pages in. The number of bytes before the first address that
     /// cannot be written.
+    ///
+    /// ```
+    /// # #[path = "../tests/host/mod.rs"] mod host;
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// let at = space.map(&mut ms, Map::anonymous(4096, rw))?;
+    /// assert_eq!(space.write(&mut ms, at + 4090, b"too long"), 6); // up to where it is not mapped
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn write(&self, ms: &mut MaySleep, address: u64, from: &[u8]) -> usize {
         self.by_pages(address, from.len(), |address, offset, range| {
             self.writing(ms, address, |bytes, _| {
@@ -135,6 +148,23 @@ impl<'vm, P: Platform> Space<'vm, P> {
     ///
     /// # Errors
     /// As [`Space::fault`]; [`FaultError::NoPage`] for memory that is not the manager's.
+    ///
+    /// ```
+    /// # #[path = "../tests/host/mod.rs"] mod host;
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// let at = space.map(&mut ms, Map::anonymous(4096, rw))?;
+    /// let pinned = space.pin(&mut ms, at, true).expect("it is mapped");
+    /// space.unmap(&mut ms, at, 4096)?;
+    /// // A device may still write to the frame, which is nobody else's until then.
+    /// let frame = pinned.frame();
+    /// drop(pinned);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn pin(
         &self,
         ms: &mut MaySleep,

@@ -36,6 +36,18 @@ impl<P: Platform> Vm<P> {
     ///
     /// # Errors
     /// [`KernelSlotError`]; then nothing has changed.
+    ///
+    /// ```
+    /// # #[path = "../tests/host/mod.rs"] mod host;
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<X86_64>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// let kernels = X86_64::KERNEL_SLOTS.start; // 256: the upper half
+    /// let table = Frame(1 << 20); // one of the kernel's own
+    /// assert_eq!(vm.add_kernel_table(kernels, table), Ok(()));
+    /// assert_eq!(vm.add_kernel_table(0, table), Err(KernelSlotError::NotKernel));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn add_kernel_table(&self, index: usize, table: Frame) -> Result<(), KernelSlotError> {
         if !P::Format::KERNEL_SLOTS.contains(&index) {
             return Err(KernelSlotError::NotKernel);

@@ -23,7 +23,7 @@ mod machine;
 mod operations;
 
 use machine::Machine;
-use operations::{OPERATIONS, Operation, TRIPLES, Thread};
+use operations::{OPERATIONS, Operation, Scene, TRIPLES, Thread};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, FailurePersistence, Runner, thread};
 use std::env;
@@ -31,29 +31,29 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use vmspace::{MaySleep, Space};
 
 /// Executions of a set of operations with each scheduler.
-const EXECUTIONS: usize = 400;
+const EXECUTIONS: usize = 250;
 /// How often PCT preempts, and once more.
 const DEPTH: usize = 4;
 /// Bytes of a thread's stack.
 const STACK: usize = 1 << 18;
 
 /// One execution: the operations at once, each on a thread and a CPU of its own.
-fn execute(operations: &[&Operation]) {
+fn execute(operations: &[&'static Operation]) {
     let vm = Machine::manager();
     // SAFETY: the execution's first thread, which holds nothing.
     let ms = &mut unsafe { MaySleep::assume() };
     let free = vm.free_frames();
     let space = Space::new(&vm, ms).unwrap();
-    operations::prepare(&space, ms);
-    let words = thread::scope(|scope| {
+    let shared = operations::prepare(&space, ms);
+    let scene = Scene { space: &space, shared: &shared, operations };
+    let known = thread::scope(|scope| {
         let threads: Vec<_> = (0..operations.len())
             .map(|cpu| {
-                let space = &space;
                 scope.spawn(move || {
                     // SAFETY: the thread has just begun, and holds nothing.
                     let ms = &mut unsafe { MaySleep::assume() };
-                    space.enter(cpu);
-                    Thread::new(space, ms, cpu, operations).run(operations[cpu])
+                    scene.space.enter(cpu);
+                    Thread::new(scene, ms, cpu).run()
                 })
             })
             .collect();
@@ -61,10 +61,11 @@ fn execute(operations: &[&Operation]) {
     });
     vm.check(ms).unwrap();
     Machine::assert_nothing_is_stale(&space, ms);
-    for (cpu, words) in words.into_iter().enumerate() {
-        Thread::new(&space, ms, cpu, operations).finish(words);
+    for (cpu, known) in known.into_iter().enumerate() {
+        Thread::new(scene, ms, cpu).finish(known);
     }
     space.exit(ms);
+    shared.close(ms);
     vm.synchronize(ms);
     assert_eq!(vm.slab_in_use(), 0, "slab objects leaked");
     assert_eq!(vm.free_frames(), free, "frames leaked");

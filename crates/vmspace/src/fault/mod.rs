@@ -85,6 +85,20 @@ impl<'vm, P: Platform> Space<'vm, P> {
     ///
     /// # Errors
     /// [`FaultError`], but for `MustSleep`.
+    ///
+    /// ```
+    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    ///
+    /// let at = space.map(&mut ms, Map::anonymous(4096, Rights::READ))?;
+    /// assert_eq!(space.fault(&mut ms, at, Access::Read), Ok(())); // the page of zeros
+    /// assert_eq!(space.fault(&mut ms, at, Access::Write), Err(FaultError::Denied));
+    /// assert_eq!(space.fault(&mut ms, 0x1000, Access::Read), Err(FaultError::NotMapped));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn fault(&self, ms: &mut MaySleep, address: u64, access: Access) -> Result<(), FaultError> {
         self.resolve::<false>(ms, address, access)

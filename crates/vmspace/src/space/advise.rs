@@ -100,6 +100,23 @@ impl<P: Platform> Space<'_, P> {
     /// [`Error::Misaligned`]; [`Error::Invalid`] when the range ends beyond all addresses, or for
     /// memory that the advice makes no sense for; [`Error::Sealed`]; [`Error::NotMapped`];
     /// [`Error::OutOfMemory`].
+    ///
+    /// ```
+    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// let at = space.map(&mut ms, Map::anonymous(4096, rw))?;
+    /// space.write(&mut ms, at, b"gone");
+    /// space.advise(&mut ms, at, 4096, Advice::DontNeed)?;
+    /// let mut bytes = [1; 4];
+    /// space.read(&mut ms, at, &mut bytes);
+    /// assert_eq!(bytes, [0; 4]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn advise(
         &self,
         ms: &mut MaySleep,

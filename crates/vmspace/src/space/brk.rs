@@ -18,6 +18,20 @@ impl<P: Platform> Space<'_, P> {
 
     /// Moves the heap's end to `to`, in bytes; the heap's end afterwards, as Linux's brk(2)
     /// answers: unchanged when that cannot be.
+    ///
+    /// ```
+    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    ///
+    /// space.set_break(0x10_0000);
+    /// assert_eq!(space.brk(&mut ms, 0), 0x10_0000); // asks
+    /// assert_eq!(space.brk(&mut ms, 0x10_2000), 0x10_2000);
+    /// assert_eq!(space.write(&mut ms, 0x10_1ff8, b"heap"), 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn brk(&self, ms: &mut MaySleep, to: u64) -> u64 {
         let header = self.header();
         header.heap_lock.with(self.vm.platform(), || {

@@ -20,6 +20,21 @@ impl<P: Platform> Space<'_, P> {
     /// [`Error::Empty`], [`Error::Misaligned`], [`Error::BeyondUser`]; [`Error::Invalid`] for frames
     /// of the manager's, or beyond what an entry can name; [`Error::OutOfMemory`] (the range is then
     /// a hole); [`Error::NotMapped`] when somebody else maps there at the same time.
+    ///
+    /// ```
+    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    ///
+    /// // Frames that are not the manager's; 2 MiB of them become one large leaf.
+    /// let rights = Rights::READ | Rights::WRITE;
+    /// space.map_device(&mut ms, 1 << 30, 2 << 20, Frame(1 << 20), rights)?;
+    /// let found = space.translate(&vm.walk(&mut ms), (1 << 30) + 4096).unwrap();
+    /// assert_eq!((found.frame, found.level), (Frame((1 << 20) + 1), 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn map_device(
         &self,
         ms: &mut MaySleep,

@@ -31,6 +31,25 @@ impl<'vm, P: Platform> Space<'vm, P> {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`]; then nothing has happened.
+    ///
+    /// ```
+    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let parent = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// let at = parent.map(&mut ms, Map::anonymous(4096, rw))?;
+    /// parent.write(&mut ms, at, b"parent");
+    /// let child = parent.fork(&mut ms)?;
+    /// parent.write(&mut ms, at, b"later.");
+    /// let mut bytes = [0; 6];
+    /// child.read(&mut ms, at, &mut bytes);
+    /// assert_eq!(&bytes, b"parent");
+    /// child.exit(&mut ms);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn fork(&self, ms: &mut MaySleep) -> Result<Space<'vm, P>, Error> {
         self.vm.reclaiming(ms, |ms| {
             let child = Space::new(self.vm, ms).ok()?;

@@ -66,6 +66,24 @@ impl<P: Platform> Space<'_, P> {
     }
 
     /// Calls `visit` for each mapping, ascending.
+    ///
+    /// ```
+    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// let at = space.map(&mut ms, Map::anonymous(8192, rw))?;
+    /// space.protect(&mut ms, at, 4096, Rights::READ)?;
+    /// space.for_each_region(&mut ms, |region| {
+    ///     println!("{:x}-{:x} {:?}", region.start, region.end, region.rights);
+    /// });
+    /// assert_eq!(space.next_region(&mut ms, at).unwrap().end, at + 4096);
+    /// assert_eq!(space.usage(&mut ms).mapped, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn for_each_region(&self, ms: &mut MaySleep, mut visit: impl FnMut(Region)) {
         let mut from = 0;
         while let Some(region) = self.next_region(ms, from) {

@@ -128,6 +128,24 @@ impl<P: Platform> Space<'_, P> {
     /// [`Error::Empty`], [`Error::Misaligned`], [`Error::BelowMinimum`], [`Error::BeyondUser`],
     /// [`Error::Exists`], [`Error::NoFreeRange`], [`Error::OutOfMemory`]; [`Error::Sealed`];
     /// [`Error::LockingForbidden`], [`Error::NotLocked`].
+    ///
+    /// ```
+    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// let anywhere = space.map(&mut ms, Map::anonymous(16_384, rw))?;
+    /// let there = space.map(&mut ms, Map::anonymous(4096, rw).at(0x10_0000))?;
+    /// assert_eq!(there, 0x10_0000);
+    /// let shared = space.map(&mut ms, Map::anonymous(4096, rw).shared())?;
+    ///
+    /// let map = Map { place: Place::FixedNoReplace, ..Map::anonymous(4096, rw).at(there) };
+    /// assert_eq!(space.map(&mut ms, map), Err(Error::Exists));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn map(&self, ms: &mut MaySleep, map: Map) -> Result<u64, Error> {
         let length = self.checked(ms, &map)?;
         let shared = map.sharing == Sharing::Shared;

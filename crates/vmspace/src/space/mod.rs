@@ -60,6 +60,27 @@ const STACK_LIMIT: u64 = 8 << 20;
 /// memory; until then its memory counts as used, and if nobody does before the manager goes, its
 /// tables are not released to the backend. Either way no CPU may run in it any more, have its
 /// root loaded for good, or remember its [`SpaceId`], which may be another's afterwards.
+///
+/// ```
+/// # #[path = "../../tests/host/mod.rs"] mod host;
+/// # use vmspace::{format::*, *};
+/// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+/// # let mut ms = unsafe { MaySleep::assume() };
+/// let space = Space::new(&vm, &mut ms)?;
+/// let at = space.map(&mut ms, Map::anonymous(8192, Rights::READ | Rights::WRITE))?;
+///
+/// // A CPU runs it: first this, then it loads the root.
+/// space.enter(0);
+/// let root = space.root();
+///
+/// // Its trap handler, and what its walker then finds.
+/// space.fault(&mut ms, at, Access::Write).expect("it is mapped");
+/// let found = space.translate(&vm.walk(&mut ms), at).expect("it is there");
+/// assert!(found.rights.contains(Rights::WRITE) && found.dirty);
+///
+/// space.exit(&mut ms);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Space<'vm, P: Platform> {
     pub(crate) vm: &'vm Vm<P>,
     id: SpaceId,
@@ -125,6 +146,19 @@ impl<'vm, P: Platform> Space<'vm, P> {
     }
 
     /// What `address` translates to now, without locks.
+    ///
+    /// ```
+    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    ///
+    /// let at = space.map(&mut ms, Map::anonymous(4096, Rights::READ))?;
+    /// let guard = vm.walk(&mut ms);
+    /// assert!(space.translate(&guard, at).is_none()); // mapped, but never touched
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn translate(&self, guard: &Guard<'_, P>, address: u64) -> Option<Translation> {
         let page = address >> P::Format::PAGE_SHIFT;

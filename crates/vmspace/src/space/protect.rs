@@ -18,6 +18,21 @@ impl<P: Platform> Space<'_, P> {
     /// # Errors
     /// [`Error::Misaligned`]; [`Error::BeyondUser`] when the range ends beyond all addresses;
     /// [`Error::NotMapped`]; [`Error::Denied`]; [`Error::Sealed`]; [`Error::OutOfMemory`].
+    ///
+    /// ```
+    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// let at = space.map(&mut ms, Map::anonymous(4096, rw))?;
+    /// space.protect(&mut ms, at, 4096, Rights::READ)?;
+    /// assert_eq!(space.fault(&mut ms, at, Access::Write), Err(FaultError::Denied));
+    /// assert_eq!(space.protect(&mut ms, at, 8192, rw), Err(Error::NotMapped)); // as Linux: the first page is rw
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn protect(
         &self,
         ms: &mut MaySleep,

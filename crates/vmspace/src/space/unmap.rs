@@ -15,6 +15,20 @@ impl<P: Platform> Space<'_, P> {
     /// # Errors
     /// [`Error::Misaligned`]; [`Error::Invalid`] for an empty range or one beyond the user's
     /// addresses; [`Error::Sealed`]; [`Error::OutOfMemory`] only when a mapping had to be split.
+    ///
+    /// ```
+    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// let at = space.map(&mut ms, Map::anonymous(3 * 4096, rw))?;
+    /// space.unmap(&mut ms, at + 4096, 4096)?; // splits it
+    /// assert_eq!(space.write(&mut ms, at, &[7; 8192]), 4096);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn unmap(&self, ms: &mut MaySleep, address: u64, length: u64) -> Result<(), Error> {
         let range = self.pages(address, length).map_err(|error| match error {
             Error::BeyondUser => Error::Invalid,

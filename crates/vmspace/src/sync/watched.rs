@@ -75,6 +75,24 @@ macro_rules! watched_atomic {
                 self.0.compare_exchange_weak(old, new, success, failure)
             }
 
+            /// As core's: a load and compare-exchanges, each an access.
+            #[track_caller]
+            pub fn fetch_update(
+                &self,
+                success: Ordering,
+                failure: Ordering,
+                mut change: impl FnMut($word) -> Option<$word>,
+            ) -> Result<$word, $word> {
+                let mut found = self.load(failure);
+                while let Some(new) = change(found) {
+                    match self.compare_exchange_weak(found, new, success, failure) {
+                        Ok(old) => return Ok(old),
+                        Err(now) => found = now,
+                    }
+                }
+                Err(found)
+            }
+
             watched_atomic!(@fetch $word: fetch_add fetch_sub fetch_and fetch_or fetch_xor);
         }
     };

@@ -43,6 +43,18 @@ impl Retiree {
 impl<P: Platform> Vm<P> {
     /// Enters a section in which tables, layouts and objects found stay what they are. It takes
     /// the right to sleep away for as long as it lives.
+    ///
+    /// ```
+    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// let guard = vm.walk(&mut ms);
+    /// assert!(space.translate(&guard, 0x1000).is_none());
+    /// drop(guard); // `ms` can be used again
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn walk<'g>(&'g self, _: &'g mut MaySleep) -> Guard<'g, P> {
         self.enter()
     }

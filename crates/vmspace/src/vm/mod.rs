@@ -31,6 +31,21 @@ use core::mem::size_of;
 use core::ops::Range;
 
 /// A manager of memory: made once, shared by all CPUs.
+///
+/// ```
+/// # #[path = "../../tests/host/mod.rs"] mod host;
+/// # use vmspace::{format::*, *};
+/// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+/// # let mut ms = unsafe { MaySleep::assume() };
+/// let before = vm.free_frames();
+/// let space = Space::new(&vm, &mut ms)?;
+/// assert!(vm.free_frames() < before); // its root
+///
+/// space.exit(&mut ms);
+/// vm.synchronize(&mut ms); // what readers might have seen is free now too
+/// assert_eq!(vm.free_frames(), before);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Vm<P: Platform> {
     platform: P,
     managed: Range<u64>,

@@ -13,7 +13,7 @@ use std::ops::Range;
 use vmspace::format::{Entry, Format, Geometry, Rights, Sv48};
 use vmspace::sync::{AtomicU32, AtomicU64, Ordering};
 use vmspace::{
-    Access, Batch, CpuSet, Frame, MaySleep, Native, PagerError, Platform, Space, SpaceId, Vm,
+    Access, Batch, CpuSet, Frame, MaySleep, Native, NoPager, Platform, Space, SpaceId, Vm,
 };
 
 pub const CPUS: usize = 3;
@@ -152,9 +152,14 @@ pub fn be_cpu(cpu: usize) {
 unsafe impl Platform for Machine {
     type Format = Sv48;
     type Backend = Native;
+    type Pager = NoPager;
 
     fn backend(&self) -> &Native {
         &Native
+    }
+
+    fn pager(&self) -> &NoPager {
+        &NoPager
     }
 
     fn cpus(&self) -> usize {
@@ -171,10 +176,6 @@ unsafe impl Platform for Machine {
 
     fn zero(&self, frame: Frame) {
         self.host.zero(frame);
-    }
-
-    fn page_in(&self, _: &mut MaySleep, _: u64, _: u64, _: Frame) -> Result<(), PagerError> {
-        Err(PagerError)
     }
 
     fn shootdown(&self, cpus: &CpuSet, space: SpaceId, batch: &Batch<'_>) {

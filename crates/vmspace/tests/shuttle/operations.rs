@@ -8,7 +8,7 @@
 use crate::machine::{CPUS, Machine, PAGE, be_cpu};
 use std::array;
 use vmspace::format::{Format, Leaf, Rights, Sv48};
-use vmspace::{Access, Advice, FaultError, Frame, Map, MaySleep, Space};
+use vmspace::{Access, Advice, FaultError, Frame, Map, MaySleep, Object, Remap, Space};
 
 pub const RW: Rights = Rights::READ.union(Rights::WRITE);
 /// The bytes of a leaf table.
@@ -23,50 +23,90 @@ const SHARED: usize = 3;
 const MOST: (u64, u64) = (PAGES[1], 3 * PAGE);
 /// The second table.
 const TABLE: (u64, u64) = (BOUND, LEAF);
+/// Where each thread moves things to: a table of its own.
+const AWAY: u64 = BOUND + 8 * LEAF;
 /// The frame that values name first.
 const NOBODYS: u64 = 1 << 40;
+
+/// What an operation does that others notice.
+#[derive(Clone, Copy, Default)]
+struct Effects {
+    /// A page may lose its contents.
+    takes: bool,
+    /// A page may be unmapped, for a while at least.
+    hides: bool,
+    /// A page may be mapped anew.
+    replaces: bool,
+    /// A page may go away and come back.
+    moves: bool,
+    /// A page may be read-only for a while.
+    forbids: bool,
+    /// The shared memory may end before its page.
+    cuts: bool,
+}
+
+impl Effects {
+    const NONE: Effects = Effects {
+        takes: false,
+        hides: false,
+        replaces: false,
+        moves: false,
+        forbids: false,
+        cuts: false,
+    };
+    const FORBIDS: Effects = Effects { forbids: true, ..Effects::NONE };
+    const TAKES: Effects = Effects { takes: true, ..Effects::NONE };
+    const UNMAPS: Effects = Effects { hides: true, ..Effects::TAKES };
+    const REPLACES: Effects = Effects { replaces: true, ..Effects::TAKES };
+    const MOVES: Effects = Effects { hides: true, moves: true, ..Effects::NONE };
+    const CUTS: Effects = Effects { cuts: true, ..Effects::TAKES };
+
+    fn and(self, other: Effects) -> Effects {
+        Effects {
+            takes: self.takes | other.takes,
+            hides: self.hides | other.hides,
+            replaces: self.replaces | other.replaces,
+            moves: self.moves | other.moves,
+            forbids: self.forbids | other.forbids,
+            cuts: self.cuts | other.cuts,
+        }
+    }
+
+    /// Whether a page may be mapped where none was.
+    fn map(self) -> bool {
+        self.replaces | self.moves
+    }
+}
 
 /// One of the things done at once.
 pub struct Operation {
     pub name: &'static str,
-    /// Whether a page may lose its contents, or its mapping, by it.
-    takes: bool,
-    /// Whether a page may be read-only for a while.
-    forbids: bool,
-    /// Whether a page may be mapped by it that was not.
-    maps: bool,
+    effects: Effects,
     run: fn(&mut Thread<'_, '_>),
 }
 
-const fn operation(name: &'static str, run: fn(&mut Thread<'_, '_>)) -> Operation {
-    Operation { name, takes: false, forbids: false, maps: false, run }
-}
-
-impl Operation {
-    const fn takes(self) -> Operation {
-        Operation { takes: true, ..self }
-    }
-
-    const fn forbids(self) -> Operation {
-        Operation { forbids: true, ..self }
-    }
-
-    const fn maps(self) -> Operation {
-        Operation { takes: true, maps: true, ..self }
-    }
+const fn operation(
+    name: &'static str,
+    effects: Effects,
+    run: fn(&mut Thread<'_, '_>),
+) -> Operation {
+    Operation { name, effects, run }
 }
 
 /// All of them.
 pub const OPERATIONS: &[Operation] = &[
-    operation("fault", |t| t.touch_all()),
-    operation("translate", |t| t.translate()),
-    operation("fork", |t| t.fork()),
-    operation("protect", |t| t.protect(MOST)).forbids(),
-    operation("dont_need", |t| t.dont_need(MOST)).takes(),
-    operation("unmap", |t| t.unmap(MOST)).takes(),
-    operation("unmap_table", |t| t.unmap(TABLE)).takes(),
-    operation("map", |t| t.map(MOST)).maps(),
-    operation("map_table", |t| t.map(TABLE)).maps(),
+    operation("fault", Effects::NONE, |t| t.touch_all()),
+    operation("translate", Effects::NONE, |t| t.translate()),
+    operation("fork", Effects::NONE, |t| t.fork()),
+    operation("protect", Effects::FORBIDS, |t| t.protect(MOST)),
+    operation("dont_need", Effects::TAKES, |t| t.dont_need(MOST)),
+    operation("unmap", Effects::UNMAPS, |t| t.unmap(MOST)),
+    operation("unmap_table", Effects::UNMAPS, |t| t.unmap(TABLE)),
+    operation("map", Effects::REPLACES, |t| t.map(MOST)),
+    operation("map_table", Effects::REPLACES, |t| t.map(TABLE)),
+    operation("remap", Effects::MOVES, |t| t.remap((PAGES[2], PAGE))),
+    operation("remap_table", Effects::MOVES, |t| t.remap((BOUND - LEAF, LEAF))),
+    operation("truncate", Effects::CUTS, |t| t.truncate()),
 ];
 
 /// Those that are looked at three at a time.
@@ -78,6 +118,10 @@ pub const TRIPLES: &[[&str; 3]] = &[
     ["fork", "fork", "fault"],
     ["protect", "protect", "unmap"],
     ["dont_need", "unmap_table", "fault"],
+    ["fault", "remap", "fork"],
+    ["fault", "remap_table", "protect"],
+    ["fault", "truncate", "fork"],
+    ["remap", "unmap_table", "translate"],
 ];
 
 /// The operation of that name.
@@ -85,53 +129,69 @@ pub fn find(name: &str) -> &'static Operation {
     OPERATIONS.iter().find(|o| o.name == name).expect("the name of an operation")
 }
 
-/// Maps what all operations are about.
-pub fn prepare(space: &Space<'_, Machine>, ms: &mut MaySleep) {
+/// Maps what all operations are about; the shared memory.
+pub fn prepare<'vm>(space: &Space<'vm, Machine>, ms: &mut MaySleep) -> Object<'vm, Machine> {
     let map = Map::anonymous(2 * LEAF, RW).at(BOUND - LEAF);
     space.map(ms, Map { no_reserve: true, ..map }).unwrap();
-    space.map(ms, Map::anonymous(PAGE, RW).shared().at(PAGES[SHARED])).unwrap();
+    let shared = space.vm().object(ms, PAGE, 0).unwrap();
+    let map = Map::anonymous(PAGE, RW).shared().at(PAGES[SHARED]);
+    space.map_object(ms, map, &shared, 0).unwrap();
+    shared
+}
+
+/// Where threads do it.
+#[derive(Clone, Copy)]
+pub struct Scene<'a, 'vm> {
+    pub space: &'a Space<'vm, Machine>,
+    pub shared: &'a Object<'vm, Machine>,
+    /// What they do, by CPU.
+    pub operations: &'a [&'static Operation],
 }
 
 /// A thread, on a CPU of its own.
 pub struct Thread<'a, 'vm> {
+    scene: Scene<'a, 'vm>,
     space: &'a Space<'vm, Machine>,
     ms: &'a mut MaySleep,
     cpu: usize,
-    /// What others do meanwhile, or this thread itself.
-    takes: bool,
-    forbids: bool,
-    maps: bool,
-    /// What its words hold, by page, unless they were taken meanwhile.
+    /// What may be done meanwhile, by this thread or another.
+    any: Effects,
+    /// What others may do meanwhile.
+    others: Effects,
+    known: Known,
+}
+
+/// What a thread knows of its words.
+#[derive(Clone, Copy, Default)]
+pub struct Known {
+    /// What they hold, by page, unless they were taken meanwhile.
     words: [u64; 4],
     stores: u64,
 }
 
 impl<'a, 'vm> Thread<'a, 'vm> {
-    pub fn new(
-        space: &'a Space<'vm, Machine>,
-        ms: &'a mut MaySleep,
-        cpu: usize,
-        all: &[&Operation],
-    ) -> Thread<'a, 'vm> {
+    pub fn new(scene: Scene<'a, 'vm>, ms: &'a mut MaySleep, cpu: usize) -> Thread<'a, 'vm> {
         be_cpu(cpu);
-        let any = |has: fn(&Operation) -> bool| all.iter().any(|o| has(o));
-        let (takes, forbids, maps) = (any(|o| o.takes), any(|o| o.forbids), any(|o| o.maps));
-        Thread { space, ms, cpu, takes, forbids, maps, words: [0; 4], stores: 0 }
+        let all = scene.operations.iter().enumerate();
+        let others = all.filter(|(other, _)| *other != cpu).map(|(_, operation)| operation.effects);
+        let others = others.fold(Effects::default(), Effects::and);
+        let any = others.and(scene.operations[cpu].effects);
+        Thread { scene, space: scene.space, ms, cpu, any, others, known: Known::default() }
     }
 
-    /// Runs user code, the operation, and user code again. What the thread's words then hold.
-    pub fn run(mut self, operation: &Operation) -> [u64; 4] {
+    /// Runs user code, the operation, and user code again. What the thread then knows.
+    pub fn run(mut self) -> Known {
         self.store(1);
         self.store(2);
         self.load(SHARED);
-        (operation.run)(&mut self);
+        (self.scene.operations[self.cpu].run)(&mut self);
         self.touch_all();
-        self.words
+        self.known
     }
 
-    /// Nobody else runs any more: the thread's words hold that.
-    pub fn finish(mut self, words: [u64; 4]) {
-        self.words = words;
+    /// Nobody else runs any more: the thread's words are what it knows.
+    pub fn finish(mut self, known: Known) {
+        self.known = known;
         (0..PAGES.len()).for_each(|n| self.load(n));
     }
 
@@ -150,28 +210,33 @@ impl<'a, 'vm> Thread<'a, 'vm> {
             }
             match space.fault(self.ms, at, access) {
                 Ok(()) => {}
-                Err(FaultError::NotMapped) if self.takes => return None,
-                Err(FaultError::Denied) if self.forbids && store.is_some() => return None,
+                Err(FaultError::NotMapped) if self.any.hides => return None,
+                Err(FaultError::NoPage) if self.any.cuts => return None,
+                Err(FaultError::Denied) if self.any.forbids && store.is_some() => return None,
                 Err(error) => panic!("{at:#x}, {access:?}: {error:?}"),
             }
         }
     }
 
+    /// What the thread stores the `n`-th time.
+    fn value(&self, n: u64) -> u64 {
+        let frame = Frame(NOBODYS | (self.cpu as u64) << 16 | n);
+        Sv48::leaf(0, Leaf { frame, rights: RW, accessed: true, dirty: true })
+    }
+
     fn store(&mut self, n: usize) {
-        self.stores += 1;
-        let frame = Frame(NOBODYS | (self.cpu as u64) << 16 | self.stores);
-        let leaf = Leaf { frame, rights: RW, accessed: true, dirty: true };
-        let value = Sv48::leaf(0, leaf);
+        self.known.stores += 1;
+        let value = self.value(self.known.stores);
         if let Some(before) = self.user(self.space, Self::at(n, self.cpu), Some(value)) {
             self.know(n, before);
-            self.words[n] = value;
+            self.known.words[n] = value;
             self.assert_dirty(n);
         }
     }
 
     /// The shared page, just stored to, is dirty: nobody has cleaned it.
     fn assert_dirty(&mut self, n: usize) {
-        if n == SHARED && !self.takes {
+        if n == SHARED && !self.any.takes && !self.any.hides {
             let guard = self.space.vm().walk(self.ms);
             let dirty = self.space.translate(&guard, PAGES[n]).is_some_and(|t| t.dirty);
             assert!(dirty, "what thread {} stored is taken for clean", self.cpu);
@@ -184,12 +249,16 @@ impl<'a, 'vm> Thread<'a, 'vm> {
         }
     }
 
-    /// The thread's word in page `n` was seen to be `value`. One that was taken stays so.
+    /// The thread's word in page `n` was seen to be `value`. One that was taken stays so; a page
+    /// that was away while another was mapped in its place comes back with what it had.
     fn know(&mut self, n: usize, value: u64) {
-        let known = self.words[n];
-        let right = value == known || self.takes && value == 0;
+        let known = self.known.words[n];
+        let taken = self.any.takes && value == 0;
+        let comes_back = self.any.moves && self.any.replaces;
+        let earlier = comes_back && (1..=self.known.stores).any(|n| self.value(n) == value);
+        let right = value == known || taken || earlier;
         assert!(right, "page {n} of thread {}: {value:#x}, not {known:#x}", self.cpu);
-        self.words[n] = value;
+        self.known.words[n] = value;
     }
 
     fn touch_all(&mut self) {
@@ -206,22 +275,21 @@ impl<'a, 'vm> Thread<'a, 'vm> {
             drop(guard);
             let foreign = found.filter(|t| self.space.vm().generation(t.frame).is_none());
             assert_eq!(foreign, None, "page {n}");
-            let lost = found.is_none() && self.words[n] != 0 && !self.takes;
+            let may_go = self.any.takes || self.any.hides;
+            let lost = found.is_none() && self.known.words[n] != 0 && !may_go;
             assert!(!lost, "page {n} of thread {} is gone", self.cpu);
             let mut word = [0; 8];
             if self.space.read(self.ms, Self::at(n, self.cpu), &mut word) == 8 {
                 self.know(n, u64::from_le_bytes(word));
             } else {
-                assert!(self.takes, "page {n} is gone");
+                assert!(may_go, "page {n} is gone");
             }
         }
         let mut end = BOUND - LEAF;
         self.space.for_each_region(self.ms, |region| {
             assert!(end <= region.start && region.start < region.end, "{region:?} after {end:#x}");
-            assert!(self.takes || self.forbids || end == region.start, "a hole at {end:#x}");
             end = region.end;
         });
-        assert!(end <= BOUND + LEAF);
     }
 
     /// The child has the words as they were, whatever is stored in the parent later, and the other
@@ -231,8 +299,11 @@ impl<'a, 'vm> Thread<'a, 'vm> {
         child.enter(self.cpu);
         let first = self.child_words(&child);
         for (n, words) in (1..3).zip(&first) {
-            let (found, own) = (words[self.cpu], self.words[n]);
-            let right = found == Some(own) || self.takes && found.is_none_or(|word| word == 0);
+            let (found, own) = (words[self.cpu], self.known.words[n]);
+            let right = match found {
+                None => self.any.hides,
+                Some(word) => word == own || self.any.takes && word == 0,
+            };
             assert!(right, "page {n} in the child: {found:x?}, not {own:#x}");
         }
         self.store(1);
@@ -251,19 +322,59 @@ impl<'a, 'vm> Thread<'a, 'vm> {
     fn protect(&mut self, (at, length): (u64, u64)) {
         for rights in [Rights::READ, RW] {
             let done = self.space.protect(self.ms, at, length, rights);
-            assert!(done.is_ok() || self.takes, "{done:?}");
+            assert!(done.is_ok() || self.any.hides, "{done:?}");
         }
     }
 
     fn dont_need(&mut self, (at, length): (u64, u64)) {
         let done = self.space.advise(self.ms, at, length, Advice::DontNeed);
-        assert!(done.is_ok() || self.takes, "{done:?}");
+        assert!(done.is_ok() || self.any.hides, "{done:?}");
     }
 
     fn unmap(&mut self, (at, length): (u64, u64)) {
         self.space.unmap(self.ms, at, length).unwrap();
-        let stale = (!self.maps).then(|| Machine::cached(self.space, at..at + length)).flatten();
-        assert!(stale.is_none(), "O1: unmap has returned, but a CPU remembers {stale:?}");
+        self.assert_forgotten((at, length));
+    }
+
+    /// Nothing is mapped there, and nobody maps it meanwhile: no CPU remembers any of it.
+    fn assert_forgotten(&self, (at, length): (u64, u64)) {
+        if !self.others.map() {
+            let stale = Machine::cached(self.space, at..at + length);
+            assert!(stale.is_none(), "O1: the call has returned, but a CPU remembers {stale:?}");
+        }
+    }
+
+    /// Moves it away and back.
+    fn remap(&mut self, (at, length): (u64, u64)) {
+        let away = AWAY + self.cpu as u64 * LEAF;
+        if self.move_to(at, away, length) {
+            self.assert_forgotten((at, length));
+            assert!(self.move_to(away, at, length));
+            self.assert_forgotten((away, length));
+        }
+    }
+
+    /// False: part of it is not mapped.
+    fn move_to(&mut self, from: u64, to: u64, length: u64) -> bool {
+        let remap = Remap {
+            address: from,
+            old_length: length,
+            new_length: length,
+            may_move: true,
+            fixed: true,
+            new_address: to,
+            ..Remap::default()
+        };
+        let moved = self.space.remap(self.ms, remap);
+        assert!(moved == Ok(to) || self.others.hides || self.others.map(), "{moved:?}");
+        moved.is_ok()
+    }
+
+    /// Cuts the shared memory's page off and lets it grow again.
+    fn truncate(&mut self) {
+        for length in [0, PAGE] {
+            self.scene.shared.set_len(self.ms, length).unwrap();
+        }
     }
 
     fn map(&mut self, (at, length): (u64, u64)) {

@@ -17,12 +17,14 @@ const CFGS: &str = "shuttle vmspace_mutations";
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Protections, and operations that disturb each other without them.
-const FOUND: [(Mutation, &str); 6] = [
+const FOUND: [(Mutation, &str); 8] = [
     (NoShootdownAtUnmap, "fault unmap"),
     (NoShootdownAtProtect, "fault protect"),
     (NoShootdownAtFork, "fault fork"),
     (NoShootdownAtDontNeed, "fault dont_need"),
-    (UnlockBeforeAcknowledgement, "dont_need unmap"),
+    (NoShootdownAtTruncation, "fault truncate"),
+    (NoShootdownAtRemap, "fault remap"),
+    (UnlockBeforeAcknowledgement, "unmap unmap"),
     (FreeBeforeFlush, "fault dont_need"),
 ];
 
