@@ -64,7 +64,8 @@ impl Advice {
                 has(Attributes::LOCKED) || is_device(key)
             }
             Advice::DontNeedLocked | Advice::DoFork => is_device(key),
-            Advice::Free | Advice::WipeOnFork => !anonymous,
+            Advice::Free => has(Attributes::LOCKED) || !anonymous,
+            Advice::WipeOnFork => !anonymous,
             _ => false,
         };
         makes_no_sense.then_some(Error::Invalid)
