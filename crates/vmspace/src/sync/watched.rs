@@ -75,6 +75,17 @@ macro_rules! watched_atomic {
                 self.0.compare_exchange_weak(old, new, success, failure)
             }
 
+            #[track_caller]
+            pub fn fetch_update(
+                &self,
+                success: Ordering,
+                failure: Ordering,
+                change: impl FnMut($word) -> Option<$word>,
+            ) -> Result<$word, $word> {
+                self.touch(true);
+                self.0.fetch_update(success, failure, change)
+            }
+
             watched_atomic!(@fetch $word: fetch_add fetch_sub fetch_and fetch_or fetch_xor);
         }
     };

@@ -8,7 +8,7 @@
 use crate::machine::{CPUS, Machine, PAGE, be_cpu};
 use std::array;
 use vmspace::format::{Format, Leaf, Rights, Sv48};
-use vmspace::{Access, Advice, FaultError, Frame, Map, MaySleep, Space};
+use vmspace::{Access, Advice, FaultError, Frame, Map, MaySleep, Remap, Space};
 
 pub const RW: Rights = Rights::READ.union(Rights::WRITE);
 /// The bytes of a leaf table.
@@ -23,6 +23,8 @@ const SHARED: usize = 3;
 const MOST: (u64, u64) = (PAGES[1], 3 * PAGE);
 /// The second table.
 const TABLE: (u64, u64) = (BOUND, LEAF);
+/// How far above, at the least, a range goes that is moved: to the same places of a table's span.
+const AWAY: u64 = 4 * LEAF;
 /// The frame that values name first.
 const NOBODYS: u64 = 1 << 40;
 
@@ -35,11 +37,13 @@ pub struct Operation {
     forbids: bool,
     /// Whether a page may be mapped by it that was not.
     maps: bool,
+    /// Whether a page may be elsewhere for a while.
+    moves: bool,
     run: fn(&mut Thread<'_, '_>),
 }
 
 const fn operation(name: &'static str, run: fn(&mut Thread<'_, '_>)) -> Operation {
-    Operation { name, takes: false, forbids: false, maps: false, run }
+    Operation { name, takes: false, forbids: false, maps: false, moves: false, run }
 }
 
 impl Operation {
@@ -54,6 +58,10 @@ impl Operation {
     const fn maps(self) -> Operation {
         Operation { takes: true, maps: true, ..self }
     }
+
+    const fn moves(self) -> Operation {
+        Operation { moves: true, ..self }
+    }
 }
 
 /// All of them.
@@ -67,6 +75,8 @@ pub const OPERATIONS: &[Operation] = &[
     operation("unmap_table", |t| t.unmap(TABLE)).takes(),
     operation("map", |t| t.map(MOST)).maps(),
     operation("map_table", |t| t.map(TABLE)).maps(),
+    operation("remap", |t| t.remap(MOST)).moves(),
+    operation("remap_table", |t| t.remap(TABLE)).moves(),
 ];
 
 /// Those that are looked at three at a time.
@@ -78,6 +88,9 @@ pub const TRIPLES: &[[&str; 3]] = &[
     ["fork", "fork", "fault"],
     ["protect", "protect", "unmap"],
     ["dont_need", "unmap_table", "fault"],
+    ["remap_table", "fault", "fork"],
+    ["remap", "remap_table", "fault"],
+    ["remap_table", "unmap", "fault"],
 ];
 
 /// The operation of that name.
@@ -101,6 +114,8 @@ pub struct Thread<'a, 'vm> {
     takes: bool,
     forbids: bool,
     maps: bool,
+    /// How many of the operations move pages.
+    movers: usize,
     /// What its words hold, by page, unless they were taken meanwhile.
     words: [u64; 4],
     stores: u64,
@@ -116,7 +131,13 @@ impl<'a, 'vm> Thread<'a, 'vm> {
         be_cpu(cpu);
         let any = |has: fn(&Operation) -> bool| all.iter().any(|o| has(o));
         let (takes, forbids, maps) = (any(|o| o.takes), any(|o| o.forbids), any(|o| o.maps));
-        Thread { space, ms, cpu, takes, forbids, maps, words: [0; 4], stores: 0 }
+        let movers = all.iter().filter(|o| o.moves).count();
+        Thread { space, ms, cpu, takes, forbids, maps, movers, words: [0; 4], stores: 0 }
+    }
+
+    /// Whether a page may not be where it was.
+    fn leaves(&self) -> bool {
+        self.takes || self.movers > 0
     }
 
     /// Runs user code, the operation, and user code again. What the thread's words then hold.
@@ -150,7 +171,7 @@ impl<'a, 'vm> Thread<'a, 'vm> {
             }
             match space.fault(self.ms, at, access) {
                 Ok(()) => {}
-                Err(FaultError::NotMapped) if self.takes => return None,
+                Err(FaultError::NotMapped) if self.leaves() => return None,
                 Err(FaultError::Denied) if self.forbids && store.is_some() => return None,
                 Err(error) => panic!("{at:#x}, {access:?}: {error:?}"),
             }
@@ -171,7 +192,7 @@ impl<'a, 'vm> Thread<'a, 'vm> {
 
     /// The shared page, just stored to, is dirty: nobody has cleaned it.
     fn assert_dirty(&mut self, n: usize) {
-        if n == SHARED && !self.takes {
+        if n == SHARED && !self.leaves() {
             let guard = self.space.vm().walk(self.ms);
             let dirty = self.space.translate(&guard, PAGES[n]).is_some_and(|t| t.dirty);
             assert!(dirty, "what thread {} stored is taken for clean", self.cpu);
@@ -206,22 +227,22 @@ impl<'a, 'vm> Thread<'a, 'vm> {
             drop(guard);
             let foreign = found.filter(|t| self.space.vm().generation(t.frame).is_none());
             assert_eq!(foreign, None, "page {n}");
-            let lost = found.is_none() && self.words[n] != 0 && !self.takes;
+            let lost = found.is_none() && self.words[n] != 0 && !self.leaves();
             assert!(!lost, "page {n} of thread {} is gone", self.cpu);
             let mut word = [0; 8];
             if self.space.read(self.ms, Self::at(n, self.cpu), &mut word) == 8 {
                 self.know(n, u64::from_le_bytes(word));
             } else {
-                assert!(self.takes, "page {n} is gone");
+                assert!(self.leaves(), "page {n} is gone");
             }
         }
-        let mut end = BOUND - LEAF;
+        let (mut end, holes) = (BOUND - LEAF, self.leaves() || self.forbids);
         self.space.for_each_region(self.ms, |region| {
             assert!(end <= region.start && region.start < region.end, "{region:?} after {end:#x}");
-            assert!(self.takes || self.forbids || end == region.start, "a hole at {end:#x}");
+            assert!(holes || end == region.start, "a hole at {end:#x}");
             end = region.end;
         });
-        assert!(end <= BOUND + LEAF);
+        assert!(end <= BOUND + LEAF || self.movers > 0);
     }
 
     /// The child has the words as they were, whatever is stored in the parent later, and the other
@@ -232,7 +253,10 @@ impl<'a, 'vm> Thread<'a, 'vm> {
         let first = self.child_words(&child);
         for (n, words) in (1..3).zip(&first) {
             let (found, own) = (words[self.cpu], self.words[n]);
-            let right = found == Some(own) || self.takes && found.is_none_or(|word| word == 0);
+            let right = match found {
+                Some(word) => word == own || self.takes && word == 0,
+                None => self.leaves(),
+            };
             assert!(right, "page {n} in the child: {found:x?}, not {own:#x}");
         }
         self.store(1);
@@ -251,19 +275,55 @@ impl<'a, 'vm> Thread<'a, 'vm> {
     fn protect(&mut self, (at, length): (u64, u64)) {
         for rights in [Rights::READ, RW] {
             let done = self.space.protect(self.ms, at, length, rights);
-            assert!(done.is_ok() || self.takes, "{done:?}");
+            assert!(done.is_ok() || self.leaves(), "{done:?}");
         }
     }
 
     fn dont_need(&mut self, (at, length): (u64, u64)) {
         let done = self.space.advise(self.ms, at, length, Advice::DontNeed);
-        assert!(done.is_ok() || self.takes, "{done:?}");
+        assert!(done.is_ok() || self.leaves(), "{done:?}");
     }
 
     fn unmap(&mut self, (at, length): (u64, u64)) {
         self.space.unmap(self.ms, at, length).unwrap();
-        let stale = (!self.maps).then(|| Machine::cached(self.space, at..at + length)).flatten();
-        assert!(stale.is_none(), "O1: unmap has returned, but a CPU remembers {stale:?}");
+        self.assert_gone((at, length), 0);
+    }
+
+    /// No CPU remembers a range that was taken away, unless somebody has put something there since:
+    /// more than so many that move.
+    fn assert_gone(&self, (at, length): (u64, u64), movers: usize) {
+        let gone = !self.maps && self.movers <= movers;
+        let stale = gone.then(|| Machine::cached(self.space, at..at + length)).flatten();
+        assert!(stale.is_none(), "O1: {at:#x} was taken away, but a CPU remembers {stale:?}");
+    }
+
+    /// Moves a range to a place of the thread's own, looks at its words there, and moves it back.
+    fn remap(&mut self, (at, length): (u64, u64)) {
+        let away = at + AWAY + 2 * LEAF * self.cpu as u64;
+        let done = self.shift(at, away, length);
+        assert!(done || self.takes || self.movers > 1);
+        self.assert_gone((at, length), 1);
+        for n in (0..PAGES.len()).filter(|n| (at..at + length).contains(&PAGES[*n])) {
+            if let Some(word) = self.user(self.space, Self::at(n, self.cpu) - at + away, None) {
+                self.know(n, word);
+            }
+        }
+        let back = self.shift(away, at, length);
+        assert!(back || !done || self.takes);
+        self.assert_gone((away, length), 1);
+    }
+
+    fn shift(&mut self, address: u64, new_address: u64, length: u64) -> bool {
+        let remap = Remap {
+            address,
+            old_length: length,
+            new_length: length,
+            may_move: true,
+            fixed: true,
+            keep_source: false,
+            new_address,
+        };
+        self.space.remap(self.ms, remap).is_ok()
     }
 
     fn map(&mut self, (at, length): (u64, u64)) {
