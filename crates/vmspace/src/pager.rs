@@ -54,8 +54,9 @@ impl fmt::Display for PagerError {
 /// were made with ([`Vm::object`](crate::Vm::object)), which is never 0.
 pub trait Pager: Sync {
     /// Fills `page`, whose contents are undefined, with page `index` of the object; with zeros
-    /// beyond the end of what it has. Several may ask for one page at once; one answer is used.
-    /// What it was asked for may be unmapped or truncated when it answers.
+    /// beyond the end of what it has: the object's end, unless a write is under way. Several may ask
+    /// for one page at once; one answer is used. What it was asked for may be unmapped or truncated
+    /// when it answers.
     ///
     /// # Errors
     /// Whoever touched the page gets SIGBUS, whoever read it EIO.

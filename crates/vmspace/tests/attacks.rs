@@ -251,3 +251,15 @@ fn an_object_unmapped_while_its_first_tables_are_attached_never_ends() {
     vm.synchronize(&mut ms);
     assert_eq!((vm.free_frames(), vm.slab_in_use()), (free, 0));
 }
+
+/// `madvise_dontneed_free_valid_vma` of Linux's mm/madvise.c: what is locked stays, freed later too.
+#[test]
+fn locked_memory_is_said_to_be_free_to_go() {
+    with_space(|_, space, ms| {
+        let at = space.map(ms, Map::anonymous(2 * PAGE, RW)).unwrap();
+        space.lock(ms, at + PAGE, PAGE, false).unwrap();
+        assert_eq!(space.advise(ms, at, 2 * PAGE, Advice::Free), Err(Error::Invalid));
+        space.unlock(ms, at, 2 * PAGE).unwrap();
+        assert_eq!(space.advise(ms, at, 2 * PAGE, Advice::Free), Ok(()));
+    });
+}

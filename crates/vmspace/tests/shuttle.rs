@@ -79,19 +79,22 @@ fn asked<T: std::str::FromStr>(name: &str) -> Option<T> {
 
 /// Runs operations of these names in many interleavings.
 fn explore(names: &[&str], pct: bool) {
-    let line = names.join(" ");
+    let operations: Vec<&'static Operation> =
+        names.iter().map(|name| operations::find(name)).collect();
+    explore_body(&names.join(" "), pct, move || execute(&operations));
+}
+
+/// Runs what goes by the name of `line` in many interleavings.
+fn explore_body(line: &str, pct: bool, body: impl Fn() + Send + Sync + 'static) {
     if env::var("VMSPACE_SHUTTLE").is_ok_and(|asked| asked != line) {
         return;
     }
-    let operations: Vec<&'static Operation> =
-        names.iter().map(|name| operations::find(name)).collect();
     let seed = asked("VMSPACE_SEED").unwrap_or(1);
     let executions = EXECUTIONS * asked::<usize>("VMSPACE_ROUNDS").unwrap_or(100) / 100;
     let mut config = Config::new();
     config.stack_size = STACK;
     config.failure_persistence = FailurePersistence::None;
     config.silence_warnings = true;
-    let body = move || execute(&operations);
     let run = AssertUnwindSafe(|| match pct {
         true => Runner::new(PctScheduler::new_from_seed(seed, DEPTH, executions), config).run(body),
         false => Runner::new(RandomScheduler::new_from_seed(seed, executions), config).run(body),
@@ -138,6 +141,41 @@ fn three_operations_at_once_disturb_each_other() {
 #[test]
 fn three_operations_disturb_each_other_when_some_stand_still() {
     triples(true);
+}
+
+/// A file is appended to while its last page is read for the first time.
+fn append_and_read() {
+    let vm = Machine::manager();
+    // SAFETY: the execution's first thread, which holds nothing.
+    let ms = &mut unsafe { MaySleep::assume() };
+    let file = vm.object(ms, 0, 1).unwrap();
+    file.set_len(ms, 100).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            machine::be_cpu(1);
+            // SAFETY: the thread has just begun, and holds nothing.
+            let ms = &mut unsafe { MaySleep::assume() };
+            let mut last = [1; 4];
+            let read = file.read(ms, 98, &mut last).unwrap();
+            let appended: &[u8] = if read == 2 { &[] } else { b"ab" };
+            assert_eq!(&last[2..read], appended);
+        });
+        assert_eq!(file.write(ms, 100, b"ab"), Ok(2));
+    });
+    let mut last = [0; 3];
+    assert_eq!(file.read(ms, 100, &mut last), Ok(2));
+    assert_eq!(&last[..2], b"ab");
+    file.close(ms);
+    vm.synchronize(ms);
+    assert_eq!(vm.slab_in_use(), 0, "slab objects leaked");
+}
+
+#[test]
+fn what_is_appended_is_zeroed_by_who_reads_the_page_meanwhile() {
+    plant();
+    for pct in [false, true] {
+        explore_body("append", pct, append_and_read);
+    }
 }
 
 /// Plants what `VMSPACE_MUTATION` asks for; the first panic then ends the process.

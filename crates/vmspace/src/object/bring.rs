@@ -183,16 +183,10 @@ fn contents<P: Platform>(
     }
     let page = Page::new(frame, vm.bytes(frame));
     vm.platform().pager().page_in(ms, pager, index, page)?;
+    // Beyond the end are the pager's zeros. They are not put here: what a write has given the pager
+    // lies beyond the end until the write has looked for pages to bring up to date.
     vm.count(Event::PageIn, 1);
-    // Whatever the pager has there: beyond the end are zeros.
-    page.zero_from(valid_bytes::<P>(object, index));
     Ok(())
-}
-
-/// How many bytes of page `index` lie within the object.
-pub(super) fn valid_bytes<P: Platform>(object: &Body, index: u64) -> usize {
-    let before = index << P::Format::PAGE_SHIFT;
-    object.len().saturating_sub(before).min(<P::Format as Geometry>::PAGE_SIZE) as usize
 }
 
 /// Brings a few pages from `from` on, as long as that is easy.

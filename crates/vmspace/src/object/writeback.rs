@@ -8,7 +8,6 @@
 //! who looks at the records and then at the metadata misses nothing that was stored before, and
 //! what is stored meanwhile through a translation that is going is not forgotten.
 
-use super::bring::valid_bytes;
 use super::{Body, Object, mappers, pages};
 use crate::addr::Frame;
 use crate::context::MaySleep;
@@ -93,6 +92,12 @@ fn page_out<P: Platform>(
     vm.count(Event::PageOut, 1);
     let page = Page::new(frame, vm.bytes(frame));
     vm.platform().pager().page_out(ms, object.pager(), index, page, bytes)
+}
+
+/// How many bytes of page `index` lie within the object.
+fn valid_bytes<P: Platform>(object: &Body, index: u64) -> usize {
+    let before = index << P::Format::PAGE_SHIFT;
+    object.len().saturating_sub(before).min(<P::Format as Geometry>::PAGE_SIZE) as usize
 }
 
 /// Hands what is dirty of an object that nothing refers to any more to the pager.

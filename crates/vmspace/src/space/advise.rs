@@ -64,7 +64,8 @@ impl Advice {
                 has(Attributes::LOCKED) || is_device(key)
             }
             Advice::DontNeedLocked | Advice::DoFork => is_device(key),
-            Advice::Free | Advice::WipeOnFork => !anonymous,
+            Advice::Free => has(Attributes::LOCKED) || !anonymous,
+            Advice::WipeOnFork => !anonymous,
             _ => false,
         };
         makes_no_sense.then_some(Error::Invalid)
@@ -75,8 +76,8 @@ impl Advice {
         let order = Attributes::RANDOM | Attributes::SEQUENTIAL;
         match self {
             Advice::Normal => now - order,
-            Advice::Random => now - order | Attributes::RANDOM,
-            Advice::Sequential => now - order | Attributes::SEQUENTIAL,
+            Advice::Random => (now - order) | Attributes::RANDOM,
+            Advice::Sequential => (now - order) | Attributes::SEQUENTIAL,
             Advice::DontFork => now | Attributes::DONT_FORK,
             Advice::DoFork => now - Attributes::DONT_FORK,
             Advice::WipeOnFork => now | Attributes::WIPE_ON_FORK,

@@ -540,7 +540,7 @@ impl Mm {
                 _ if discards && area.more & SEALED != 0 && private && area.prot & WRITE == 0 => {
                     EPERM
                 }
-                4 | 20 | 21 if locked => EINVAL,
+                4 | 8 | 20 | 21 if locked => EINVAL,
                 8 | 18 if !private => EINVAL,
                 _ => 0,
             };

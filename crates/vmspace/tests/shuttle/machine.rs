@@ -6,15 +6,13 @@
 //! woken by `unpark_all` and by nothing else, so a wakeup that is lost ends in a deadlock, which
 //! shuttle reports.
 
-use crate::host::Host;
+use crate::host::{Files, Host};
 use shuttle::sync::{Condvar, Mutex};
 use std::cell::Cell;
 use std::ops::Range;
 use vmspace::format::{Entry, Format, Geometry, Rights, Sv48};
 use vmspace::sync::{AtomicU32, AtomicU64, Ordering};
-use vmspace::{
-    Access, Batch, CpuSet, Frame, MaySleep, Native, NoPager, Platform, Space, SpaceId, Vm,
-};
+use vmspace::{Access, Batch, CpuSet, Frame, MaySleep, Native, Platform, Space, SpaceId, Vm};
 
 pub const CPUS: usize = 3;
 pub const PAGE: u64 = Sv48::PAGE_SIZE;
@@ -152,14 +150,14 @@ pub fn be_cpu(cpu: usize) {
 unsafe impl Platform for Machine {
     type Format = Sv48;
     type Backend = Native;
-    type Pager = NoPager;
+    type Pager = Files;
 
     fn backend(&self) -> &Native {
         &Native
     }
 
-    fn pager(&self) -> &NoPager {
-        &NoPager
+    fn pager(&self) -> &Files {
+        self.host.pager()
     }
 
     fn cpus(&self) -> usize {
