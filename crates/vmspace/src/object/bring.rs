@@ -17,7 +17,6 @@ use crate::addr::Frame;
 use crate::context::MaySleep;
 use crate::counters::Event;
 use crate::error::Error;
-use crate::format::{Format, Geometry};
 use crate::frame::meta::Kind;
 use crate::pager::{Page, Pager, PagerError};
 use crate::platform::Platform;
