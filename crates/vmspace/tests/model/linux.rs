@@ -281,7 +281,7 @@ impl Mm {
         if self.has(start, end, SEALED) {
             return Err(EPERM);
         }
-        let more = self.future | u8::from(flags.locked) * LOCKED;
+        let more = self.future | (u8::from(flags.locked) * LOCKED);
         // `mlock_future_ok`.
         if more & LOCKED != 0 && self.locked() + end - start > self.lock_limit {
             return Err(EAGAIN);
