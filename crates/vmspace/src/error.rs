@@ -48,7 +48,8 @@ pub enum Error {
         /// The least number of frames.
         least: u64,
     },
-    /// Some of the frames given to the manager lie beyond what the format's entries can name.
+    /// Some of the frames given to the manager lie beyond what the format's entries can name, or
+    /// from 2^48 bytes on.
     TooHigh {
         /// Frames must lie below this one.
         end: u64,
@@ -117,7 +118,7 @@ impl fmt::Display for Error {
             Error::Pager(error) => error.fmt(f),
             Error::TooSmall { least } => write!(f, "too little memory: at least {least} frames"),
             Error::TooHigh { end } => {
-                write!(f, "frames from {end:#x} on are beyond the format's entries")
+                write!(f, "frames from {end:#x} on are beyond what can be managed")
             }
             Error::BadCpus => write!(f, "the platform's number of CPUs is out of range"),
         }

@@ -54,6 +54,12 @@ bitflags! {
 /// How many bits of a piece's first word the attributes take.
 const ATTRIBUTE_BITS: u32 = 19;
 
+/// How many bits of a piece's second word the weight takes.
+const WEIGHT_BITS: u32 = u16::BITS;
+
+/// A piece names objects below `1 << OBJECT_BITS`.
+pub const OBJECT_BITS: u32 = u64::BITS - WEIGHT_BITS;
+
 impl Attributes {
     /// Where attributes and rights agree.
     const RIGHTS: Attributes = Attributes::READ.union(Attributes::WRITE).union(Attributes::EXECUTE);
@@ -156,7 +162,7 @@ impl Piece {
     pub fn encode(self) -> [u64; PIECE_WORDS] {
         [
             self.start << ATTRIBUTE_BITS | u64::from(self.key.attributes.bits()),
-            self.key.object << 16 | u64::from(self.weight),
+            self.key.object << WEIGHT_BITS | u64::from(self.weight),
             self.key.origin,
         ]
     }
@@ -168,7 +174,7 @@ impl Piece {
             start: words[0] >> ATTRIBUTE_BITS,
             key: Key {
                 attributes: Attributes::from_bits_retain(attributes),
-                object: words[1] >> 16,
+                object: words[1] >> WEIGHT_BITS,
                 origin: words[2],
             },
             weight: words[1] as u16,

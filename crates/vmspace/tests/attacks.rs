@@ -263,3 +263,11 @@ fn locked_memory_is_said_to_be_free_to_go() {
         assert_eq!(space.advise(ms, at, 2 * PAGE, Advice::Free), Ok(()));
     });
 }
+
+/// Sv48's entries name 2^56 bytes; a piece of a layout has 48 bits for where its object lies.
+#[test]
+fn an_object_beyond_256_tebibytes_is_taken_for_another() {
+    let end = 1 << 36;
+    let made = Vm::new(Host::<Sv48>::new(1, 1), end - 4096..end + 1);
+    assert_eq!(made.err(), Some(Error::TooHigh { end }));
+}

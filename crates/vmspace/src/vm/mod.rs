@@ -25,6 +25,7 @@ use crate::frame::slab::Slab;
 use crate::object::Hand;
 use crate::platform::{MAX_CPUS, Platform};
 use crate::rcu::Epoch;
+use crate::region::OBJECT_BITS;
 use crate::registry::{Dropped, Registry};
 use crate::sync::AtomicU64;
 use core::mem::size_of;
@@ -106,14 +107,14 @@ impl<P: Platform> Vm<P> {
     /// A manager of the frames numbered `managed`, of which it keeps the first ones for itself.
     ///
     /// # Errors
-    /// [`Error::BadCpus`]; [`Error::TooHigh`] for frames that entries cannot name;
+    /// [`Error::BadCpus`]; [`Error::TooHigh`] for frames that entries cannot name, or from 2^48 bytes on;
     /// [`Error::TooSmall`] when little or nothing would be left.
     pub fn new(platform: P, managed: Range<u64>) -> Result<Vm<P>, Error> {
         let cpus = platform.cpus();
         if cpus == 0 || cpus > MAX_CPUS {
             return Err(Error::BadCpus);
         }
-        let end = 1 << P::Format::FRAME_BITS;
+        let end = 1 << P::Format::FRAME_BITS.min(OBJECT_BITS - P::Format::PAGE_SHIFT);
         if managed.end > end {
             return Err(Error::TooHigh { end });
         }
