@@ -15,7 +15,7 @@ use crate::addr::Frame;
 use crate::frame::meta::{Kind, Meta};
 use crate::lock::{self, Attempt};
 use crate::platform::Platform;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, fence};
 use crate::vm::Vm;
 
 /// Bits of a mapper that hold the index (the largest table has 2^13 entries).
@@ -179,6 +179,16 @@ fn shrink<P: Platform>(vm: &Vm<P>, link: &AtomicU64, address: u64, block: &[Atom
         link.store(block[0].load(Ordering::Relaxed), Ordering::Relaxed);
         vm.give_block(address, BLOCK_LOG2);
     }
+}
+
+/// How many entries map a page, without locks: its references, but for those of its object and of
+/// its pins. Exact while nobody gets or drops one; who does counts as a mapper meanwhile.
+pub(crate) fn count(meta: &Meta) -> u32 {
+    let others = meta.pins.load(Ordering::Relaxed) + u32::from(meta.is_cached());
+    let count = meta.refs.count().saturating_sub(others).max(1);
+    // Who finds the entry unchanged behind this has read of the page that it names.
+    fence(Ordering::Acquire);
+    count
 }
 
 /// Calls `visit` for every mapper, under the page's record lock.
