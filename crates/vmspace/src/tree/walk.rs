@@ -101,19 +101,23 @@ fn within_bare_slots<P: Platform>(node: Node<'_, P>, whole: PageRange, page: u64
 /// What `page` is, and its entry, at one instant.
 #[inline]
 pub(crate) fn page<P: Platform>(guard: &Guard<'_, P>, root: Frame, page: u64) -> Seen {
-    let vm = guard.vm();
-    let root = Node::at(vm, root, P::Format::ROOT_LEVEL);
     loop {
-        if let Some((node, snapshot, word)) = lowest(root, page) {
-            let (piece, _) = node.piece(page);
-            let generation = node.meta.generation();
-            if snapshot.holds(&node.meta.seq) {
-                let (key, frame, level) = (piece.key, node.frame, node.level);
-                return Seen { key, frame, level, generation, snapshot, word };
-            }
+        if let Some(seen) = try_page(guard, root, page) {
+            return seen;
         }
-        vm.platform().relax();
+        guard.vm().platform().relax();
     }
+}
+
+/// The same without waiting. None: the node was being changed.
+#[inline]
+pub(crate) fn try_page<P: Platform>(guard: &Guard<'_, P>, root: Frame, page: u64) -> Option<Seen> {
+    let root = Node::at(guard.vm(), root, P::Format::ROOT_LEVEL);
+    let (node, snapshot, word) = lowest(root, page)?;
+    let (piece, _) = node.piece(page);
+    let generation = node.meta.generation();
+    let (key, frame, level) = (piece.key, node.frame, node.level);
+    snapshot.holds(&node.meta.seq).then_some(Seen { key, frame, level, generation, snapshot, word })
 }
 
 /// The run around `page`, as it was at one instant. It may be a part of what a listing would show.
