@@ -33,6 +33,8 @@ pub enum Inconsistency {
     MissingMapper(Frame),
     /// A page's reverse map names an entry that does not name the page.
     StrayMapper(Frame),
+    /// A page is one entry's alone, and has several.
+    Exclusive(Frame),
     /// A page has fewer references than mappers.
     TooFewReferences(Frame),
 }
@@ -116,6 +118,9 @@ impl<P: Platform> Vm<P> {
         });
         if stray {
             return Err(Inconsistency::StrayMapper(frame));
+        }
+        if meta.is_exclusive() && mappers > 1 {
+            return Err(Inconsistency::Exclusive(frame));
         }
         if mappers > meta.refs.count() {
             return Err(Inconsistency::TooFewReferences(frame));

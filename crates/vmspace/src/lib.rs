@@ -53,6 +53,8 @@ pub use kernel_half::KernelSlotError;
 pub use object::{Object, ObjectId};
 pub use pager::{NoPager, Page, Pager, PagerError};
 pub use platform::{MAX_CPUS, Platform};
-pub use space::{Advice, LockAll, Map, Place, Region, Remap, Sharing, Space, Transaction, Usage};
+pub use space::{
+    Advice, LockAll, Map, Place, Region, Remap, Sharing, Smaps, Space, Transaction, Usage,
+};
 pub use tree::walk::Translation;
 pub use vm::{Guard, Vm};

@@ -15,7 +15,7 @@ use crate::addr::Frame;
 use crate::frame::meta::{Kind, Meta};
 use crate::lock::{self, Attempt};
 use crate::platform::Platform;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, fence};
 use crate::vm::Vm;
 
 /// Bits of a mapper that hold the index (the largest table has 2^13 entries).
@@ -44,8 +44,10 @@ impl Mapper {
     }
 }
 
-/// Makes a frame just taken (as [`Kind::Page`]) a page with one reference and at most one mapper.
+/// Makes a frame just taken (as [`Kind::Page`]) a page of private memory with one reference and at
+/// most one mapper.
 pub(crate) fn init_page(meta: &Meta, mapper: Option<Mapper>) {
+    meta.begin_pins(true);
     begin_page(meta, mapper, 0);
 }
 
@@ -53,11 +55,11 @@ pub(crate) fn init_page(meta: &Meta, mapper: Option<Mapper>) {
 pub(crate) fn init_cached(meta: &Meta, object: u64, index: u64) {
     meta.base.store(index, Ordering::Relaxed);
     meta.occupied.store(0, Ordering::Relaxed);
+    meta.begin_pins(false);
     begin_page(meta, None, object);
 }
 
 fn begin_page(meta: &Meta, mapper: Option<Mapper>, object: u64) {
-    meta.pins.store(0, Ordering::Relaxed);
     meta.lock.store(0, Ordering::Relaxed);
     meta.owner.store(object, Ordering::Relaxed);
     meta.word.store(mapper.map_or(0, Mapper::encode), Ordering::Relaxed);
@@ -179,6 +181,16 @@ fn shrink<P: Platform>(vm: &Vm<P>, link: &AtomicU64, address: u64, block: &[Atom
         link.store(block[0].load(Ordering::Relaxed), Ordering::Relaxed);
         vm.give_block(address, BLOCK_LOG2);
     }
+}
+
+/// How many entries map a page, without locks: its references, but for those of its object and of
+/// its pins. Exact while nobody gets or drops one; who does counts as a mapper meanwhile.
+pub(crate) fn count(meta: &Meta) -> u32 {
+    let others = meta.pin_count() + u32::from(meta.is_cached());
+    let count = meta.refs.count().saturating_sub(others).max(1);
+    // Who finds the entry unchanged behind this has read of the page that it names.
+    fence(Ordering::Acquire);
+    count
 }
 
 /// Calls `visit` for every mapper, under the page's record lock.

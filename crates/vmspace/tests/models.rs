@@ -24,6 +24,8 @@ mod moves;
 mod object;
 #[path = "models/owed.rs"]
 mod owed;
+#[path = "models/pins.rs"]
+mod pins;
 #[path = "models/readers.rs"]
 mod readers;
 #[path = "models/store_buffer.rs"]

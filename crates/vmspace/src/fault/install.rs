@@ -76,6 +76,10 @@ impl<'a, P: Platform> Install<'a, P> {
         } else {
             if need == Need::Rights {
                 let writable = !self.key.is_private() || self.access == Access::Write;
+                if self.key.is_private() && self.access == Access::Write {
+                    // It is the space's own: that is why rights are all it needs.
+                    vm.meta_of(old.frame).make_exclusive();
+                }
                 cursor.change_entry(node, index, |now| {
                     let keep = writable || now.rights.contains(Rights::WRITE);
                     if keep { rights } else { rights.difference(Rights::WRITE) }

@@ -36,7 +36,7 @@ pub struct Meta {
     /// Page: references. Zero in every frame that is no page, and nothing else: who read an old
     /// entry may try to take a reference in any later life of its frame (R24).
     pub(crate) refs: References,
-    /// Page: pins (long-term holders among the references). Table: non-empty entries, and child
+    /// Page: pins (long-term holders among the references) and whose it is: see `pins`. Table: non-empty entries, and child
     /// tables above them. Slab: objects in use.
     pub(crate) pins: AtomicU32,
     /// The lock: a table's node lock, a page's record lock.

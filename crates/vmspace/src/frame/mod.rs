@@ -2,5 +2,6 @@
 
 pub mod alloc;
 pub mod meta;
+mod pins;
 pub mod references;
 pub mod slab;

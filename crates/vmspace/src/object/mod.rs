@@ -23,7 +23,7 @@ mod writeback;
 
 pub(crate) use bring::{Cached, Stamp, page};
 pub(crate) use evict::Hand;
-pub(crate) use writeback::mark_dirty;
+pub(crate) use writeback::{is_dirty, mark_dirty};
 
 use crate::context::MaySleep;
 use crate::error::Error;

@@ -31,7 +31,7 @@ pub(crate) fn mark_dirty(meta: &Meta) {
 }
 
 /// Whether the metadata say that the page was written.
-pub(super) fn is_dirty(meta: &Meta) -> bool {
+pub(crate) fn is_dirty(meta: &Meta) -> bool {
     meta.occupied.load(Ordering::Relaxed) != 0
 }
 

@@ -157,8 +157,7 @@ impl<'a, P: Platform> Copy<'a, '_, '_, P> {
             return Some(());
         };
         let mapper = Mapper { table: fresh.frame(), index };
-        let pinned = meta.pins.load(Ordering::Relaxed) != 0;
-        if piece.key.is_private() && pinned && !meta.is_cached() {
+        if piece.key.is_private() && !meta.try_share() {
             return self.copy_pinned(piece.key, leaf, mapper, fresh);
         }
         rmap::add(vm, meta, mapper)?;
@@ -193,16 +192,16 @@ impl<'a, P: Platform> Copy<'a, '_, '_, P> {
     }
 }
 
-/// Whether a page with this metadata, mapped privately, is its mapper's alone. Only a page that was
-/// its space's alone is pinned, and fork gives the child of a pinned one a copy: so it stays that.
-/// A page of an object is nobody's own, whoever pins it.
+/// Whether a page with this metadata, mapped privately, is its mapper's alone: it is exclusive, or
+/// may be made so. (A page of an object has the object's reference too.)
+#[inline]
 pub(crate) fn is_own(meta: &Meta) -> bool {
-    if meta.is_cached() {
-        return false;
+    if meta.is_exclusive() {
+        return true;
     }
     // Pairs with the fence of who takes a reference to copy the page (R24).
     fence(Ordering::SeqCst);
-    meta.pins.load(Ordering::Relaxed) != 0 || meta.refs.count() == 1
+    meta.refs.count() == 1
 }
 
 /// Whether there is anything behind the piece to bring in.

@@ -21,6 +21,7 @@ mod protect;
 mod remap;
 mod residency;
 mod seal;
+mod smaps;
 mod stack;
 mod transaction;
 mod unmap;
@@ -31,6 +32,7 @@ pub use list::{Region, Usage};
 pub use map::{Map, Place, Sharing};
 pub use mlock::LockAll;
 pub use remap::Remap;
+pub use smaps::Smaps;
 pub use transaction::Transaction;
 
 use crate::addr::{Frame, PageRange};

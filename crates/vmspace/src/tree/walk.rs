@@ -12,7 +12,7 @@
 use super::locking::Seen;
 use super::node::Node;
 use crate::addr::{Frame, PageRange};
-use crate::format::{Format, Geometry, Rights};
+use crate::format::{Format, Geometry, Leaf, Rights};
 use crate::platform::Platform;
 use crate::region::Key;
 use crate::seq::Snapshot;
@@ -101,19 +101,23 @@ fn within_bare_slots<P: Platform>(node: Node<'_, P>, whole: PageRange, page: u64
 /// What `page` is, and its entry, at one instant.
 #[inline]
 pub(crate) fn page<P: Platform>(guard: &Guard<'_, P>, root: Frame, page: u64) -> Seen {
-    let vm = guard.vm();
-    let root = Node::at(vm, root, P::Format::ROOT_LEVEL);
     loop {
-        if let Some((node, snapshot, word)) = lowest(root, page) {
-            let (piece, _) = node.piece(page);
-            let generation = node.meta.generation();
-            if snapshot.holds(&node.meta.seq) {
-                let (key, frame, level) = (piece.key, node.frame, node.level);
-                return Seen { key, frame, level, generation, snapshot, word };
-            }
+        if let Some(seen) = try_page(guard, root, page) {
+            return seen;
         }
-        vm.platform().relax();
+        guard.vm().platform().relax();
     }
+}
+
+/// The same without waiting. None: the node was being changed.
+#[inline]
+pub(crate) fn try_page<P: Platform>(guard: &Guard<'_, P>, root: Frame, page: u64) -> Option<Seen> {
+    let root = Node::at(guard.vm(), root, P::Format::ROOT_LEVEL);
+    let (node, snapshot, word) = lowest(root, page)?;
+    let (piece, _) = node.piece(page);
+    let generation = node.meta.generation();
+    let (key, frame, level) = (piece.key, node.frame, node.level);
+    snapshot.holds(&node.meta.seq).then_some(Seen { key, frame, level, generation, snapshot, word })
 }
 
 /// The run around `page`, as it was at one instant. It may be a part of what a listing would show.
@@ -175,4 +179,82 @@ pub(crate) fn next_mapping<P: Platform>(
         }
     }
     None
+}
+
+/// How many entries a reader of a range looks at under one guard.
+const ENTRIES_A_GUARD: usize = 256;
+
+/// A leaf entry met on a walk over a range.
+pub(crate) struct Met<'g, P: Platform> {
+    /// The pages of the range that it maps.
+    pub pages: PageRange,
+    /// What it said, its frame that of the first of these pages.
+    pub leaf: Leaf,
+    node: Node<'g, P>,
+    index: usize,
+    word: u64,
+}
+
+impl<P: Platform> Met<'_, P> {
+    /// Whether the entry still maps what it did.
+    pub fn stands(&self) -> bool {
+        let leaf = |word| P::Format::as_leaf(self.node.level, word);
+        let (met, now) = (leaf(self.word), leaf(self.node.load(self.index)));
+        matches!((met, now), (Some(met), Some(now)) if met.frame == now.frame)
+    }
+}
+
+/// Calls `visit` for the leaf entries of `range`, ascending, as far as one guard may go, and again for
+/// one that it answers `false` to, since it has changed; the page to go on from with the next guard,
+/// or the range's end. What is empty costs nothing.
+pub(crate) fn leaves<'g, P: Platform>(
+    guard: &Guard<'g, P>,
+    root: Frame,
+    range: PageRange,
+    mut visit: impl FnMut(Met<'g, P>) -> bool,
+) -> u64 {
+    let root = Node::at(guard.vm(), root, P::Format::ROOT_LEVEL);
+    let mut left = ENTRIES_A_GUARD;
+    leaves_below(root, 0, range, &mut left, &mut visit)
+}
+
+/// The same for a table reached at `base`; `left`: how many more entries may be looked at.
+fn leaves_below<'g, P: Platform>(
+    node: Node<'g, P>,
+    base: u64,
+    range: PageRange,
+    left: &mut usize,
+    visit: &mut impl FnMut(Met<'g, P>) -> bool,
+) -> u64 {
+    let (level, slot_pages) = (node.level, P::Format::slot_pages(node.level));
+    let part = range.intersect(PageRange::new(base, base + P::Format::table_pages(level)));
+    if part.is_empty() {
+        return range.end;
+    }
+    for index in node.occupied(node.index(part.start)..node.index(part.end - 1) + 1) {
+        let start = base + index as u64 * slot_pages;
+        let pages = part.intersect(PageRange::new(start, start + slot_pages));
+        loop {
+            if *left == 0 {
+                return pages.start;
+            }
+            *left -= 1;
+            let word = node.load(index);
+            if let Some(table) = P::Format::next_table(level, word).filter(|_| level > 0) {
+                let child = Node::at(node.vm, table, level - 1);
+                let reached = leaves_below(child, start, range, left, visit);
+                if reached < pages.end {
+                    return reached;
+                }
+                break;
+            }
+            let leaf = P::Format::as_leaf(level, word).filter(|_| node.range().start == base);
+            let Some(leaf) = leaf else { break };
+            let leaf = Leaf { frame: leaf.frame.add(pages.start - start), ..leaf };
+            if visit(Met { pages, leaf, node, index, word }) {
+                break;
+            }
+        }
+    }
+    part.end
 }
