@@ -238,6 +238,38 @@ fn a_file_made_anew_shows_neither_its_inode_nor_when_it_was_read() {
     assert_eq!(one, seen("stat-two", 77));
 }
 
+/// `mmap(0, 4096, PROT_READ, MAP_PRIVATE, openat(AT_FDCWD, "f", 0, 0), 0)`; `exit_group(0)`.
+fn map_f() -> Vec<u32> {
+    let store = 5 << 20 | 2 << 15 | 3 << 12 | 0x23;
+    let mut code = vec![addi(2, 2, -16), addi(5, 0, b'f'.into()), store];
+    code.extend([addi(10, 0, -100), addi(11, 2, 0), addi(12, 0, 0), addi(13, 0, 0)]);
+    code.extend(call(56));
+    code.extend([addi(14, 10, 0), addi(10, 0, 0), addi(11, 0, 1), addi(12, 0, 1)]);
+    code.extend([addi(13, 0, 2), addi(15, 0, 0)]);
+    code.extend(call(222));
+    code.push(addi(10, 0, 0));
+    code.extend(call(94));
+    code
+}
+
+#[test]
+fn a_listing_of_mappings_would_show_the_hosts_inodes() {
+    let path = program("map-file", &map_f());
+    let listing = |root: &str| {
+        let root = directory(root);
+        std::fs::write(root.join("f"), "hello").expect("a file");
+        let root = root.to_str().expect("a name");
+        let options = ["--seed", "1", "--root", root, "--report", "none", "--maps"];
+        let output = run(&options, Path::new(&path), &[]);
+        assert_eq!(code(&output), 0, "{}", errors(&output));
+        errors(&output)
+    };
+    let one = listing("maps-one");
+    let line = one.lines().find(|line| line.ends_with("/f")).expect("the file's line");
+    assert!(line.contains(" 00000000 08:01 1 "), "{line}");
+    assert_eq!(one, listing("maps-two"));
+}
+
 #[test]
 fn a_failure_without_a_seed_names_no_command() {
     let output = run(&["--report", "none"], &rust("torture"), &["raw", "abort"]);

@@ -59,6 +59,28 @@ fn signals_end_programs() {
 }
 
 #[test]
+fn a_thread_that_only_makes_calls_would_never_let_go_of_its_hart() {
+    let call = |number| [addi(17, 0, number), ECALL];
+    // The child of clone(SIGCHLD) asks for its number for ever; the parent sleeps for a while.
+    let mut instructions = vec![addi(10, 0, 17), addi(11, 0, 0)];
+    instructions.extend(call(220));
+    // `bnez a0, 4 instructions on`, `j 2 back`
+    instructions.extend([16 << 7 | 10 << 15 | 0x1063]);
+    instructions.extend(call(172));
+    instructions.push(0xff9f_f06f);
+    // `t0 = 2000 << 10; [sp - 8] = t0; nanosleep(sp - 16, 0); exit_group(0)`
+    instructions.extend([addi(5, 0, 2000), 10 << 20 | 5 << 15 | 1 << 12 | 5 << 7 | 0x13]);
+    instructions.extend([addi(2, 2, -16), 5 << 20 | 2 << 15 | 3 << 12 | 8 << 7 | 0x23]);
+    instructions.extend([addi(10, 2, 0), addi(11, 0, 0)]);
+    instructions.extend(call(101));
+    instructions.push(addi(10, 0, 0));
+    instructions.extend(call(94));
+    let path = program("greedy", &instructions);
+    let output = vmspace(["run", "--timeout", "30", "--", &path]).output().expect("it runs");
+    assert_eq!(code(&output), 0, "{}", errors(&output));
+}
+
+#[test]
 fn time_is_limited() {
     let path = program("spin", &[LOOP]);
     let begun = Instant::now();

@@ -90,6 +90,12 @@ pub enum ProgramError {
     Threads(io::Error),
 }
 
+/// What the host says of an error, as the middle of a sentence of ours: without its number.
+pub fn in_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
 /// The names of the architectures that are met most.
 fn architecture(machine: u16) -> String {
     use elf::abi;
@@ -132,12 +138,13 @@ impl fmt::Display for ProgramError {
                 io::ErrorKind::PermissionDenied => {
                     write!(f, "permission denied (make it readable and executable: chmod +rx)")
                 }
-                _ => write!(f, "cannot be opened: {error} (check the path)"),
+                _ => write!(f, "cannot be opened: {} (check the path)", in_words(error)),
             },
             Self::Threads(error) => {
+                let error = in_words(error);
                 write!(f, "the host refuses another thread: {error} (give fewer --harts)")
             }
-            Self::Read(error) => write!(f, "cannot be read: {error} (check the disk)"),
+            Self::Read(error) => write!(f, "cannot be read: {} (check the disk)", in_words(error)),
             Self::NotAFile(what) => write!(f, "is {what} (name a program's file)"),
             Self::Empty => write!(f, "the file is empty (build it again)"),
             Self::NotElf { script: true } => {

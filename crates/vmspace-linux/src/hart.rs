@@ -1,7 +1,7 @@
 //! A hart at work: takes ready tasks and runs them, on a thread of its own or by turns with others.
 //!
-//! Guarantee: a thread that only computes is put behind the others after its turn, so everybody
-//! comes to run; one that waits gives its hart away; whatever a program does ends its process at
+//! Guarantee: a thread that computes or makes calls without end is put behind the others after its
+//! turn, so everybody comes to run; one that waits gives its hart away; whatever a program does ends its process at
 //! most.
 //!
 //! A turn: attend to what waits for the thread, run it, serve its exit (a call, a fault, a trap).
@@ -34,6 +34,9 @@ impl Turn {
     /// On a hart that has a thread of its own, or where nobody else is to have a turn.
     pub const WHOLE: Turn = Turn { instructions: 100_000, accesses: u64::MAX };
 }
+
+/// What an exit counts for in a turn, in instructions: about what it takes to serve a call.
+const EXIT: u64 = 1_000;
 
 const SEGV_MAPERR: i32 = 1;
 const SEGV_ACCERR: i32 = 2;
@@ -73,9 +76,16 @@ pub(crate) fn work<'vm, F: Format>(kernel: &Kernel<'vm, F>, index: usize) {
     let mut ms = unsafe { MaySleep::assume() };
     while let Some(task) = kernel.next() {
         worker.take(&task);
+        let mut left = Turn::WHOLE.instructions;
         let mut running = Some(task);
         while let Some(task) = running {
-            running = worker.turn(&mut ms, task, Turn::WHOLE);
+            let retired = worker.retired();
+            running = worker.turn(&mut ms, task, Turn { instructions: left, ..Turn::WHOLE });
+            left = left.saturating_sub(worker.retired() - retired + EXIT);
+            if left == 0 {
+                left = Turn::WHOLE.instructions;
+                running = running.and_then(|task| kernel.give_way(task));
+            }
         }
     }
 }
@@ -117,15 +127,7 @@ impl<'k, 'vm, F: Format> Worker<'k, 'vm, F> {
                 None
             }
             Next::Go => Some(task),
-            Next::Yield => {
-                let mut state = self.kernel.lock();
-                self.kernel.expire(&mut state);
-                if state.ready.is_empty() && state.ended.is_none() {
-                    return Some(task);
-                }
-                self.kernel.enqueue(&mut state, task);
-                None
-            }
+            Next::Yield => self.kernel.give_way(task),
             Next::Park => self.kernel.park(task),
             Next::End(code) => {
                 self.kernel.leave(ms, task, code);

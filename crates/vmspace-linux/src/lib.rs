@@ -63,7 +63,7 @@ use vmspace_machine::MachinePlatform;
 pub use crate::addresses::Addresses;
 use crate::elf::Executable;
 pub use crate::elf::Program;
-pub use crate::error::ProgramError;
+pub use crate::error::{ProgramError, in_words};
 pub use crate::files::Root;
 pub use crate::files::root::RootError;
 use crate::files::{Files, Place};

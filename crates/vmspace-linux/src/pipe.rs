@@ -20,6 +20,8 @@ pub(crate) const MOST_PIPES: usize = 1024;
 /// A pipe's bytes and whether its ends live.
 pub(crate) struct Pipe {
     bytes: VecDeque<u8>,
+    /// Bytes that have been taken out so far.
+    taken: u64,
     reader: Weak<()>,
     writer: Weak<()>,
 }
@@ -30,6 +32,7 @@ impl Pipe {
         let (reader, writer) = (Arc::new(()), Arc::new(()));
         let pipe = Pipe {
             bytes: VecDeque::new(),
+            taken: 0,
             reader: Arc::downgrade(&reader),
             writer: Arc::downgrade(&writer),
         };
@@ -54,10 +57,19 @@ impl Pipe {
         CAPACITY - self.bytes.len()
     }
 
-    /// Takes at most `length` bytes out.
-    pub fn take(&mut self, length: usize) -> Vec<u8> {
-        let length = length.min(self.bytes.len());
-        self.bytes.drain(..length).collect()
+    /// The first bytes, at most `length`, and the place that they begin at.
+    pub fn look(&self, length: usize) -> (u64, Vec<u8>) {
+        (self.taken, self.bytes.iter().take(length).copied().collect())
+    }
+
+    /// Takes out bytes that were looked at; not if others have taken some since.
+    pub fn take(&mut self, from: u64, length: usize) -> bool {
+        let there = from == self.taken;
+        if there {
+            self.bytes.drain(..length.min(self.bytes.len()));
+            self.taken += length as u64;
+        }
+        there
     }
 
     /// Puts in what there is room for; a short write goes in whole or not at all.
@@ -83,7 +95,10 @@ mod tests {
         assert_eq!(pipe.put(&[2; 11]), 0, "no room for all of a short write");
         assert_eq!(pipe.put(&[2; ATOMIC + 1]), 10);
         assert_eq!(pipe.room(), 0);
-        assert_eq!(pipe.take(CAPACITY * 2).len(), CAPACITY);
+        let (from, bytes) = pipe.look(CAPACITY * 2);
+        assert_eq!(bytes.len(), CAPACITY);
+        assert!(pipe.take(from, 10) && !pipe.take(from, 10), "others were faster");
+        assert_eq!(pipe.len(), CAPACITY - 10);
         drop(writer);
         assert!(pipe.has_readers() && !pipe.has_writers());
         drop(reader);

@@ -60,6 +60,17 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         }
     }
 
+    /// Puts a task behind those that are ready by now; gives it back when there are none.
+    pub fn give_way(&self, task: Box<Task<'vm, F>>) -> Option<Box<Task<'vm, F>>> {
+        let mut state = self.lock();
+        self.expire(&mut state);
+        if state.ready.is_empty() && state.ended.is_none() {
+            return Some(task);
+        }
+        self.enqueue(&mut state, task);
+        None
+    }
+
     /// Gives away a task that waits; gives it back when its wait has ended meanwhile.
     pub fn park(&self, mut task: Box<Task<'vm, F>>) -> Option<Box<Task<'vm, F>>> {
         let mut state = self.lock();

@@ -135,17 +135,18 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         }
         let found = self.walk(directory, path, true)?;
         let mode = self.task.place.masked(mode);
+        let linkable = flags & flag::EXCLUSIVE == 0;
         let files = &self.kernel.files;
         let inode = match found.node.ok_or(Errno::ENOENT)? {
             node if !node.is(S_IFDIR) => return Err(Errno::ENOTDIR.into()),
             Node::Host(directory) => {
-                let (node, file) = files.host()?.create_unnamed(&directory, mode)?;
+                let (node, file) = files.host()?.create_unnamed(&directory, mode, linkable)?;
                 let inode = self.kernel.inode(self.ms, Node::Host(node.into()), path)?;
                 inode.made(file)?;
                 inode
             }
             Node::Memory(directory) => {
-                let node = Node::Memory(directory.create_unnamed(mode)?);
+                let node = Node::Memory(directory.create_unnamed(mode, linkable)?);
                 self.kernel.inode(self.ms, node, path)?
             }
             _ => return Err(Errno::EOPNOTSUPP.into()),
@@ -232,7 +233,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         }
         self.task.files.check_room()?;
         let files = &self.kernel.files;
-        let node = files.shared.create_unnamed(0o777)?;
+        let node = files.nameless.create_unnamed(0o777, false)?;
         if flags & (MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL) != 0 {
             node.allow_seals();
         }

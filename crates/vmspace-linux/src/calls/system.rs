@@ -50,13 +50,14 @@ impl<F: Format> Call<'_, '_, F> {
         while done < length {
             let want = chunk.len().min((length - done) as usize);
             self.kernel.random.fill(&mut chunk[..want])?;
-            match self.put(address.wrapping_add(done), &chunk[..want]) {
-                Err(errno) if done == 0 => return Err(errno.into()),
-                Err(_) => break,
-                Ok(()) => done += want as u64,
+            let at = address.wrapping_add(done);
+            let put = self.task.space.write(self.ms, at, &chunk[..want]);
+            done += put as u64;
+            if done == 0 {
+                return Err(Errno::EFAULT.into());
             }
             // A long request is no reason not to end with the process.
-            if self.kernel.is_over() {
+            if put < want || self.kernel.is_over() {
                 break;
             }
         }

@@ -225,7 +225,6 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
     }
 
     fn stream_all(&mut self, file: &Description, parts: &Parts, write: bool) -> Result<(), Stop> {
-        let total: u64 = parts.iter().map(|part| part.1).sum();
         loop {
             let mut skip = self.task.restart.progress;
             let next = parts.iter().find_map(|&(address, length)| {
@@ -236,7 +235,6 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             });
             let (address, length) = match next {
                 Some(part) => part,
-                None if total == 0 => (0, 0),
                 None => return Ok(()),
             };
             let moved = match write {
@@ -252,32 +250,49 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
 
     fn read_some(&mut self, file: &Description, address: u64, length: u64) -> Result<usize, Stop> {
         let length = (length as usize).min(CHUNK);
-        let bytes = match &file.kind {
+        match &file.kind {
             FileKind::Standard(number) => {
                 self.await_host(file, *number, PollFlags::IN)?;
                 let mut bytes = vec![0; length];
                 let read = self.kernel.read_host(*number, &mut bytes)?;
-                bytes.truncate(read);
-                bytes
+                self.put(address, &bytes[..read])?;
+                Ok(read)
             }
-            FileKind::Pipe { id, .. } => {
+            FileKind::Pipe { id, .. } => self.read_pipe(file, *id, address, length),
+            _ => Err(Errno::EBADF.into()),
+        }
+    }
+
+    /// Bytes stay in the pipe until they have been stored: a bad address loses none. When another
+    /// reader was faster, they are those of another place, and it begins again.
+    fn read_pipe(
+        &mut self,
+        file: &Description,
+        id: u64,
+        address: u64,
+        length: usize,
+    ) -> Result<usize, Stop> {
+        loop {
+            let (from, bytes) = {
                 let mut state = self.kernel.lock();
-                let pipe = state.pipes.get_mut(id).ok_or(Errno::EBADF)?;
-                if pipe.len() == 0 && pipe.has_writers() && length > 0 {
+                let pipe = state.pipes.get_mut(&id).ok_or(Errno::EBADF)?;
+                if pipe.len() == 0 && pipe.has_writers() {
                     if file.has(flag::NONBLOCK) {
                         return Err(Errno::EAGAIN.into());
                     }
-                    self.kernel.sleep(&mut state, self.task.id, Wait::Pipe(*id), None);
+                    self.kernel.sleep(&mut state, self.task.id, Wait::Pipe(id), None);
                     return Err(Stop::Parked);
                 }
-                let bytes = pipe.take(length);
-                self.kernel.wake_where(&mut state, |wait| wait.is_for_pipe(*id));
-                bytes
+                pipe.look(length)
+            };
+            self.put(address, &bytes)?;
+            let mut state = self.kernel.lock();
+            let pipe = state.pipes.get_mut(&id).ok_or(Errno::EBADF)?;
+            if pipe.take(from, bytes.len()) {
+                self.kernel.wake_where(&mut state, |wait| wait.is_for_pipe(id));
+                return Ok(bytes.len());
             }
-            _ => return Err(Errno::EBADF.into()),
-        };
-        self.put(address, &bytes)?;
-        Ok(bytes.len())
+        }
     }
 
     fn write_some(&mut self, file: &Description, address: u64, length: u64) -> Result<usize, Stop> {
@@ -311,7 +326,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             return Err(Errno::EPIPE.into());
         }
         let moved = pipe.put(bytes);
-        if moved > 0 || bytes.is_empty() {
+        if moved > 0 {
             self.kernel.wake_where(&mut state, |wait| wait.is_for_pipe(id));
             return Ok(moved);
         }

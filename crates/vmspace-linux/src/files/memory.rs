@@ -1,4 +1,4 @@
-//! Files in the machine's memory: /dev/shm, and `/` where the host gives no root.
+//! Files in the machine's memory: /dev/shm, memfd_create(2)'s, and `/` where the host gives no root.
 //!
 //! Guarantee: the tree is private to the run. All names of a tree change and are looked up under
 //! one lock, so a rename is one step to everybody. A file lives as long as a name or an open
@@ -18,7 +18,7 @@ const MOST_NODES: u64 = 65_536;
 /// A name's bytes at most.
 pub(crate) const NAME_MAX: usize = 255;
 
-/// The device numbers of the two trees are this one and the next; the host's devices have none so
+/// The device numbers of the trees are this one and the next ones; the host's devices have none so
 /// high.
 const FIRST_DEVICE: u64 = 0xfff0_0001;
 
@@ -54,6 +54,8 @@ struct Inner {
     modified: Time,
     changed: Time,
     seals: u32,
+    /// It may get a name though it has none.
+    linkable: bool,
     contents: Contents,
 }
 
@@ -103,8 +105,8 @@ impl MemoryNode {
     fn make(tree: Arc<Tree>, inode: u64, mode: u32, contents: Contents) -> Arc<MemoryNode> {
         let links = if mode & S_IFMT == S_IFDIR { 2 } else { 1 };
         let (accessed, modified, changed) = (now(), now(), now());
-        let seals = SEAL_SEAL;
-        let inner = Inner { mode, links, accessed, modified, changed, seals, contents };
+        let (seals, linkable) = (SEAL_SEAL, false);
+        let inner = Inner { mode, links, accessed, modified, changed, seals, linkable, contents };
         Arc::new(MemoryNode { tree, inode, inner: Mutex::new(inner) })
     }
 
@@ -261,10 +263,13 @@ impl MemoryNode {
         Ok(node)
     }
 
-    /// A new empty file without a name.
-    pub fn create_unnamed(&self, mode: u32) -> Result<Arc<MemoryNode>, Errno> {
+    /// A new empty file without a name; `linkable`: it may get one.
+    pub fn create_unnamed(&self, mode: u32, linkable: bool) -> Result<Arc<MemoryNode>, Errno> {
         let node = self.fresh(S_IFREG | mode & 0o7777, Contents::File(0))?;
-        node.lock().links = 0;
+        {
+            let mut inner = node.lock();
+            (inner.links, inner.linkable) = (0, linkable);
+        }
         Ok(node)
     }
 
@@ -347,11 +352,24 @@ impl MemoryNode {
         if node.is(S_IFDIR) {
             return Err(Errno::EPERM);
         }
-        self.enter(name, node.clone())?;
+        // The name and the count of names are one step, or a removal in between would count below 0.
+        let _names = self.names();
+        if self.child(name)?.is_some() {
+            return Err(Errno::EEXIST);
+        }
+        if !node.may_be_named() {
+            return Err(Errno::ENOENT);
+        }
+        self.insert(name, node.clone())?;
         let mut inner = node.lock();
         inner.links += 1;
         inner.changed = now();
         Ok(())
+    }
+
+    fn may_be_named(&self) -> bool {
+        let inner = self.lock();
+        inner.links > 0 || inner.linkable
     }
 
     /// Removes a name: of an empty directory, or of anything else.
@@ -443,6 +461,27 @@ impl MemoryNode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_removed_while_it_is_given_would_be_counted_below_none() {
+        let top = MemoryNode::top(0, 0o755);
+        for _ in 0..1_000 {
+            let node = top.create(b"a", 0o644).expect("a file");
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let removed = [top.remove(b"a", false), top.remove(b"b", false)];
+                    assert_eq!(removed[0], Ok(()));
+                });
+                let linked = top.hard_link(b"b", &node);
+                assert!(matches!(linked, Ok(()) | Err(Errno::ENOENT)), "{linked:?}");
+            });
+            let left = top.list().len() as u32;
+            assert_eq!(node.stat().links, left, "names that are there are counted");
+            if left > 0 {
+                top.remove(b"b", false).expect("the second name");
+            }
+        }
+    }
 
     #[test]
     fn a_rename_into_itself_would_cut_a_tree_off() {

@@ -203,7 +203,7 @@ impl Root {
         let host = match directory {
             Some(directory) => Some(HostRoot::open(directory, start)?),
             None if start == Path::new("/") => None,
-            None => return Err(RootError::no_start(start)),
+            None => return Err(RootError::no_root(start)),
         };
         Ok(Root { host, backings: Arc::default() })
     }
@@ -222,23 +222,25 @@ pub(crate) struct FileSystem {
     pub start: Node,
     /// /dev/shm.
     pub shared: Arc<MemoryNode>,
+    /// The tree of memfd_create(2)'s files, in which there are no names.
+    pub nameless: Arc<MemoryNode>,
     pub backings: Arc<Backings>,
 }
 
 impl FileSystem {
     pub fn new(root: Root) -> FileSystem {
-        let shared = MemoryNode::top(1, 0o1777);
-        let backings = root.backings;
-        match root.host {
+        let (host, top, start) = match root.host {
             Some((root, start)) => {
                 let top = Node::Host(root.top().clone());
-                FileSystem { host: Some(root), top, start: Node::Host(start), shared, backings }
+                (Some(root), top, Node::Host(start))
             }
             None => {
                 let top = Node::Memory(MemoryNode::top(0, 0o755));
-                FileSystem { host: None, start: top.clone(), top, shared, backings }
+                (None, top.clone(), top)
             }
-        }
+        };
+        let (shared, nameless) = (MemoryNode::top(1, 0o1777), MemoryNode::top(2, 0));
+        FileSystem { host, top, start, shared, nameless, backings: root.backings }
     }
 }
 

@@ -4,7 +4,8 @@
 //! walked by us, a name at a time ([`HostRoot::step`]): the host is asked for one name beneath one
 //! directory, never to follow a link, and links are resolved by the walk against this root. The way
 //! up ([`HostRoot::up`]) is asked for from the root, with RESOLVE_IN_ROOT, by where the directory
-//! lies now; one that was moved out has no way up. Files of the host's /proc are refused.
+//! lies now; one that was moved out has no way up. Files of the host's /proc are refused, and no file
+//! gets the right to run as its owner (set-user-ID, set-group-ID), which would reach beyond the run.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -48,6 +49,11 @@ impl HostNode {
         Ok(Stat::of_host(&rustix::fs::fstat(&self.file).map_err(errno)?))
     }
 
+    /// Whether it lies in a /proc of the host's.
+    fn is_process(&self) -> Result<bool, Errno> {
+        Ok(rustix::fs::fstatfs(&self.file).map_err(errno)?.f_type == PROC_SUPER_MAGIC)
+    }
+
     /// What a symbolic link says.
     pub fn link(&self) -> Result<Vec<u8>, Errno> {
         Ok(rustix::fs::readlinkat(&self.file, "", Vec::new()).map_err(errno)?.into_bytes())
@@ -77,6 +83,9 @@ impl HostRoot {
         let descriptors = rustix::fs::open("/proc/self/fd", flags, Mode::empty())
             .map_err(refused(What::Descriptors))?;
         let top = HostNode::new(top).map_err(|_| RootError::gone(path))?;
+        if top.is_process().map_err(|_| RootError::gone(path))? {
+            return Err(RootError::new(path, What::Processes, rustix::io::Errno::ACCESS));
+        }
         let root = HostRoot { top: Arc::new(top), descriptors };
         root.beneath(OsStr::new(".").as_bytes()).map_err(refused(What::Resolution))?;
         let start_node = root
@@ -111,8 +120,7 @@ impl HostRoot {
             ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
         );
         let node = HostNode::new(file.map_err(errno)?)?;
-        let crossed = node.device != directory.device;
-        if crossed && rustix::fs::fstatfs(&node.file).map_err(errno)?.f_type == PROC_SUPER_MAGIC {
+        if node.device != directory.device && node.is_process()? {
             return Err(Errno::EACCES);
         }
         Ok(node)
@@ -166,7 +174,7 @@ impl HostRoot {
     ) -> Result<(HostNode, OwnedFd), Errno> {
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let asked = Mode::from_raw_mode(mode as _);
+        let asked = modes(mode);
         let name = OsStr::from_bytes(name);
         let file = rustix::fs::openat(&directory.file, name, flags, asked).map_err(errno)?;
         set_mode(&file, mode)?;
@@ -174,15 +182,16 @@ impl HostRoot {
         Ok((HostNode::new(path)?, file))
     }
 
-    /// A file without a name (O_TMPFILE).
+    /// A file without a name (O_TMPFILE); `linkable`: it may get one.
     pub fn create_unnamed(
         &self,
         directory: &HostNode,
         mode: u32,
+        linkable: bool,
     ) -> Result<(HostNode, OwnedFd), Errno> {
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&directory.file, ".", flags, Mode::from_raw_mode(mode as _))
-            .map_err(errno)?;
+        let mut flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        flags.set(OFlags::EXCL, !linkable);
+        let file = rustix::fs::openat(&directory.file, ".", flags, modes(mode)).map_err(errno)?;
         set_mode(&file, mode)?;
         let path = self.reopen_path(&file)?;
         Ok((HostNode::new(path)?, file))
@@ -197,7 +206,7 @@ impl HostRoot {
     /// Makes a directory.
     pub fn make_directory(&self, at: &HostNode, name: &[u8], mode: u32) -> Result<(), Errno> {
         let name = OsStr::from_bytes(name);
-        rustix::fs::mkdirat(&at.file, name, Mode::from_raw_mode(mode as _)).map_err(errno)?;
+        rustix::fs::mkdirat(&at.file, name, modes(mode)).map_err(errno)?;
         // The host's own mask may have taken more than the program's.
         let made = self.step(at, name.as_bytes())?;
         if made.is(S_IFDIR) && made.mode & 0o777 != mode & 0o777 {
@@ -210,7 +219,7 @@ impl HostRoot {
         if node.is(S_IFLNK) {
             return Err(Errno::EOPNOTSUPP);
         }
-        let mode = Mode::from_raw_mode(mode as _);
+        let mode = modes(mode);
         rustix::fs::chmodat(&self.descriptors, self.name(node), mode, AtFlags::empty())
             .map_err(errno)
     }
@@ -219,10 +228,17 @@ impl HostRoot {
 /// Gives a new file the mode that was asked for, which the host's own mask may have narrowed.
 fn set_mode(file: impl AsFd, mode: u32) -> Result<(), Errno> {
     let made = Stat::of_host(&rustix::fs::fstat(&file).map_err(errno)?);
-    if made.mode & 0o7777 != mode & 0o7777 {
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode as _)).map_err(errno)?;
+    if made.mode & 0o7777 != mode & MODES {
+        rustix::fs::fchmod(&file, modes(mode)).map_err(errno)?;
     }
     Ok(())
+}
+
+/// What a file's mode may be: all but set-user-ID and set-group-ID.
+const MODES: u32 = 0o1777;
+
+fn modes(mode: u32) -> Mode {
+    Mode::from_raw_mode((mode & MODES) as _)
 }
 
 const PROC_SUPER_MAGIC: rustix::fs::FsWord = 0x9fa0;
@@ -231,9 +247,12 @@ const PROC_SUPER_MAGIC: rustix::fs::FsWord = 0x9fa0;
 #[derive(Clone, Copy, Debug)]
 enum What {
     Root,
+    Processes,
     Descriptors,
     Resolution,
     Start,
+    /// A directory to begin in, where there are no directories.
+    NoRoot,
 }
 
 /// Why a directory cannot be the root, or the directory to begin in. Its text says what is wrong
@@ -254,9 +273,8 @@ impl RootError {
         RootError::new(path, What::Root, rustix::io::Errno::NOENT)
     }
 
-    /// A directory to begin in, where there are no directories.
-    pub(crate) fn no_start(path: &Path) -> RootError {
-        RootError::new(path, What::Start, rustix::io::Errno::NOENT)
+    pub(crate) fn no_root(path: &Path) -> RootError {
+        RootError::new(path, What::NoRoot, rustix::io::Errno::NOENT)
     }
 
     /// What it is about.
@@ -268,8 +286,9 @@ impl RootError {
 impl fmt::Display for RootError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use rustix::io::Errno as E;
+        let error = crate::error::in_words(&self.error.into());
         let cure = match self.what {
-            What::Root => "give a directory that is there as --root",
+            What::Root | What::Processes => "give a directory that is there as --root",
             What::Start => "give --cwd a directory inside the root",
             _ => "run without --root",
         };
@@ -277,7 +296,11 @@ impl fmt::Display for RootError {
             (What::Descriptors, _) => {
                 write!(f, "cannot be the root: the host shows no /proc (mount it, or {cure})")
             }
-            (What::Resolution, error) => write!(
+            (What::Processes, _) => {
+                write!(f, "is the host's /proc, where a program could change this one ({cure})")
+            }
+            (What::NoRoot, _) => write!(f, "there are no directories without a root (give --root)"),
+            (What::Resolution, _) => write!(
                 f,
                 "cannot be the root: the host has no openat2, which keeps programs inside: \
                  {error} (use Linux 5.6 or newer outside a sandbox, or {cure})"
@@ -287,9 +310,28 @@ impl fmt::Display for RootError {
             (_, E::ACCESS) => {
                 write!(f, "permission denied (make it readable: chmod +rx, or {cure})")
             }
-            (_, error) => write!(f, "cannot be opened: {error} ({cure})"),
+            _ => write!(f, "cannot be opened: {error} ({cure})"),
         }
     }
 }
 
 impl std::error::Error for RootError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn a_file_that_runs_as_its_owner_would_reach_beyond_the_run() {
+        let path = std::env::temp_dir().join(format!("vmspace-root-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a directory");
+        let (root, top) = HostRoot::open(&path, Path::new("/")).expect("a root");
+        let (node, _file) = root.create(&top, b"set", 0o6755).expect("a file");
+        let mode = || std::fs::metadata(path.join("set")).expect("the file").mode() & 0o7777;
+        assert_eq!(mode(), 0o755);
+        root.change_mode(&node, 0o4711).expect("another mode");
+        assert_eq!(mode(), 0o711);
+        std::fs::remove_dir_all(&path).expect("the directory goes");
+    }
+}

@@ -75,6 +75,14 @@ impl<F: Format> Kernel<'_, F> {
         self.shown.as_ref().map_or(stat, |shown| shown.stat(stat))
     }
 
+    /// What it is shown of a file's device and inode numbers.
+    pub fn shown_identity(&self, (device, inode): (u64, u64)) -> (u64, u64) {
+        match self.shown {
+            Some(_) if device <= LAST_OF_HOST => (DEVICE, self.shown_number(device, inode)),
+            _ => (device, inode),
+        }
+    }
+
     /// What it is shown of an inode's number.
     pub fn shown_number(&self, device: u64, inode: u64) -> u64 {
         self.shown.as_ref().map_or(inode, |shown| shown.number(device, inode))

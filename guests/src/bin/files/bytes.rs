@@ -31,6 +31,7 @@ pub fn run() {
     pointers(file);
     access();
     devices();
+    pipes();
     expect!(Ok(0), close(file), "close");
     expect!(Ok(0), unlink(c"/bytes"), "unlink");
     println!("files: bytes are where they were written");
@@ -74,6 +75,28 @@ fn pointers(file: usize) {
     expect!(Err(EFAULT), call(56, [HERE, hole, 0, 0, 0, 0]), "openat of nothing");
     expect!(Err(EINVAL), call(67, [file, hole, 1, usize::MAX, 0, 0]), "pread at -1");
     map.unmap(0..2);
+}
+
+/// What cannot be stored stays in a pipe; nothing can be written to one that nobody reads.
+fn pipes() {
+    let map = Map::private(2);
+    map.fill(0..2, 1);
+    map.unmap(1..2);
+    let hole = map.address(1);
+    let Ok(ends) = guests::syscall::pipe2(0) else { guests::fail!("pipe2") };
+    let [from, to] = ends.map(|end| end as usize);
+    let mut buffer = [0; 16];
+    expect!(Ok(10), write(to, b"0123456789"), "write to a pipe");
+    expect!(Err(EFAULT), call(63, [from, hole - 4, 10, 0, 0, 0]), "read across the end");
+    expect!(Ok(10), read(from, &mut buffer), "read of what is there still");
+    expect!(b"0123456789", &buffer[..10], "it");
+    expect!(Ok(0), read(from, &mut []), "read of nothing");
+    expect!(Ok(0), close(from), "close");
+    expect!(Ok(0), write(to, b""), "write of nothing to nobody");
+    expect!(Ok(0), close(to), "close");
+    expect!(Ok(4), call(278, [hole - 4, 10, 0, 0, 0, 0]), "getrandom across the end");
+    expect!(Err(EFAULT), call(278, [hole, 10, 0, 0, 0, 0]), "getrandom into nothing");
+    map.unmap(0..1);
 }
 
 fn access() {

@@ -58,10 +58,36 @@ fn links(file: usize) {
     for path in [c"/n/made", c"/n/dangling", c"/n/one", c"/n/two", c"/n/soft"] {
         expect!(Ok(0), unlink(path), "unlink {path:?}");
     }
+    nameless();
     let mut long = [b'x'; 300];
     long[299] = 0;
     let long = core::ffi::CStr::from_bytes_until_nul(&long).unwrap_or(c"");
     expect!(Err(ENAMETOOLONG), open(long, CREATE | READ_WRITE), "a name of 299 bytes");
+}
+
+/// What has no name any more gets none, nor does a memory file; O_TMPFILE's files do.
+fn nameless() {
+    const TMPFILE: usize = 0o20_000_000;
+    const FOLLOW: usize = 0x400;
+    let name = |file: usize, path: &core::ffi::CStr| {
+        let mut by = *b"/proc/self/fd/0\0";
+        by[14] += file as u8;
+        expect!(true, file < 10, "a number of one digit");
+        call(37, [HERE, by.as_ptr() as usize, HERE, path.as_ptr() as usize, FOLLOW, 0])
+    };
+    let gone = fresh(c"/n/gone");
+    expect!(Ok(0), unlink(c"/n/gone"), "unlink");
+    expect!(Err(ENOENT), name(gone, c"/n/again"), "a name for what was unlinked");
+    expect!(Ok(0), close(gone), "close");
+    let memory = memory_file(c"memory").unwrap_or(0);
+    expect!(Err(EXDEV), name(memory, c"/dev/shm/memory"), "a name for a memory file");
+    expect!(Ok(0), close(memory), "close");
+    // The host's file system may not know them.
+    if let Ok(file) = open(c"/n", TMPFILE | DIRECTORY | READ_WRITE) {
+        expect!(Ok(0), name(file, c"/n/named"), "a name for O_TMPFILE's file");
+        expect!(Ok(0), unlink(c"/n/named"), "unlink");
+        expect!(Ok(0), close(file), "close");
+    }
 }
 
 fn renames() {

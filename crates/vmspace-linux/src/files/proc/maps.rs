@@ -50,7 +50,10 @@ impl<F: Format> Kernel<'_, F> {
             return ((0, 0), "/dev/zero (deleted)".to_string());
         };
         let path = self.file_path(&inode).unwrap_or_default();
-        (inode.identity(), String::from_utf8_lossy(&path).replace('\n', "\\012"))
+        (
+            self.shown_identity(inode.identity()),
+            String::from_utf8_lossy(&path).replace('\n', "\\012"),
+        )
     }
 }
 
