@@ -1,18 +1,14 @@
 //! The command line.
 
-use std::error::Error as _;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::error::{ContextKind, ErrorKind};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::failure::Failure;
 use crate::formats::FormatName;
 use crate::seed::Seeds;
-use crate::standard;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -53,16 +49,16 @@ pub enum Command {
 #[derive(Args, Debug)]
 pub struct RunOptions {
     /// The machine's memory in bytes, or with K, M or G
-    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = size)]
+    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = text(size))]
     pub memory: u64,
     /// Harts: each is a thread of the host's
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = text(harts))]
     pub harts: usize,
     /// The most processes and threads together; beyond it fork and clone give EAGAIN
-    #[arg(long, value_name = "N", default_value = "512", value_parser = processes)]
+    #[arg(long, value_name = "N", default_value = "512", value_parser = text(processes))]
     pub processes: usize,
     /// The page-table format (`vmspace formats` lists them)
-    #[arg(long, value_name = "NAME", default_value = "sv48", value_parser = FormatName::parse)]
+    #[arg(long, value_name = "NAME", default_value = "sv48", value_parser = text(FormatName::parse))]
     pub format: FormatName,
     /// How a TLB behaves: one or more of these, as in `sticky,late`
     #[arg(long, value_enum, value_name = "TRAITS", default_value = "normal")]
@@ -79,7 +75,7 @@ pub struct RunOptions {
     /// another status than 0. Programs that are tried have nothing to read, and nothing is heard of
     /// them; the one that fails is run again in the open. In a run that a seed decides, a deadlock
     /// ends the program; exit 4.
-    #[arg(long, value_name = "N|A..B", value_parser = Seeds::parse)]
+    #[arg(long, value_name = "N|A..B", value_parser = text(Seeds::parse))]
     pub seed: Option<Seeds>,
     /// The host's directory that is / to the program, which cannot leave it (none: no files of the host)
     #[arg(long, value_name = "DIR")]
@@ -88,10 +84,10 @@ pub struct RunOptions {
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub cwd: PathBuf,
     /// A variable of the program's environment, which is empty otherwise (may be repeated)
-    #[arg(long, value_name = "K=V", value_parser = variable)]
-    pub env: Vec<String>,
+    #[arg(long, value_name = "K=V", value_parser = OsStringValueParser::new().try_map(variable))]
+    pub env: Vec<OsString>,
     /// Give up after so long; exit 124
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = text(seconds))]
     pub timeout: Option<Duration>,
     /// What is reported at the end
     #[arg(long, value_enum, value_name = "KIND", default_value = "text")]
@@ -99,7 +95,7 @@ pub struct RunOptions {
     /// Print the initial process's mappings at its end, as /proc/PID/maps has them
     #[arg(long)]
     pub maps: bool,
-    /// Where the report goes instead of standard error
+    /// Where the report goes instead of standard error (not with `--report none`)
     #[arg(long, value_name = "FILE")]
     pub report_file: Option<PathBuf>,
     /// A line on standard error for each of these
@@ -164,6 +160,10 @@ fn size(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(too_large)
 }
 
+fn harts(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "is no number of harts (give 1 or more)".to_string())
+}
+
 fn processes(text: &str) -> Result<usize, String> {
     /// Linux's numbers for threads end here; half of them leaves room to find a free one.
     const MOST: usize = 16_384;
@@ -180,44 +180,19 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "is no time (give seconds, as 10 or 0.5)".to_string())
 }
 
-fn variable(text: &str) -> Result<String, String> {
-    match text.split_once('=') {
-        Some((name, _)) if !name.is_empty() => Ok(text.to_string()),
-        _ => Err("is no variable (write it as NAME=value)".to_string()),
+fn variable(word: OsString) -> Result<OsString, String> {
+    match word.as_encoded_bytes().iter().position(|byte| *byte == b'=') {
+        None | Some(0) => Err("is no variable (write it as NAME=value)".to_string()),
+        Some(_) => Ok(word),
     }
 }
 
-/// Help and version as asked for; every mistake as one line.
-pub fn explain(error: &clap::Error) -> Result<ExitCode, Failure> {
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            standard::print(&error.render().to_string())
-                .map_err(|e| Failure::output("standard output", &e))?;
-            Ok(ExitCode::SUCCESS)
-        }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Err(Failure::new("command", "is missing (try 'vmspace --help')"))
-        }
-        ErrorKind::ValueValidation => Err(bad_value(error)),
-        _ => Err(Failure::new("command line", first_paragraph(error))),
-    }
-}
-
-/// `--harts x: what (cure)`.
-fn bad_value(error: &clap::Error) -> Failure {
-    let context = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
-    let option = context(ContextKind::InvalidArg);
-    let option = option.split(' ').next().unwrap_or_default();
-    let value = context(ContextKind::InvalidValue);
-    let what = error.source().map(ToString::to_string).unwrap_or_default();
-    let cure = if what.ends_with(')') { "" } else { " (try 'vmspace run --help')" };
-    Failure::new(format_args!("{option} {value}"), format_args!("{what}{cure}"))
-}
-
-/// What clap says first, in one line.
-fn first_paragraph(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let lines: Vec<&str> = text.lines().take_while(|line| !line.trim().is_empty()).collect();
-    let text = lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
-    format!("{} (try 'vmspace --help')", text.trim_start_matches("error: "))
+/// A value that is text; what is no text is refused by the option's name as any other wrong value.
+fn text<T: Clone + Send + Sync + 'static>(
+    parse: fn(&str) -> Result<T, String>,
+) -> impl TypedValueParser<Value = T> {
+    OsStringValueParser::new().try_map(move |word| match word.to_str() {
+        Some(word) => parse(word),
+        None => Err("holds bytes that are no text (write it in UTF-8)".to_string()),
+    })
 }

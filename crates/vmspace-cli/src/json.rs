@@ -61,7 +61,7 @@ fn options(given: &RunOptions) -> Value {
         "check": given.check,
         "root": given.root.as_ref().map(|path| path.display().to_string()),
         "cwd": given.cwd.display().to_string(),
-        "env": given.env,
+        "env": given.env.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>(),
         "timeout": given.timeout.map(nanoseconds),
         "trace": given.trace.as_ref().map(name),
         "seed": given.seed.and_then(crate::seed::Seeds::only),

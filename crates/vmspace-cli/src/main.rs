@@ -2,9 +2,11 @@
 //!
 //! Guarantee: the exit status of `run` is the program's own, 128 + n when signal n ended it, 124 on
 //! time-out, 130 on Ctrl-C, 3 when `--check` found a stale translation in use, 4 when a run that a
-//! seed decides has come to a deadlock. What the user got wrong is one line on standard error, naming the thing and the cure, and status 2.
+//! seed decides has come to a deadlock. What the user got wrong is one line on standard error, naming
+//! the thing and the cure, and status 2.
 
 mod args;
+mod explain;
 mod failure;
 mod formats;
 mod json;
@@ -28,7 +30,7 @@ fn main() -> ExitCode {
     let result = match Cli::try_parse() {
         Ok(Cli { command: Command::Run(options) }) => run::run(&options),
         Ok(Cli { command: Command::Formats }) => formats::list(),
-        Err(error) => args::explain(&error),
+        Err(error) => explain::explain(&error),
     };
     result.unwrap_or_else(|failure: Failure| {
         standard::say(&failure.to_string());

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use vmspace_linux::{Ending, Report};
 
 use crate::args::RunOptions;
-use crate::failure::Failure;
+use crate::failure::{Failure, shown};
 use crate::formats::bytes;
 use crate::seed::Seeds;
 use crate::standard;
@@ -189,6 +189,7 @@ fn name(signal: u8) -> &'static str {
 /// The report for people.
 pub fn text(given: &RunOptions, ending: &Ending, report: &Report) -> String {
     let program = given.program.first().map(|path| path.display().to_string()).unwrap_or_default();
+    let program = shown(&program);
     let format = given.format.name();
     let seconds = report.time.as_secs_f64();
     let rate = report.instructions as f64 / seconds.max(1e-9) / 1e6;

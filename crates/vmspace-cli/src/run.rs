@@ -4,7 +4,6 @@
 //! runs, in this order: the program, its root, the machine, the report's file. What was made for a run that
 //! did not begin is removed.
 
-use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +36,10 @@ pub fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
     if !standard::open()[1] {
         let what = "is closed (redirect it, to /dev/null if nobody is to read it)";
         return Err(Failure::new("standard output", what));
+    }
+    if let (ReportKind::None, Some(file)) = (options.report, &options.report_file) {
+        let what = "has nothing to hold with --report none (leave one of them out)";
+        return Err(Failure::given("--report-file", file.display(), what));
     }
     match options.seed {
         Some(seeds) if seeds.only().is_none() => seeds.scan(),
@@ -104,7 +107,7 @@ impl Visitor for Run<'_> {
 fn options_of(given: &RunOptions) -> Options {
     Options {
         arguments: given.program.clone(),
-        environment: given.env.iter().map(OsString::from).collect(),
+        environment: given.env.clone(),
         processes: given.processes,
         trace: given.trace.map(|trace| match trace {
             Trace::Calls => vmspace_linux::Trace::Calls,

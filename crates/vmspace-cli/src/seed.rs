@@ -80,6 +80,7 @@ fn with_seed(seed: u64) -> Result<Command, Failure> {
 }
 
 fn not_run(error: &std::io::Error) -> Failure {
+    let error = vmspace_linux::in_words(error);
     Failure::new("vmspace", format_args!("cannot be started again: {error} (give one seed)"))
 }
 

@@ -167,13 +167,57 @@ fn machines_that_cannot_be() {
     run("--tlb", "sticky,leaky", &["leaky"]);
     run("--tlb", "sticky,", &["--tlb"]);
     run("--env", "NOTHING", &["--env NOTHING", "NAME=value"]);
+    run("--harts", "", &["--harts ''", "is no number"]);
+    run("--report-file", "", &["--report-file: has no value"]);
+    run("--tlb", "LATE", &["--tlb LATE", "take one of normal, sticky"]);
+    run("--report", "xml", &["--report xml", "text, json, none"]);
+    run("--check=yes", "--maps", &["--check yes", "takes no value"]);
+    run("--seed=1", "--seed=2", &["--seed: is given more than once"]);
     run("--timeout", "-3", &["--timeout"]);
     run("--timeout", "NaN", &["--timeout NaN"]);
     run("--trace", "everything", &["everything"]);
     run("--no-such", "option", &["--no-such"]);
     refused(&["run"], &["PROGRAM"]);
-    refused(&["walk"], &["walk"]);
+    refused(&["walk"], &["walk: is no command"]);
+    refused(&["--report", "none", "run", path], &["--report", "behind 'run'"]);
+    refused(&["formats", "--json"], &["--json: is not understood"]);
+    refused(&["run", "--", ""], &["'': no such file"]);
     refused(&[] as &[&str], &["vmspace --help"]);
+}
+
+#[test]
+fn a_message_in_other_words_would_not_say_what_to_do() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let directory = directory("words");
+    let path = executable(&directory, "exit", &Elf::exit(0).bytes());
+    let run = |option: &str, value: &[u8], words: &[&str]| {
+        let arguments =
+            ["run".as_ref(), option.as_ref(), OsStr::from_bytes(value), path.as_os_str()];
+        let output = vmspace(arguments).stdin(Stdio::null()).output().expect("the command runs");
+        for foreign in ["os error", "invalid", "unexpected", "argument", "digit"] {
+            assert!(!errors(&output).contains(foreign), "{}", errors(&output));
+        }
+        refused(&arguments, words);
+    };
+    for option in ["--memory", "--harts", "--processes", "--format", "--seed", "--timeout"] {
+        run(option, b"4\xff", &[option, "no text"]);
+        run(option, b"x\x1b[31m", &[option, "x\\u{1b}[31m"]);
+        run(option, b"1 2", &[option, "1 2"]);
+    }
+    for option in ["--tlb", "--report", "--trace"] {
+        run(option, b"4\xff", &[option, "take one of"]);
+        run(option, b"x\n", &[option, "x\\n", "take one of"]);
+    }
+    let circle = directory.join("circle");
+    std::os::unix::fs::symlink("circle", &circle).expect("a link");
+    run("--root", circle.as_os_str().as_bytes(), &["circle", "too many levels", "--root"]);
+    run("--root", b"a\tb", &["a\\tb", "no such directory"]);
+    run("--env", b"=x", &["--env =x"]);
+    let bytes = OsStr::from_bytes(b"A=\xff");
+    let output = vmspace(["run".as_ref(), "--env".as_ref(), bytes, path.as_os_str()]).output();
+    assert_eq!(code(&output.expect("it runs")), 0, "an environment is bytes");
 }
 
 #[test]
@@ -195,7 +239,9 @@ fn roots_that_cannot_be() {
     run(&["--root", root, "--cwd", "/gone"], &["/gone", "no such directory", "--cwd"]);
     run(&["--root", root, "--cwd", "exit"], &["exit", "is no directory", "--cwd"]);
     run(&["--root", root, "--cwd", "/../../etc"], &["/../../etc", "no such directory"]);
-    run(&["--cwd", "/tmp"], &["/tmp", "--cwd"]);
+    run(&["--cwd", "/tmp"], &["/tmp", "give --root"]);
+    run(&["--root", "/proc"], &["/proc", "--root"]);
+    run(&["--root", "/proc/self/fd"], &["/proc/self/fd", "--root"]);
     fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o311))
         .expect("its permissions");
     // The superuser reads it all the same.
@@ -250,6 +296,11 @@ fn outputs_that_cannot_be_written() {
     run("/dev/full", &["/dev/full", "no space left"]);
     run("/nonexistent/report", &["/nonexistent/report", "directory"]);
     run(directory.to_str().expect("a name"), &["is a directory"]);
+
+    refused(
+        &["run", "--report", "none", "--report-file", "unused", "--", path],
+        &["--report-file unused", "--report none"],
+    );
 
     // A bad program leaves no report.
     let report = directory.join("report");
