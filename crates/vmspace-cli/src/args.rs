@@ -40,7 +40,7 @@ pub struct Cli {
 pub enum Command {
     /// Runs a program, passes on its output and its exit status, and reports what its memory did
     #[command(after_help = EXAMPLES)]
-    Run(RunOptions),
+    Run(Box<RunOptions>),
     /// Lists the page-table formats and their geometry
     Formats,
 }

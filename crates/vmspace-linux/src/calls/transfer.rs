@@ -189,7 +189,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         &mut self,
         file: &Description,
         address: u64,
-        bytes: &mut Vec<u8>,
+        bytes: &mut [u8],
         at: u64,
     ) -> Result<usize, Errno> {
         let asked = bytes.len();
