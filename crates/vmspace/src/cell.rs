@@ -127,7 +127,8 @@ impl SplitCell {
         self.high.store(high(new), Ordering::Release);
         // Release: pairs with the reader's Acquire; the high half, and what the entry names, are
         // seen.
-        self.low.store(low(new), Ordering::Release);
+        // A swap and no store: a stealer may be clearing accessed in this half.
+        self.low.swap(low(new), Ordering::Release);
     }
 }
 

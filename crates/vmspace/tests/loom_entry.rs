@@ -7,6 +7,7 @@
 //! `RUSTFLAGS="--cfg loom" cargo test --release --test loom_entry`
 #![cfg(loom)]
 
+use loom::model::Builder;
 use loom::sync::Arc;
 use loom::thread;
 use vmspace::entry;
@@ -71,7 +72,10 @@ impl<F: Format> Word<F> {
 /// Runs a store of hardware, ageing, and `library` at once; `check` gets the entry in the end, what
 /// `library` answered, and whether the store was made.
 fn explore<F: Format>(library: fn(&Word<F>) -> u64, check: fn(u64, u64, bool)) {
-    loom::model(move || {
+    let mut model = Builder::new();
+    // A cell of two words takes more steps than can all be tried in every order.
+    model.preemption_bound = (F::Cell::WORDS > 1).then_some(3);
+    model.check(move || {
         let entry = Word::<F>::new();
         let (hardware, stealer) = (Arc::clone(&entry), Arc::clone(&entry));
         let hardware = thread::spawn(move || hardware.store());
