@@ -1,5 +1,6 @@
 //! Measures vmspace: instructions of the library per operation (exact, by valgrind), times beside
-//! a bare walk in the same run, and the interpreter beside qemu. Rewrites docs/performance.md and
+//! a bare walk and beside rivals in the same run, spaces of many regions, and the interpreter
+//! beside qemu. Rewrites docs/performance.md and
 //! fails when an instruction or flatness bound is broken. Times are printed and never gated.
 //!
 //! `cargo bench-all` does it all; `vmspace-bench count OPERATION N` is what valgrind runs.
@@ -12,6 +13,7 @@ mod time;
 mod world;
 
 use std::process::ExitCode;
+use time::Times;
 
 const HELP: &str = "\
 Measures vmspace and rewrites docs/performance.md.
@@ -38,10 +40,7 @@ fn main() -> ExitCode {
             _ => usage("count wants an operation of `list` and a number"),
         },
         ["times"] => {
-            for time in time::all() {
-                let ratio = time.ours / time.yardstick;
-                println!("{}: {:.1} ns, {ratio:.2} times the yardstick", time.what, time.ours);
-            }
+            println!("{}", report::times(&Times::measure()));
             ExitCode::SUCCESS
         }
         ["--help" | "-h"] => {
@@ -59,7 +58,7 @@ fn usage(what: &str) -> ExitCode {
 
 fn all() -> ExitCode {
     let counts = count::all();
-    let times = time::all();
+    let times = Times::measure();
     let interpreter = interpreter::measure();
     let (text, broken) = report::write(&counts, &times, &interpreter);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/performance.md");

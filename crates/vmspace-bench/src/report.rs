@@ -3,7 +3,9 @@
 use crate::count::Counts;
 use crate::interpreter::Speed;
 use crate::operations;
-use crate::time::Time;
+use crate::time::regions::Regions;
+use crate::time::rivals::{self, Row};
+use crate::time::{Time, Times};
 use std::fmt::Write;
 
 /// Pairs whose costs must not grow with the length: short, long, the most that the ratio may be.
@@ -29,17 +31,31 @@ five beside a yardstick in the same run, on whatever machine ran it: the ratio i
 /// The page's text, and the bounds that are broken.
 pub fn write(
     counts: &Counts,
-    times: &[Time],
+    times: &Times,
     speed: &Result<Speed, String>,
 ) -> (String, Vec<String>) {
     let mut text = String::from(HEAD);
     let mut broken = Vec::new();
     let written = write_counts(&mut text, counts, &mut broken)
-        .and_then(|()| write_times(&mut text, times))
+        .and_then(|()| write_all_times(&mut text, times))
         .and_then(|()| write_speed(&mut text, speed));
     // Writing to a String cannot fail.
     debug_assert!(written.is_ok());
     (text, broken)
+}
+
+/// The part of the page that is about times.
+pub fn times(times: &Times) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_all_times(&mut text, times);
+    text
+}
+
+fn write_all_times(text: &mut String, times: &Times) -> std::fmt::Result {
+    write_times(text, &times.cycle)?;
+    write_rivals(text, &times.rivals)?;
+    write_regions(text, &times.regions)
 }
 
 fn write_counts(text: &mut String, counts: &Counts, broken: &mut Vec<String>) -> std::fmt::Result {
@@ -105,6 +121,82 @@ fn write_times(text: &mut String, times: &[Time]) -> std::fmt::Result {
         )?;
     }
     writeln!(text)
+}
+
+fn write_rivals(text: &mut String, rows: &[Row]) -> std::fmt::Result {
+    writeln!(
+        text,
+        "## Beside rivals (262,144 pages, ns a page; in brackets times ours)\n\n\
+         Page by page, tables there already, the same pages in the same order. They take `&mut self`:\n\
+         on two threads, each with a gigabyte of its own, they stand behind a mutex that is locked for\n\
+         each page. vmspace locks each thread's gigabyte once, for all its pages, and translates\n\
+         without locks; its entries change by atomic instructions, theirs by plain stores. memory_set\n\
+         does areas of 2 MiB in one call each.\n"
+    )?;
+    writeln!(
+        text,
+        "| | {} |\n|---{}|",
+        rivals::STEPS.map(|step| format!("{step} | two threads")).join(" | "),
+        "|---:|---:".repeat(rivals::STEPS.len())
+    )?;
+    let Some(ours) = rows.first() else { return Ok(()) };
+    for row in rows {
+        write!(text, "| {} |", row.name)?;
+        for step in 0..rivals::STEPS.len() {
+            for (time, ours) in [(row.one, ours.one), (row.two, ours.two)] {
+                write!(text, " {:.1} ({:.1}) |", time[step], time[step] / ours[step])?;
+            }
+        }
+        writeln!(text)?;
+    }
+    writeln!(text)
+}
+
+/// What is aimed at with 40,000 regions, in nanoseconds.
+const LOOKUP: f64 = 60.0;
+const ERASE_INSERT: f64 = 1000.0;
+
+/// How much more than one two threads are to do.
+const TWO_THREADS: f64 = 1.9;
+
+fn verdict(reached: bool) -> &'static str {
+    if reached { "reached" } else { "**falls short**" }
+}
+
+fn write_regions(text: &mut String, regions: &Regions) -> std::fmt::Result {
+    writeln!(
+        text,
+        "## Many regions (ns)\n\n\
+         Looking up the region at an address, at random, without locks; taking a region out and putting\n\
+         it back (unmap and map of a page). Beside them the maple tree of Linux, as measured once on a\n\
+         host like this one: an erase and an insert took it 700 to 1,000 ns.\n\n\
+         | regions | lookup | maple tree | erase and insert | aims | |\n|---:|---:|---:|---:|---|---|"
+    )?;
+    for many in &regions.many {
+        let reached = many.lookup <= LOOKUP && many.erase_insert <= ERASE_INSERT;
+        writeln!(
+            text,
+            "| {} | {:.0} | {:.0} | {:.0} | {LOOKUP:.0}, {ERASE_INSERT:.0} | {} |",
+            many.regions,
+            many.lookup,
+            many.maple_lookup,
+            many.erase_insert,
+            verdict(reached)
+        )?;
+    }
+    writeln!(text, "\n| operation | ns |\n|---|---:|")?;
+    for alone in &regions.alone {
+        writeln!(text, "| {} | {:.1} |", alone.what, alone.time)?;
+    }
+    match &regions.two_threads {
+        Err(why) => writeln!(text, "\nTwo threads in one space: not measured, because {why}.\n"),
+        Ok(ratio) => writeln!(
+            text,
+            "\nTwo threads in one space, each mapping and unmapping a range of its own, do {ratio:.2} \
+             times what one\ndoes (aim {TWO_THREADS}: {}).\n",
+            verdict(*ratio >= TWO_THREADS)
+        ),
+    }
 }
 
 fn write_speed(text: &mut String, speed: &Result<Speed, String>) -> std::fmt::Result {

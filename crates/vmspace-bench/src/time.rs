@@ -6,6 +6,8 @@
 
 mod bare;
 mod library;
+pub mod regions;
+pub mod rivals;
 
 use std::time::Instant;
 use vmspace::format::{Geometry, Sv48};
@@ -48,8 +50,24 @@ const STEPS: [Step; 7] = [
     ("unmap a range", 1.5, |s| s.unmap_range()),
 ];
 
-/// Measures everything.
-pub fn all() -> Vec<Time> {
+/// All that is timed in this process.
+pub struct Times {
+    pub cycle: Vec<Time>,
+    pub rivals: Vec<rivals::Row>,
+    pub regions: regions::Regions,
+}
+
+impl Times {
+    /// Measures everything.
+    pub fn measure() -> Times {
+        // First, since it wants the host for itself.
+        let regions = regions::all();
+        Times { cycle: cycle(), rivals: rivals::all(), regions }
+    }
+}
+
+/// Beside the bare walk.
+fn cycle() -> Vec<Time> {
     let vm = crate::world::manager();
     let (mut bare, mut library) = (bare::Bare::new(), library::Library::new(&vm));
     let mut times = [[[0.0; ROUNDS]; 2]; STEPS.len()];
@@ -79,5 +97,10 @@ pub fn median(mut times: [f64; ROUNDS]) -> f64 {
 
 /// The pages in an order that no cache foresees: every one once.
 fn shuffled() -> impl Iterator<Item = u64> {
-    (0..PAGES).map(|n| n.wrapping_mul(0x9E37_79B1) % PAGES)
+    (0..PAGES).map(shuffle)
+}
+
+/// The `n`-th page in that order.
+fn shuffle(n: u64) -> u64 {
+    n.wrapping_mul(0x9E37_79B1) % PAGES
 }

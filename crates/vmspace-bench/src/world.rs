@@ -1,11 +1,11 @@
 //! What an operation is measured in: a manager over host memory that is not zeroed on faults (the
-//! issue's bounds exclude zeroing), one space, one CPU.
+//! bounds exclude zeroing), one space, one CPU.
 
 use crate::operations::Operation;
 #[path = "../../vmspace/tests/host/mod.rs"]
 mod host;
 
-pub use host::Host;
+pub use host::{Host, be_cpu};
 use vmspace::format::Sv48;
 use vmspace::{MaySleep, Space, Vm};
 

@@ -58,3 +58,8 @@ pub use space::{
 };
 pub use tree::walk::Translation;
 pub use vm::{Guard, Vm};
+
+/// The code of docs/porting.md is true.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/porting.md")]
+struct Porting;

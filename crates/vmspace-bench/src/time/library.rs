@@ -1,5 +1,6 @@
 //! The library: the same through transactions, and lock-free translation under one guard.
 
+use super::rivals::{Row, rounds};
 use super::{PAGE, PAGES, Subject, shuffled};
 use crate::world::{Manager, World};
 use std::hint::black_box;
@@ -73,4 +74,52 @@ impl Subject for Library<'_> {
     fn unmap_range(&mut self) {
         self.edit(|range| range.clear_range(AT, PAGES));
     }
+}
+
+/// Our row of the rivals' table: on two threads each locks a gigabyte of one space.
+pub fn row() -> Row {
+    let vm = crate::world::manager();
+    let mut library = Library::new(&vm);
+    let one = rounds(|step| {
+        single(&library.space, &mut library.ms, step, AT);
+        PAGES
+    });
+    let beside = AT + PAGES * PAGE;
+    let Library { space, ms } = &mut library;
+    space.reserve(ms, beside, PAGES * PAGE, RW).expect("there is room");
+    let two = rounds(|step| {
+        std::thread::scope(|threads| {
+            for (cpu, at) in [AT, beside].into_iter().enumerate() {
+                let space = &*space;
+                threads.spawn(move || {
+                    crate::world::be_cpu(cpu);
+                    // SAFETY: the thread has just begun, and holds nothing.
+                    single(space, &mut unsafe { MaySleep::assume() }, step, at);
+                });
+            }
+        });
+        2 * PAGES
+    });
+    Row { name: "vmspace", one, two }
+}
+
+/// A step, page by page, over the gigabyte at `at`.
+fn single(space: &World<'_>, ms: &mut MaySleep, step: usize, at: u64) {
+    if step == 1 {
+        let guard = space.vm().walk(ms);
+        for n in shuffled() {
+            black_box(space.translate(&guard, at + n * PAGE));
+        }
+        return;
+    }
+    let edited = space.transaction(ms, at, PAGES * PAGE, |range| {
+        (0..PAGES).try_for_each(|n| match step {
+            0 => range.set(at + n * PAGE, DEVICE.add(n), RW),
+            2 => range.protect(at + n * PAGE, Rights::READ),
+            _ => range.clear(at + n * PAGE).map(|found| {
+                black_box(found);
+            }),
+        })
+    });
+    edited.expect("there is memory for the tables");
 }

@@ -87,15 +87,18 @@ impl<'a> Store<'a> {
         if from == to {
             return;
         }
-        let copy = |i: usize| {
-            for (old, new) in self.pieces[from + i].iter().zip(&self.pieces[to + i]) {
+        let count = self.len - from;
+        // As slices, since most of an edit among many pieces is spent here.
+        let pairs = self.pieces[from..from + count].iter().zip(&self.pieces[to..to + count]);
+        let copy = |(old, new): (&[AtomicU64; PIECE_WORDS], &[AtomicU64; PIECE_WORDS])| {
+            for (old, new) in old.iter().zip(new) {
                 new.store(old.load(Ordering::Relaxed), Ordering::Relaxed);
             }
         };
         if to > from {
-            (0..self.len - from).rev().for_each(copy);
+            pairs.rev().for_each(copy)
         } else {
-            (0..self.len - from).for_each(copy);
+            pairs.for_each(copy)
         }
         self.set_len(self.len + to - from);
     }
@@ -175,6 +178,19 @@ impl<'a, P: Platform> Node<'a, P> {
         let index = store.find(page);
         let end = if index + 1 < store.len { store.start(index + 1) } else { range.end };
         (store.get(index), end)
+    }
+
+    /// The piece that `page` lies in, and the one that follows it in this node, if any does. As
+    /// `piece` otherwise.
+    pub fn piece_and_next(&self, page: u64) -> (Piece, Option<Piece>) {
+        let word = self.meta.word.load(Ordering::Acquire);
+        if word & 1 != 0 {
+            let start = self.range().start;
+            return (Piece { start, key: inline_key(word), weight: 0 }, None);
+        }
+        let store = self.store(word);
+        let index = store.find(page);
+        (store.get(index), (index + 1 < store.len).then(|| store.get(index + 1)))
     }
 
     /// How many pieces there are.

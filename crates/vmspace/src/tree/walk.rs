@@ -166,19 +166,34 @@ pub(crate) fn next_mapping<P: Platform>(
     let root = Node::at(vm, root, P::Format::ROOT_LEVEL);
     let mut page = page;
     while page < end {
-        let first = joined(root, page, end);
-        let again = joined(root, page, end);
-        match (first, again) {
-            (Some((run, one)), Some((_, two))) if one == two => {
-                if run.key.is_mapped() {
-                    return Some(run);
-                }
-                page = run.range.end;
-            }
-            _ => vm.platform().relax(),
+        match inside(root, page).or_else(|| across(root, page, end)) {
+            Some(run) if run.key.is_mapped() => return Some(run),
+            Some(run) => page = run.range.end,
+            None => vm.platform().relax(),
         }
     }
     None
+}
+
+/// The whole run from `page` on, where it ends inside a node without children: one reading has it
+/// all. None: it does not, or the node was being changed.
+#[inline]
+fn inside<P: Platform>(root: Node<'_, P>, page: u64) -> Option<Run> {
+    let (node, snapshot, _) = lowest(root, page)?;
+    let (piece, next) = node.piece_and_next(page);
+    let next = next?;
+    let range = PageRange::new(page, next.start);
+    let ends = piece.start <= page && !range.is_empty() && next.key != piece.key;
+    let alone = ends && node.child_count() == 0 && snapshot.holds(&node.meta.seq);
+    alone.then_some(Run { range, key: piece.key })
+}
+
+/// The whole run from `page` on, through several nodes: read twice, and the same both times. None:
+/// something was being changed.
+fn across<P: Platform>(root: Node<'_, P>, page: u64, end: u64) -> Option<Run> {
+    let (run, first) = joined(root, page, end)?;
+    let (_, again) = joined(root, page, end)?;
+    (first == again).then_some(run)
 }
 
 /// How many entries a reader of a range looks at under one guard.

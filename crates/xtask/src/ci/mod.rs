@@ -123,12 +123,14 @@ fn bounds(steps: &mut Steps) {
 /// What Miri can do in minutes: tests of the library by what their names begin with or contain.
 /// It leaves out 64 KiB pages, large memories, and the copying of pages that were written byte by
 /// byte, over which its emulation of weak memory stumbles.
-const MIRI: [(&str, &str); 4] = [
+const MIRI: [(&str, &str); 6] = [
     (
         "vmspace --lib",
         "frame::slab alloc::tests::random alloc::tests::threads alloc::tests::every_frame",
     ),
     ("vmspace --test first_steps", "placement_is brk_moves a_stack_grows"),
+    ("vmspace --test pagers", ""),
+    ("vmspace --test attacks", "a_guard_of a_shared_object a_space_maps a_split_forgets"),
     (
         "vmspace --test mutations",
         "a_store_over a_detached unlocking protect_without fork_without dont_need",
