@@ -425,7 +425,7 @@ fn aarch64_granules_differ_in_frames_alone() {
     assert_eq!(Aarch64Granule4K::leaf(1, leaf(0x200, rx, true, false)), block | 0x20_0000);
     assert_eq!(Aarch64Granule4K::leaf(2, leaf(0x4_0000, rx, true, false)), block | 0x4000_0000);
     assert_eq!(Aarch64Granule4K::table(3, Frame(0x1_2345)), 0x1234_5003);
-    assert_eq!(Aarch64Granule16K::leaf(0, leaf(0x1_2345, rx, true, false)), low | 0x4_8d14_000);
+    assert_eq!(Aarch64Granule16K::leaf(0, leaf(0x1_2345, rx, true, false)), low | 0x48d1_4000);
     assert_eq!(Aarch64Granule16K::leaf(1, leaf(0x800, rx, true, false)), block | 0x200_0000);
     assert_eq!(Aarch64Granule16K::table(3, Frame(0x1_2345)), 0x48d1_4003);
     // No block where only 52-bit addresses have one.

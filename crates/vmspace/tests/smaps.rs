@@ -63,7 +63,7 @@ fn a_page_counts_by_how_many_map_it<F: Format>() {
     write(&children[0], at);
     let child = smaps_at(&children[0], at);
     assert_eq!((child.private_dirty, child.shared_dirty), (page, page));
-    assert_eq!(child.pss, page + ((page << 12) / 3 >> 12));
+    assert_eq!(child.pss, page + (((page << 12) / 3) >> 12));
     for child in children {
         child.exit(&mut token());
     }
