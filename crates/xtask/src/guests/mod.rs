@@ -61,7 +61,7 @@ pub fn run(steps: &mut Steps, arguments: &Arguments) {
 const SANITIZED: [&str; 4] = ["threads 4 10", "forks 2 3", "spin 33", "stale all 6"];
 
 /// The settings that these are run over: those of one format, since races are no format's.
-const SANITIZED_SETTINGS: usize = 4;
+const SANITIZED_SETTINGS: usize = 6;
 
 /// Runs the guests that show races of the host's threads on that machine.
 pub fn sanitized(steps: &mut Steps, vmspace: &Path) {

@@ -16,10 +16,6 @@ const FORMATS: [(&str, u64); 12] = [
     ("aarch64-16k", 16384),
 ];
 
-/// So many formats, the first, are run with every TLB: one of each architecture. TLBs know nothing
-/// of encodings, so the others are run with the strictest.
-const EVERY_TLB: usize = 3;
-
 /// What the TLB is like, and whether every use of it is checked. A plain TLB and the worst are run
 /// both ways; `sticky` is checked, for nothing stale hides from the two together; `forgetful` is
 /// not, since checking leaves nothing in the inline arrays to be forgotten.
@@ -31,12 +27,6 @@ const TLBS: [(&str, bool); 6] = [
     ("adversarial", false),
     ("adversarial", true),
 ];
-
-/// What the other formats are run with.
-const STRICT: [(&str, bool); 2] = [("sticky", true), ("adversarial", true)];
-
-/// How many settings the first formats have.
-const WIDE: usize = EVERY_TLB * TLBS.len();
 
 /// Format, TLB mode, check on or off, harts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,16 +40,13 @@ pub struct Setting {
 
 impl Setting {
     /// How many there are for a number of harts.
-    pub const COUNT: u64 = (WIDE + (FORMATS.len() - EVERY_TLB) * STRICT.len()) as u64;
+    pub const COUNT: u64 = (FORMATS.len() * TLBS.len()) as u64;
 
     /// The `n`-th, from 0; they repeat after [`Setting::COUNT`].
     pub fn nth(n: u64, harts: u64) -> Setting {
-        let n = (n % Setting::COUNT) as usize;
-        let (format, tlb) = match n.checked_sub(WIDE) {
-            None => (n / TLBS.len(), TLBS[n % TLBS.len()]),
-            Some(n) => (EVERY_TLB + n / STRICT.len(), STRICT[n % STRICT.len()]),
-        };
-        let ((format, page_size), (tlb, check)) = (FORMATS[format], tlb);
+        let n = n as usize;
+        let (tlb, check) = TLBS[n % TLBS.len()];
+        let (format, page_size) = FORMATS[n / TLBS.len() % FORMATS.len()];
         Setting { format, page_size, tlb, check, harts }
     }
 
@@ -95,7 +82,7 @@ mod tests {
     #[test]
     fn all_settings_differ() {
         let all = Setting::all(1);
-        assert_eq!(all.len(), 36);
+        assert_eq!(all.len(), 72);
         for (n, setting) in all.iter().enumerate() {
             assert!(!all[..n].contains(setting));
         }
