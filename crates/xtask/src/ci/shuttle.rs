@@ -24,7 +24,7 @@ const FOUND: [(Mutation, &str); 8] = [
     (NoShootdownAtDontNeed, "fault dont_need"),
     (NoShootdownAtTruncation, "fault truncate"),
     (NoShootdownAtRemap, "fault remap"),
-    (UnlockBeforeAcknowledgement, "unmap unmap"),
+    (UnlockBeforeAcknowledgement, "unmap_table unmap_table"),
     (FreeBeforeFlush, "fault dont_need"),
 ];
 
