@@ -45,30 +45,31 @@ impl<P: Platform> Space<'_, P> {
             return if beyond { Err(Error::NotMapped) } else { Ok(()) };
         }
         self.edit(ms, range, Cover::Lowest, Mutation::NoShootdownAtProtect, |cursor| {
-            let hole = cursor.first(range, false);
-            let mapped = PageRange::new(range.start, hole.unwrap_or(range.end));
-            let refused = cursor.find(mapped, |key| refusal(key, rights).is_some());
-            let allowed = PageRange::new(range.start, refused.unwrap_or(mapped.end));
+            let refused = cursor.find(range, |key| refusal(key, rights).is_some());
+            let allowed = PageRange::new(range.start, refused.unwrap_or(range.end));
             if !allowed.is_empty() {
                 cursor.prepare(allowed, None)?;
                 cursor.protect(allowed, rights);
             }
             Some(match refused.and_then(|page| refusal(cursor.piece(page).0, rights)) {
                 Some(error) => Err(error),
-                None if beyond || hole.is_some() => Err(Error::NotMapped),
+                None if beyond => Err(Error::NotMapped),
                 None => Ok(()),
             })
         })?
     }
 }
 
-/// Why a mapping may not have these rights, as Linux looks: at its file first.
+/// Why pages may not have these rights, as Linux looks: for a mapping, at its file, at its seal.
 fn refusal(key: Key, rights: Rights) -> Option<Error> {
-    let denied = rights.contains(Rights::WRITE) && key.attributes.contains(Attributes::NEVER_WRITE);
-    let sealed = key.attributes.contains(Attributes::SEALED);
-    match (denied, sealed) {
-        (true, _) => Some(Error::Denied),
-        (_, true) => Some(Error::Sealed),
-        _ => None,
+    let has = |attribute| key.attributes.contains(attribute);
+    if !key.is_mapped() {
+        Some(Error::NotMapped)
+    } else if has(Attributes::NEVER_WRITE) && rights.contains(Rights::WRITE) {
+        Some(Error::Denied)
+    } else if has(Attributes::SEALED) {
+        Some(Error::Sealed)
+    } else {
+        None
     }
 }
