@@ -10,7 +10,7 @@ use crate::addr::{Frame, PageRange};
 use crate::context::MaySleep;
 use crate::format::{Format, Leaf, Rights};
 use crate::mutation::Mutation;
-use crate::object::{self, Stamp};
+use crate::object::{self, Cached};
 use crate::platform::Platform;
 use crate::region::Key;
 use crate::rmap::{self, Mapper};
@@ -19,27 +19,6 @@ use crate::tree::cursor::Cursor;
 use crate::tree::gather::Gather;
 use crate::tree::locking::{self, Held};
 use crate::tree::node::{Fresh, Node};
-use crate::vm::Vm;
-
-/// A page prepared, with the reference that its entry will hold.
-#[derive(Clone, Copy)]
-pub(super) struct Ready {
-    pub frame: Frame,
-    /// Nobody else has seen it: no metadata yet.
-    pub fresh: bool,
-    /// It is an object's, or a copy of one's: what must still hold.
-    pub stamp: Option<Stamp>,
-}
-
-impl Ready {
-    pub fn give_back<P: Platform>(self, vm: &Vm<P>) {
-        if self.fresh {
-            vm.give_frame(self.frame);
-        } else {
-            rmap::put_page(vm, self.frame);
-        }
-    }
-}
 
 /// The last step of a fault, under the lock of the lowest node over the page.
 pub(super) struct Install<'a, P: Platform> {
@@ -47,7 +26,6 @@ pub(super) struct Install<'a, P: Platform> {
     pub page: u64,
     pub access: Access,
     pub key: Key,
-    pub ready: Option<Ready>,
 }
 
 impl<'a, P: Platform> Install<'a, P> {
@@ -60,17 +38,24 @@ impl<'a, P: Platform> Install<'a, P> {
         self.key.attributes.rights().with_implied()
     }
 
-    /// Lets the leaf entry `old` name the page prepared, or gives it the region's rights if that is
-    /// the need; then releases the lock.
-    pub fn change(self, held: Held<'a, P>, ms: &mut MaySleep, need: Need, old: Leaf) {
+    /// Lets the leaf entry `old` name `new`, or gives it the region's rights if that is the need;
+    /// then releases the lock.
+    pub fn change(
+        self,
+        held: Held<'a, P>,
+        ms: &mut MaySleep,
+        need: Need,
+        old: Leaf,
+        new: Option<Frame>,
+    ) {
         let Install { node, page, .. } = self;
         let (vm, index, rights) = (node.vm, node.index(page), self.rights());
         let mut gather = Gather::default();
         let range = PageRange::new(page, page + 1);
         let mut cursor = Cursor::of(held, ms, &mut gather, range, Mutation::NoShootdownAtCopy);
-        if let Some(ready) = self.ready {
-            rmap::init_page(vm.meta_of(ready.frame), Some(Mapper { table: node.frame, index }));
-            let word = P::Format::leaf(node.level, self.leaf(ready.frame, rights));
+        if let Some(frame) = new {
+            rmap::init_page(vm.meta_of(frame), Some(Mapper { table: node.frame, index }));
+            let word = P::Format::leaf(node.level, self.leaf(frame, rights));
             cursor.exchange_frame(node, index, old, word);
             vm.totals(cursor.space).resident.fetch_add(1, Ordering::Relaxed);
         } else {
@@ -92,58 +77,72 @@ impl<'a, P: Platform> Install<'a, P> {
         cursor.commit().release();
     }
 
-    /// Lets the empty entry name the page prepared, or the zero page, with the tables that are
-    /// missing. None: no memory for tables or records, and nothing has changed.
+    /// Lets the empty entry name a page that nobody else has seen (`fresh`), or the zero page, with
+    /// the tables that are missing. None: no memory for them, and nothing has changed.
     #[inline]
-    pub fn fill(self) -> Option<bool> {
-        let (vm, node, ready) = (self.node.vm, self.node, self.ready);
-        let leaf = match ready {
-            Some(ready) => self.leaf(ready.frame, self.rights()),
-            None => self.leaf(vm.zero_frame(), self.rights().difference(Rights::WRITE)),
-        };
-        let word = P::Format::leaf(0, leaf);
+    pub fn fill(self, frame: Frame, fresh: bool) -> Option<bool> {
+        let Install { node, page, .. } = self;
+        let rights = self.rights();
+        let rights = if fresh { rights } else { rights.difference(Rights::WRITE) };
+        let word = P::Format::leaf(0, self.leaf(frame, rights));
+        let page_of = fresh.then_some(frame);
         if node.level == 0 {
-            let index = node.index(self.page);
-            record(node, index, ready)?;
+            let index = node.index(page);
+            record(node, index, page_of);
             node.fill(index, word);
         } else {
-            fill_chain(node, self.page, ready, word)?;
+            fill_chain(node, page, page_of, word)?;
         }
-        if ready.is_some() {
-            vm.totals(node.space()).resident.fetch_add(1, Ordering::Relaxed);
+        if fresh {
+            node.vm.totals(node.space()).resident.fetch_add(1, Ordering::Relaxed);
         }
         Some(true)
     }
-}
 
-impl<'a, P: Platform> Install<'a, P> {
-    /// Lets the empty entry name the page of an object, or a copy of one. Missing tables are
-    /// attached first: a record names a table that others can find and lock. False: the object was
-    /// truncated meanwhile. None: no memory, and there are more empty tables at most.
-    pub fn fill_cached(self, held: &mut Held<'a, P>, stamp: Stamp) -> Option<bool> {
-        let (vm, ready) = (self.node.vm, self.ready?);
+    /// Lets the empty entry name the page of an object. The record comes first: who truncates finds
+    /// the entry by it, or is seen to have been. False: the object was truncated meanwhile. None: no
+    /// memory, and there are more empty tables at most.
+    pub fn fill_cached(self, held: &mut Held<'a, P>, cached: Cached) -> Option<bool> {
+        let node = self.leaf_table(held)?;
+        let (vm, index) = (node.vm, node.index(self.page));
+        let (meta, mapper) = (vm.meta_of(cached.frame), Mapper { table: node.frame, index });
+        rmap::add(vm, meta, mapper)?;
+        if !cached.stamp.holds(vm) {
+            rmap::remove(vm, meta, mapper);
+            return Some(false);
+        }
+        let rights = self.rights();
+        // The page of a private mapping is its own only as a copy.
+        let private = self.key.is_private();
+        let rights = if private { rights.difference(Rights::WRITE) } else { rights };
+        self.put(node, cached.frame, rights)
+    }
+
+    /// The same with a copy, which nobody finds by the object: nothing is to be recorded first.
+    pub fn fill_copy(self, held: &mut Held<'a, P>, copy: Cached) -> Option<bool> {
+        let node = self.leaf_table(held)?;
+        if !copy.stamp.holds(node.vm) {
+            return Some(false);
+        }
+        record(node, node.index(self.page), Some(copy.frame));
+        self.put(node, copy.frame, self.rights())
+    }
+
+    fn put(&self, node: Node<'a, P>, frame: Frame, rights: Rights) -> Option<bool> {
+        node.fill(node.index(self.page), P::Format::leaf(0, self.leaf(frame, rights)));
+        node.vm.totals(node.space()).resident.fetch_add(1, Ordering::Relaxed);
+        Some(true)
+    }
+
+    /// The leaf table, with those missing above it attached first: a record names a table that
+    /// others can find and lock. None: no memory, and there are more empty tables at most.
+    fn leaf_table(&self, held: &mut Held<'a, P>) -> Option<Node<'a, P>> {
         let mut node = self.node;
         while node.level > 0 {
             node = locking::push_down(node, node.index(self.page))?;
             held.add(node);
         }
-        let index = node.index(self.page);
-        // Nobody finds a copy by the object: nothing is to be recorded first.
-        if ready.fresh && !stamp.holds(vm) {
-            return Some(false);
-        }
-        record(node, index, Some(ready))?;
-        if !ready.fresh && !stamp.holds(vm) {
-            rmap::remove(vm, vm.meta_of(ready.frame), Mapper { table: node.frame, index });
-            return Some(false);
-        }
-        // The page of a private mapping is its own only as a copy.
-        let shared = !self.key.is_private() || ready.fresh;
-        let rights = self.rights();
-        let rights = if shared { rights } else { rights.difference(Rights::WRITE) };
-        node.fill(index, P::Format::leaf(0, self.leaf(ready.frame, rights)));
-        vm.totals(node.space()).resident.fetch_add(1, Ordering::Relaxed);
-        Some(true)
+        Some(node)
     }
 }
 
@@ -152,33 +151,25 @@ impl<'a, P: Platform> Install<'a, P> {
 fn fill_chain<P: Platform>(
     top: Node<'_, P>,
     page: u64,
-    ready: Option<Ready>,
+    fresh: Option<Frame>,
     word: u64,
 ) -> Option<()> {
     let chain = Chain::make(top, page)?;
     let last = chain.last(top);
     let index = last.index(page);
-    if record(last, index, ready).is_none() {
-        chain.unmake();
-        return None;
-    }
+    record(last, index, fresh);
     // SAFETY: the chain's tables are private until it is attached.
     unsafe { Fresh::new(last) }.set(index, word);
     chain.attach(top, page);
     Some(())
 }
 
-/// Records the mapper of the page prepared, if there is one. None: no memory.
+/// Makes a frame that nobody else has seen a page with that one mapper.
 #[inline]
-fn record<P: Platform>(node: Node<'_, P>, index: usize, ready: Option<Ready>) -> Option<()> {
-    let Some(ready) = ready else { return Some(()) };
-    let (vm, mapper) = (node.vm, Mapper { table: node.frame, index });
-    let meta = vm.meta_of(ready.frame);
-    if !ready.fresh {
-        return rmap::add(vm, meta, mapper);
+fn record<P: Platform>(node: Node<'_, P>, index: usize, fresh: Option<Frame>) {
+    if let Some(frame) = fresh {
+        rmap::init_page(node.vm.meta_of(frame), Some(Mapper { table: node.frame, index }));
     }
-    rmap::init_page(meta, Some(mapper));
-    Some(())
 }
 
 /// The most levels below a root.

@@ -16,10 +16,11 @@
 //! A page that is copied cannot change meanwhile: the reference, held until the copy is installed,
 //! keeps its owners from taking it for their own, and the entry is compared again under the lock.
 
+mod change;
+mod fill;
 mod install;
 mod need;
 
-use install::{Install, Ready};
 use need::{Need, need};
 
 use crate::addr::Frame;
@@ -27,15 +28,14 @@ use crate::context::MaySleep;
 use crate::counters::Event;
 use crate::error::Error;
 use crate::format::{Entry, Format, Geometry, Rights};
-use crate::frame::meta::Kind;
 use crate::lock;
-use crate::object::{self, Cached};
+use crate::object;
 use crate::platform::Platform;
 use crate::rmap;
 use crate::space::Space;
 use crate::sync::{Ordering, fence};
 use crate::tree::cursor;
-use crate::tree::locking::{self, Seen};
+use crate::tree::locking::Seen;
 use crate::tree::node::Node;
 use crate::tree::walk;
 use crate::vm::Guard;
@@ -80,6 +80,14 @@ pub enum FaultError {
     MustSleep,
 }
 
+/// What is to be settled: what was seen without locks, and what is needed therefore.
+struct Target {
+    page: u64,
+    access: Access,
+    need: Need,
+    seen: Seen,
+}
+
 impl<'vm, P: Platform> Space<'vm, P> {
     /// Resolves a fault of user code at `address`, in bytes.
     ///
@@ -116,6 +124,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
     }
 
     /// `OWN`: private memory's page is to be the space's alone.
+    #[inline]
     fn resolve<const OWN: bool>(
         &self,
         ms: &mut MaySleep,
@@ -124,28 +133,38 @@ impl<'vm, P: Platform> Space<'vm, P> {
     ) -> Result<(), FaultError> {
         let page = user_page::<P>(address)?;
         loop {
-            let (need, held, seen) = self.look::<OWN>(ms, page, access);
-            match need {
-                Need::Refused(FaultError::NotMapped) if self.grow_stack(ms, page)? => continue,
-                Need::Refused(error) => {
-                    self.vm.count(Event::FaultRefused, 1);
-                    return Err(error);
-                }
-                _ => {}
-            }
-            let settled = match self.ready(ms, need, held) {
-                Ok(ready) => self.settle::<OWN>(ms, page, access, need, ready, &seen),
-                Err(error) => Err(error),
-            };
-            // Not before: a frame, or an object, that is reused would look the same again.
-            if held {
-                self.put_back(ms, need);
-            }
-            if settled? {
-                self.vm.count(need.event(), 1);
-                return Ok(());
+            match self.vm.reclaiming(ms, |ms| self.attempt::<OWN>(ms, page, access)) {
+                Ok(Ok(true)) => return Ok(()),
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(FaultError::OutOfMemory),
             }
         }
+    }
+
+    /// Looks, prepares, locks and installs. False: something else was found under the lock. None: no
+    /// memory, and there are more empty tables at most.
+    #[inline(never)]
+    fn attempt<const OWN: bool>(
+        &self,
+        ms: &mut MaySleep,
+        page: u64,
+        access: Access,
+    ) -> Option<Result<bool, FaultError>> {
+        let (need, seen) = self.look::<OWN>(ms, page, access);
+        let target = Target { page, access, need, seen };
+        let settled = match need {
+            Need::Fresh if seen.word == 0 => Ok(self.fill_fresh::<OWN>(ms, &target)?),
+            Need::Zero => Ok(self.fill_zero::<OWN>(ms, &target)?),
+            Need::Object(..) => self.fill_cached::<OWN>(ms, &target),
+            Need::ObjectCopy(..) => self.fill_copy::<OWN>(ms, &target),
+            Need::Refused(error) => self.refuse(ms, page, error),
+            _ => Ok(self.change::<OWN>(ms, &target)?),
+        };
+        if settled == Ok(true) {
+            self.vm.count(need.event(), 1);
+        }
+        Some(settled)
     }
 
     /// Resolves what can be resolved without locks and memory: accessed and dirty bits that the
@@ -178,29 +197,22 @@ impl<'vm, P: Platform> Space<'vm, P> {
         }
     }
 
-    /// What is needed, without locks. True: a reference to the page or object named was taken.
-    fn look<const OWN: bool>(
-        &self,
-        ms: &mut MaySleep,
-        page: u64,
-        access: Access,
-    ) -> (Need, bool, Seen) {
+    /// What is needed, without locks; with a reference to the page or object that it names.
+    #[inline]
+    fn look<const OWN: bool>(&self, ms: &mut MaySleep, page: u64, access: Access) -> (Need, Seen) {
         let guard = self.vm.walk(ms);
         let seen = walk::page(&guard, self.root(), page);
         let entry = P::Format::decode(seen.level, seen.word);
         let need = need::<OWN, P>(self.vm, seen.key, page, entry, access);
-        let (need, held) = match need {
-            Need::Copy(frame) if self.try_hold_source(frame, page, &seen) => (need, true),
-            Need::Object(object, _) | Need::ObjectCopy(object, _)
-                if object::try_get(&guard, object) =>
-            {
-                (need, true)
+        let held = match need {
+            Need::Copy(frame) => self.try_hold_source(frame, page, &seen),
+            Need::Object(object, _) | Need::ObjectCopy(object, _) => {
+                object::try_get(&guard, object)
             }
-            // It is going away: look again.
-            Need::Copy(_) | Need::Object(..) | Need::ObjectCopy(..) => (Need::Wait, false),
-            _ => (need, false),
+            _ => true,
         };
-        (need, held, seen)
+        // What cannot be held is going away: look again.
+        (if held { need } else { Need::Wait }, seen)
     }
 
     /// A reference to a page to copy, found in the entry seen. From then on nobody takes the page
@@ -223,117 +235,14 @@ impl<'vm, P: Platform> Space<'vm, P> {
         held
     }
 
-    /// Gives back the reference that `look` took.
-    #[inline(never)]
-    fn put_back(&self, ms: &mut MaySleep, need: Need) {
-        match need {
-            Need::Copy(from) => rmap::put_page(self.vm, from),
-            Need::Object(object, _) | Need::ObjectCopy(object, _) => {
-                object::put(self.vm, ms, object, 1);
-            }
-            _ => {}
+    /// Refuses a fault, but where a stack can grow over it: then it is to be looked at again.
+    #[cold]
+    fn refuse(&self, ms: &mut MaySleep, page: u64, why: FaultError) -> Result<bool, FaultError> {
+        if why == FaultError::NotMapped && self.grow_stack(ms, page)? {
+            return Ok(false);
         }
-    }
-
-    /// Prepares the page that the need asks for; `held`: `look` took a reference.
-    fn ready(
-        &self,
-        ms: &mut MaySleep,
-        need: Need,
-        held: bool,
-    ) -> Result<Option<Ready>, FaultError> {
-        let vm = self.vm;
-        Ok(match need {
-            Need::Fresh => {
-                let frame = self.take_page(ms)?;
-                vm.platform().zero(frame);
-                Some(Ready { frame, fresh: true, stamp: None })
-            }
-            Need::Copy(from) if held => Some(self.copy(ms, from)?),
-            Need::Object(object, index) if held => {
-                let Cached { frame, stamp } = self.cached(ms, object, index)?;
-                Some(Ready { frame, fresh: false, stamp: Some(stamp) })
-            }
-            Need::ObjectCopy(object, index) if held => {
-                let Cached { frame, stamp } = self.cached(ms, object, index)?;
-                let copied = self.copy(ms, frame);
-                rmap::put_page(vm, frame);
-                Some(Ready { stamp: Some(stamp), ..copied? })
-            }
-            _ => None,
-        })
-    }
-
-    fn take_page(&self, ms: &mut MaySleep) -> Result<Frame, FaultError> {
-        let taken = self.vm.reclaiming(ms, |_| self.vm.take_frame(Kind::Page));
-        taken.map_err(|_| FaultError::OutOfMemory)
-    }
-
-    /// A copy of a page that is held.
-    fn copy(&self, ms: &mut MaySleep, from: Frame) -> Result<Ready, FaultError> {
-        let frame = self.take_page(ms)?;
-        self.vm.copy_frame(from, frame);
-        Ok(Ready { frame, fresh: true, stamp: None })
-    }
-
-    /// The page of an object that is held.
-    fn cached(&self, ms: &mut MaySleep, object: u64, index: u64) -> Result<Cached, FaultError> {
-        match object::page(self.vm, ms, object, index) {
-            Ok(Some(cached)) => Ok(cached),
-            Ok(None) => Err(FaultError::NoPage),
-            Err(Error::OutOfMemory) => Err(FaultError::OutOfMemory),
-            Err(_) => Err(FaultError::NoPage),
-        }
-    }
-
-    /// Locks, looks again, and installs if the need is still the same. False: look again.
-    fn settle<const OWN: bool>(
-        &self,
-        ms: &mut MaySleep,
-        page: u64,
-        access: Access,
-        expected: Need,
-        ready: Option<Ready>,
-        seen: &Seen,
-    ) -> Result<bool, FaultError> {
-        let vm = self.vm;
-        let settled = vm.reclaiming(ms, |ms| {
-            let (mut held, same) = locking::lock_page(self.root_node(), ms, page, seen);
-            let node = held.top;
-            let word = node.load(node.index(page));
-            let entry = || P::Format::decode(node.level, word);
-            let key = if same { seen.key } else { node.piece(page).0.key };
-            // What is needed follows from the node alone, but for whose the page is.
-            let still = match expected {
-                Need::Zero | Need::Fresh | Need::Object(..) | Need::ObjectCopy(..) if same => true,
-                _ => need::<OWN, P>(vm, key, page, entry(), access) == expected,
-            };
-            let install = || Install { node, page, access, key, ready };
-            if still && word == 0 {
-                let done = match ready.and_then(|ready| ready.stamp) {
-                    Some(stamp) => install().fill_cached(&mut held, stamp),
-                    None => install().fill(),
-                };
-                held.release();
-                return done;
-            }
-            match entry() {
-                Entry::Leaf(old) if still => {
-                    install().change(held, ms, expected, old);
-                    Some(true)
-                }
-                _ => {
-                    held.release();
-                    Some(false)
-                }
-            }
-        });
-        if !matches!(settled, Ok(true))
-            && let Some(ready) = ready
-        {
-            ready.give_back(vm);
-        }
-        settled.map_err(|_| FaultError::OutOfMemory)
+        self.vm.count(Event::FaultRefused, 1);
+        Err(why)
     }
 
     /// Lets the stack above `page` grow over it. False: there is none that may.

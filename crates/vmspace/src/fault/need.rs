@@ -60,7 +60,7 @@ fn is_implied<F: Format>(rights: Rights, access: Access) -> bool {
 
 /// What the region and the entry together need for the access. `OWN`: private memory's page is to
 /// be the space's alone, since somebody will hold it.
-#[inline]
+#[inline(always)]
 pub(super) fn need<const OWN: bool, P: Platform>(
     vm: &Vm<P>,
     key: Key,

@@ -69,6 +69,7 @@ impl<P: Platform> Space<'_, P> {
             return false;
         }
         let attributes = Attributes::MAPPED | Attributes::of(Rights::READ | Rights::WRITE);
-        self.map_range(ms, range, Key::anonymous(attributes), false).is_ok()
+        let key = Key::anonymous(self.with_future_locks(attributes));
+        self.map_range(ms, range, key, false).is_ok()
     }
 }

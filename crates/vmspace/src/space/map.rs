@@ -106,18 +106,6 @@ enum Behind {
     Object(u64, u64),
 }
 
-impl Behind {
-    fn key(self, map: &Map, range: PageRange) -> Key {
-        let attributes = map.attributes();
-        match self {
-            Behind::Nothing => Key::anonymous(attributes),
-            Behind::Object(object, first) => {
-                Key { attributes, object, origin: range.start.wrapping_sub(first) }
-            }
-        }
-    }
-}
-
 /// The lowest address that may be mapped (Linux's vm.mmap_min_addr), in bytes.
 pub(super) const LEAST_ADDRESS: u64 = 65_536;
 
@@ -220,16 +208,29 @@ impl<P: Platform> Space<'_, P> {
         let page = match map.place {
             Place::Hint => self.map_anywhere(ms, map, length, behind)?,
             Place::Fixed | Place::FixedNoReplace => {
-                let range = self.pages(map.address, map.length)?;
+                let start = map.address >> P::Format::PAGE_SHIFT;
+                let range = PageRange::new(start, start + length);
                 let replace = map.place == Place::Fixed;
-                self.map_range(ms, range, behind.key(map, range), replace)?;
-                range.start
+                self.map_range(ms, range, self.key(map, behind, range), replace)?;
+                start
             }
         };
         if map.populate {
             let _ = self.bring_for_use(ms, PageRange::new(page, page + length));
         }
         Ok(page << P::Format::PAGE_SHIFT)
+    }
+
+    /// What the pages of `range` will be.
+    #[inline]
+    fn key(&self, map: &Map, behind: Behind, range: PageRange) -> Key {
+        let attributes = self.with_future_locks(map.attributes());
+        match behind {
+            Behind::Nothing => Key::anonymous(attributes),
+            Behind::Object(object, first) => {
+                Key { attributes, object, origin: range.start.wrapping_sub(first) }
+            }
+        }
     }
 
     /// Why shared memory that grows down is refused: Linux looks first whether there is a place, and
@@ -286,7 +287,7 @@ impl<P: Platform> Space<'_, P> {
             page => page.max(LEAST_ADDRESS >> shift),
         };
         self.place_at(ms, hint, length, |ms, range| {
-            self.map_range(ms, range, behind.key(map, range), false)
+            self.map_range(ms, range, self.key(map, behind, range), false)
         })
     }
 
@@ -328,7 +329,6 @@ impl<P: Platform> Space<'_, P> {
         key: Key,
         replace: bool,
     ) -> Result<(), Error> {
-        let key = self.with_future_locks(key);
         let replaced =
             self.edit(ms, range, Cover::Parent, Mutation::NoShootdownAtUnmap, |cursor| {
                 if !replace && cursor.first(range, true).is_some() {

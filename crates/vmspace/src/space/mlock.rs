@@ -5,7 +5,7 @@
 //! pages is exact. It is one counter: spaces that lock nothing only read it, and those that do pay
 //! for a frame with each page that they count.
 
-use super::{Space, is_device};
+use super::Space;
 use crate::addr::PageRange;
 use crate::context::MaySleep;
 use crate::error::Error;
@@ -191,6 +191,7 @@ impl<P: Platform> Space<'_, P> {
     ///
     /// # Errors
     /// [`Error::NotLocked`] beyond the limit; then nothing is counted.
+    #[inline]
     pub(super) fn charge_locks(&self, key: Key, pages: u64) -> Result<(), Error> {
         if !key.attributes.contains(Attributes::LOCKED) {
             return Ok(());
@@ -202,14 +203,13 @@ impl<P: Platform> Space<'_, P> {
         header.locked.fetch_update(relaxed, relaxed, more).map(|_| ()).map_err(|_| Error::NotLocked)
     }
 
-    /// A new mapping, with the locks that those to come get.
-    pub(super) fn with_future_locks(&self, key: Key) -> Key {
-        let future =
-            Attributes::from_bits_retain(self.header().future.load(Ordering::Relaxed) as u32);
-        if is_device(key) || !key.is_mapped() {
-            return key;
+    /// What a new mapping has, with the locks that those to come get.
+    #[inline]
+    pub(super) fn with_future_locks(&self, attributes: Attributes) -> Attributes {
+        match self.header().future.load(Ordering::Relaxed) {
+            0 => attributes,
+            future => attributes | Attributes::from_bits_retain(future as u32),
         }
-        Key { attributes: key.attributes | future, ..key }
     }
 
     /// Brings what can be brought of all mappings.
@@ -240,13 +240,18 @@ impl<P: Platform> Cursor<'_, '_, P> {
     }
 
     /// The locks of `range` are about to go: they count no more.
+    #[inline]
     pub(crate) fn uncharge_locks(&self, range: PageRange) {
-        let locked = &self.vm.header(self.space).locked;
-        if locked.load(Ordering::Relaxed) != 0 {
-            let pages = self.pages_with(range, Attributes::LOCKED);
-            if pages != 0 {
-                locked.fetch_sub(pages, Ordering::Relaxed);
-            }
+        if self.vm.header(self.space).locked.load(Ordering::Relaxed) != 0 {
+            self.uncharge_some(range);
+        }
+    }
+
+    #[cold]
+    fn uncharge_some(&self, range: PageRange) {
+        let pages = self.pages_with(range, Attributes::LOCKED);
+        if pages != 0 {
+            self.vm.header(self.space).locked.fetch_sub(pages, Ordering::Relaxed);
         }
     }
 }

@@ -232,28 +232,33 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
 
     /// Detaches the children that `range` covers, and makes the range `key` in the layouts of the
     /// others. In a window.
+    #[inline]
     pub(super) fn replace_layouts(
         &mut self,
         node: Node<'a, P>,
         range: PageRange,
         key: Key,
     ) -> bool {
+        let below = node.child_count() != 0 && self.replace_below(node, range, key);
+        self.set_layout(node, range, key) | below
+    }
+
+    fn replace_below(&mut self, node: Node<'a, P>, range: PageRange, key: Key) -> bool {
         let mut mapped = false;
-        if node.child_count() != 0 {
-            for (index, child) in node.children(node.slots(range)) {
-                if range.contains(child.range()) {
-                    node.detach(index);
-                    self.detached(child);
-                    mapped = true;
-                } else {
-                    mapped |= self.replace_layouts(child, range, key);
-                }
+        for (index, child) in node.children(node.slots(range)) {
+            if range.contains(child.range()) {
+                node.detach(index);
+                self.detached(child);
+                mapped = true;
+            } else {
+                mapped |= self.replace_layouts(child, range, key);
             }
         }
-        self.set_layout(node, range, key) | mapped
+        mapped
     }
 
     /// Makes `range` `key` in one node's layout, in a window. Whether anything was mapped there.
+    #[inline]
     pub(super) fn set_layout(&mut self, node: Node<'a, P>, range: PageRange, key: Key) -> bool {
         let part = range.intersect(node.range());
         if part.is_empty() {

@@ -7,7 +7,7 @@
 //!
 //! The layout is one word of the metadata. *Inline*: one piece without an object, the common case.
 //! Else the address of a *store*: a block whose first word is the retirement's, whose second holds
-//! length and capacity, and then three words a piece. Pieces are edited in place, by atomic words,
+//! length and capacity in pieces, and then three words a piece. Pieces are edited in place, by atomic words,
 //! while the sequence is odd; only growing takes memory, and growing changes no content, so it is
 //! done, and may fail, before anything changes. The old store is retired.
 
@@ -17,6 +17,7 @@ use crate::object;
 use crate::platform::Platform;
 use crate::region::{Attributes, Key, PIECE_WORDS, Piece};
 use crate::sync::{AtomicU64, Ordering};
+use crate::vm::Vm;
 
 /// The inline layout that is one hole.
 pub(crate) const HOLE: u64 = 1;
@@ -32,11 +33,15 @@ const fn capacity(log2: u32) -> usize {
     ((1 << log2) / size_of::<u64>() - HEADER_WORDS) / PIECE_WORDS
 }
 
+/// log2 of the bytes of the store that holds `capacity` pieces.
+const fn log2_bytes(capacity: usize) -> u32 {
+    ((HEADER_WORDS + capacity * PIECE_WORDS) * size_of::<u64>()).next_power_of_two().ilog2()
+}
+
 /// A store, reached under the node's lock or a guard.
 #[derive(Clone, Copy)]
 struct Store<'a> {
     address: u64,
-    log2: u32,
     len: usize,
     header: &'a AtomicU64,
     /// As many as there is room for.
@@ -44,18 +49,23 @@ struct Store<'a> {
 }
 
 impl<'a> Store<'a> {
-    /// The store of `1 << log2` bytes that lies at `address`, which is where `base` points.
+    /// The store at `address`, which is where `base` points, with room for `capacity` pieces.
     ///
     /// # Safety
     /// The block there is that long, for as long as the store is used, and reached as atomics alone.
     #[inline]
-    unsafe fn of(address: u64, base: *const AtomicU64, log2: u32, len: usize) -> Store<'a> {
+    unsafe fn of(address: u64, base: *const AtomicU64, capacity: usize, len: usize) -> Store<'a> {
         // SAFETY: by the contract both parts lie in the block.
         let (header, pieces) = unsafe {
             let pieces = base.add(HEADER_WORDS).cast();
-            (&*base.add(1), core::slice::from_raw_parts(pieces, capacity(log2)))
+            (&*base.add(1), core::slice::from_raw_parts(pieces, capacity))
         };
-        Store { address, log2, len: len.min(pieces.len()), header, pieces }
+        Store { address, len, header, pieces }
+    }
+
+    /// Gives the block back when readers have left.
+    fn retire<P: Platform>(&self, vm: &Vm<P>) {
+        vm.retire_block(self.address, log2_bytes(self.pieces.len()));
     }
 
     #[inline]
@@ -78,7 +88,7 @@ impl<'a> Store<'a> {
 
     fn set_len(&mut self, len: usize) {
         self.len = len;
-        self.header.store(u64::from(self.log2) << 32 | len as u64, Ordering::Relaxed);
+        self.header.store((self.pieces.len() as u64) << 32 | len as u64, Ordering::Relaxed);
     }
 
     /// Moves the pieces from `from` on to `to`.
@@ -154,7 +164,7 @@ impl<'a, P: Platform> Node<'a, P> {
         // or guard that it was found under lasts; it is reached as atomics alone.
         unsafe {
             let header = (*base.add(1)).load(Ordering::Relaxed);
-            Store::of(word, base, (header >> 32) as u32, header as u32 as usize)
+            Store::of(word, base, (header >> 32) as usize, header as u32 as usize)
         }
     }
 
@@ -162,7 +172,7 @@ impl<'a, P: Platform> Node<'a, P> {
     fn make_store(&self, log2: u32) -> Option<Store<'a>> {
         let address = self.vm.take_block(log2)?;
         // SAFETY: the block was just taken: nobody else can reach it.
-        Some(unsafe { Store::of(address, self.vm.pointer_at(address), log2, 0) })
+        Some(unsafe { Store::of(address, self.vm.pointer_at(address), capacity(log2), 0) })
     }
 
     /// The piece that `page` lies in, and where it ends. A reader without locks must see the
@@ -206,7 +216,7 @@ impl<'a, P: Platform> Node<'a, P> {
         let word = self.meta.word.load(Ordering::Relaxed);
         if word & 1 == 0 {
             let store = self.store(word);
-            if store.len + 2 <= capacity(store.log2) {
+            if store.len + 2 <= store.pieces.len() {
                 Some(())
             } else {
                 self.widen(store, range, key)
@@ -233,10 +243,10 @@ impl<'a, P: Platform> Node<'a, P> {
             inside && old.start(old.find(*bound)) != *bound
         };
         let bounds = [range.start, range.end].iter().filter(|bound| is_new(bound)).count();
-        if old.len + bounds > capacity(old.log2) {
-            self.copy_store(self, old.log2 + 1)?;
+        if old.len + bounds > old.pieces.len() {
+            self.copy_store(self, log2_bytes(old.pieces.len()) + 1)?;
             // A reader may still be in the old one.
-            self.vm.retire_block(old.address, old.log2);
+            old.retire(self.vm);
         }
         Some(())
     }
@@ -246,7 +256,8 @@ impl<'a, P: Platform> Node<'a, P> {
     pub fn make_room(&self, more: usize) -> Option<()> {
         let word = self.meta.word.load(Ordering::Relaxed);
         let old = (word & 1 == 0).then(|| self.store(word));
-        let (len, mut log2) = old.as_ref().map_or((1, LEAST_LOG2), |old| (old.len, old.log2));
+        let (len, mut log2) =
+            old.map_or((1, LEAST_LOG2), |old| (old.len, log2_bytes(old.pieces.len())));
         if old.is_some() && len + more <= capacity(log2) {
             return Some(());
         }
@@ -256,7 +267,7 @@ impl<'a, P: Platform> Node<'a, P> {
         self.copy_store(self, log2)?;
         if let Some(old) = old {
             // A reader may still be in the old one.
-            self.vm.retire_block(old.address, old.log2);
+            old.retire(self.vm);
         }
         Some(())
     }
@@ -302,7 +313,7 @@ impl<'a, P: Platform> Node<'a, P> {
             fresh.meta.word.store(inline(inline_key(word).inherited()), Ordering::Relaxed);
             return Some(());
         }
-        let store = self.copy_store(fresh, self.store(word).log2)?;
+        let store = self.copy_store(fresh, log2_bytes(self.store(word).pieces.len()))?;
         for index in 0..store.len {
             let piece = store.get(index);
             let key = piece.key.inherited();
@@ -484,7 +495,7 @@ impl<'a, P: Platform> Node<'a, P> {
             for index in 0..store.len {
                 dropped.put(self.vm, store.get(index));
             }
-            self.vm.retire_block(store.address, store.log2);
+            store.retire(self.vm);
         }
     }
 }

@@ -77,7 +77,7 @@ fn read<'g, P: Platform>(root: Node<'g, P>, page: u64) -> Option<(Run, Node<'g, 
 
 /// The lowest node that covers `page`, the beginning of a reading of it, and its entry. Each step
 /// down reads one word. None: the node was being changed, or has been detached, or has moved.
-#[inline]
+#[inline(always)]
 fn lowest<P: Platform>(root: Node<'_, P>, page: u64) -> Option<(Node<'_, P>, Snapshot, u64)> {
     let node = root.descend(page, 0);
     let snapshot = Snapshot::take(&node.meta.seq)?;
