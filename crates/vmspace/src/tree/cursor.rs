@@ -232,7 +232,7 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
 
     /// Detaches the children that `range` covers, and makes the range `key` in the layouts of the
     /// others. In a window.
-    #[inline]
+    #[inline(always)]
     pub(super) fn replace_layouts(
         &mut self,
         node: Node<'a, P>,
@@ -243,6 +243,7 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
         self.set_layout(node, range, key) | below
     }
 
+    #[inline(never)]
     fn replace_below(&mut self, node: Node<'a, P>, range: PageRange, key: Key) -> bool {
         let mut mapped = false;
         for (index, child) in node.children(node.slots(range)) {
@@ -258,7 +259,7 @@ impl<'a, 'c, P: Platform> Cursor<'a, 'c, P> {
     }
 
     /// Makes `range` `key` in one node's layout, in a window. Whether anything was mapped there.
-    #[inline]
+    #[inline(always)]
     pub(super) fn set_layout(&mut self, node: Node<'a, P>, range: PageRange, key: Key) -> bool {
         let part = range.intersect(node.range());
         if part.is_empty() {

@@ -177,7 +177,7 @@ impl<'a, P: Platform> Node<'a, P> {
 
     /// The piece that `page` lies in, and where it ends. A reader without locks must see the
     /// node's sequence hold before it believes the answer.
-    #[inline]
+    #[inline(always)]
     pub fn piece(&self, page: u64) -> (Piece, u64) {
         let range = self.range();
         let word = self.meta.word.load(Ordering::Acquire);

@@ -47,6 +47,20 @@ impl<P: Platform> PartialEq for Node<'_, P> {
     }
 }
 
+/// The entry of `page` among those of a table at `level`.
+#[inline(always)]
+fn cell_of<P: Platform>(
+    cells: Cells<'_, P>,
+    level: usize,
+    page: u64,
+) -> &<P::Format as Format>::Cell {
+    let index = P::Format::index(level, page);
+    debug_assert!(index < cells.len());
+    // SAFETY: the cells are all the entries of a table at this level, and `index` masks what it
+    // answers to their number, a power of two.
+    unsafe { cells.get_unchecked(index) }
+}
+
 /// Bits of `Meta::base` that hold the level.
 const LEVEL_BITS: u32 = 4;
 
@@ -67,7 +81,7 @@ impl<'a, P: Platform> Node<'a, P> {
         let (mut frame, mut level, mut cells) = (self.frame, self.level, self.cells);
         while level > least {
             // Acquire: what the entry names was filled before it was put there.
-            let word = cells[P::Format::index(level, page)].load(Ordering::Acquire);
+            let word = cell_of::<P>(cells, level, page).load(Ordering::Acquire);
             let Some(table) = P::Format::next_table(level, word) else { break };
             (frame, level) = (table, level - 1);
             cells = self.vm.table_cells(frame, P::Format::entries(level));
@@ -81,7 +95,7 @@ impl<'a, P: Platform> Node<'a, P> {
         let (mut frame, mut level, mut cells) = (self.frame, self.level, self.cells);
         loop {
             // Acquire: as above.
-            let word = cells[P::Format::index(level, page)].load(Ordering::Acquire);
+            let word = cell_of::<P>(cells, level, page).load(Ordering::Acquire);
             match P::Format::next_table(level, word) {
                 Some(table) if level > 0 => {
                     (frame, level) = (table, level - 1);
