@@ -13,6 +13,7 @@
 
 use super::node::Node;
 use crate::addr::PageRange;
+use crate::format::Geometry;
 use crate::object;
 use crate::platform::Platform;
 use crate::region::{Attributes, Key, PIECE_WORDS, Piece};
@@ -27,6 +28,9 @@ const HEADER_WORDS: usize = 2;
 
 /// The smallest store: 128 bytes, four pieces.
 const LEAST_LOG2: u32 = 7;
+
+/// Up to so many pieces are searched one by one.
+const FEW: usize = 8;
 
 /// How many pieces a store of `1 << log2` bytes holds.
 const fn capacity(log2: u32) -> usize {
@@ -112,15 +116,6 @@ impl<'a> Store<'a> {
         }
         self.set_len(self.len + to - from);
     }
-
-    /// The last piece that starts at or before `page`.
-    #[inline]
-    fn find(&self, page: u64) -> usize {
-        let starts_by = |piece: &[AtomicU64; PIECE_WORDS]| {
-            Piece::start_of(piece[0].load(Ordering::Relaxed)) <= page
-        };
-        self.pieces[..self.len].partition_point(starts_by).saturating_sub(1)
-    }
 }
 
 /// The pieces that a range replaces.
@@ -133,20 +128,6 @@ struct Splice {
     high: usize,
     /// Where that one ends.
     end: u64,
-}
-
-impl Splice {
-    #[inline(always)]
-    fn find(store: &Store<'_>, part: PageRange, node_end: u64) -> Splice {
-        let first = store.find(part.start);
-        let low = first + usize::from(store.start(first) < part.start);
-        let mut high = first + 1;
-        if high < store.len && store.start(high) < part.end {
-            high = store.find(part.end - 1) + 1;
-        }
-        let end = if high < store.len { store.start(high) } else { node_end };
-        Splice { first, low, high, end }
-    }
 }
 
 fn inline(key: Key) -> u64 {
@@ -175,6 +156,53 @@ impl<'a, P: Platform> Node<'a, P> {
         Some(unsafe { Store::of(address, self.vm.pointer_at(address), capacity(log2), 0) })
     }
 
+    /// The last piece that starts at or before `page`.
+    #[inline]
+    fn find(&self, store: &Store<'_>, page: u64) -> usize {
+        if store.len > FEW {
+            return self.find_among_many(store, page);
+        }
+        let starts_by = |piece: &&[AtomicU64; PIECE_WORDS]| {
+            Piece::start_of(piece[0].load(Ordering::Relaxed)) <= page
+        };
+        store.pieces[..store.len].iter().skip(1).take_while(starts_by).count()
+    }
+
+    /// The same, from where it would be if all pieces were of one size, in steps that double, and
+    /// then by halves. Few cache lines are touched, which is what a search costs.
+    #[inline(never)]
+    fn find_among_many(&self, store: &Store<'_>, page: u64) -> usize {
+        let last = store.len - 1;
+        let within = page.wrapping_sub(self.range().start).wrapping_mul(store.len as u64);
+        let guess = (within >> P::Format::slot_shift(self.level + 1)) as usize;
+        let (mut low, mut step) = (guess.min(last), 1);
+        let mut high = low + 1;
+        while low > 0 && store.start(low) > page {
+            (low, high, step) = (low.saturating_sub(step), low, 2 * step);
+        }
+        while high <= last && store.start(high) <= page {
+            (low, high, step) = (high, (high + step).min(last + 1), 2 * step);
+        }
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if store.start(middle) <= page { low = middle } else { high = middle }
+        }
+        low
+    }
+
+    /// The pieces that `part`, inside the node, replaces.
+    #[inline(always)]
+    fn splice(&self, store: &Store<'_>, part: PageRange) -> Splice {
+        let first = self.find(store, part.start);
+        let low = first + usize::from(store.start(first) < part.start);
+        let mut high = first + 1;
+        if high < store.len && store.start(high) < part.end {
+            high = self.find(store, part.end - 1) + 1;
+        }
+        let end = if high < store.len { store.start(high) } else { self.range().end };
+        Splice { first, low, high, end }
+    }
+
     /// The piece that `page` lies in, and where it ends. A reader without locks must see the
     /// node's sequence hold before it believes the answer.
     #[inline(always)]
@@ -185,7 +213,7 @@ impl<'a, P: Platform> Node<'a, P> {
             return (Piece { start: range.start, key: inline_key(word), weight: 0 }, range.end);
         }
         let store = self.store(word);
-        let index = store.find(page);
+        let index = self.find(&store, page);
         let end = if index + 1 < store.len { store.start(index + 1) } else { range.end };
         (store.get(index), end)
     }
@@ -199,7 +227,7 @@ impl<'a, P: Platform> Node<'a, P> {
             return (Piece { start, key: inline_key(word), weight: 0 }, None);
         }
         let store = self.store(word);
-        let index = store.find(page);
+        let index = self.find(&store, page);
         (store.get(index), (index + 1 < store.len).then(|| store.get(index + 1)))
     }
 
@@ -233,14 +261,14 @@ impl<'a, P: Platform> Node<'a, P> {
     /// `grow` for a store that may be too small.
     #[cold]
     fn widen(&self, old: Store<'a>, range: PageRange, key: Option<Key>) -> Option<()> {
-        let splice = Splice::find(&old, range.intersect(self.range()), self.range().end);
+        let splice = self.splice(&old, range.intersect(self.range()));
         let only = splice.low == splice.high;
         if only && key == Some(old.get(splice.first).key) {
             return Some(());
         }
         let is_new = |bound: &u64| {
             let inside = self.range().start < *bound && *bound < self.range().end;
-            inside && old.start(old.find(*bound)) != *bound
+            inside && old.start(self.find(&old, *bound)) != *bound
         };
         let bounds = [range.start, range.end].iter().filter(|bound| is_new(bound)).count();
         if old.len + bounds > old.pieces.len() {
@@ -332,7 +360,7 @@ impl<'a, P: Platform> Node<'a, P> {
             return Some(());
         }
         let store = self.store(word);
-        let (first, last) = (store.find(range.start), store.find(range.end - 1));
+        let (first, last) = (self.find(&store, range.start), self.find(&store, range.end - 1));
         let only = store.get(first);
         if first == last && only.key.object == 0 {
             child.meta.word.store(inline(only.key), Ordering::Relaxed);
@@ -364,7 +392,7 @@ impl<'a, P: Platform> Node<'a, P> {
         }
         let range = self.slot_range(index);
         let store = self.store(word);
-        let (first, last) = (store.find(range.start), store.find(range.end - 1));
+        let (first, last) = (self.find(&store, range.start), self.find(&store, range.end - 1));
         for i in (first..=last).rev() {
             let piece = store.get(i);
             let end = if i + 1 < store.len { store.start(i + 1) } else { self.range().end };
@@ -396,7 +424,7 @@ impl<'a, P: Platform> Node<'a, P> {
             return inline_key(word).is_mapped();
         }
         let mut store = self.store(word);
-        let mut splice = Splice::find(&store, part, whole.end);
+        let mut splice = self.splice(&store, part);
         let mut new = Piece { start: part.start, ..piece };
         let mut mapped = false;
         if splice.low > splice.first {

@@ -65,7 +65,7 @@ pub(crate) struct Run {
 /// A reading of the lowest node that covers `page`: the run around it, within the node's slots
 /// without children. None: the node was being changed.
 fn read<'g, P: Platform>(root: Node<'g, P>, page: u64) -> Option<(Run, Node<'g, P>, Snapshot)> {
-    let (node, snapshot, _) = lowest(root, page)?;
+    let (node, snapshot) = lowest(root, page)?;
     let (piece, end) = node.piece(page);
     let whole = PageRange::new(piece.start, end).intersect(node.range());
     if whole.start > page || whole.end <= page {
@@ -75,16 +75,15 @@ fn read<'g, P: Platform>(root: Node<'g, P>, page: u64) -> Option<(Run, Node<'g, 
     snapshot.holds(&node.meta.seq).then_some((Run { range, key: piece.key }, node, snapshot))
 }
 
-/// The lowest node that covers `page`, the beginning of a reading of it, and its entry. Each step
-/// down reads one word. None: the node was being changed, or has been detached, or has moved.
+/// The lowest node that covers `page`, and the beginning of a reading of it. Each step down reads
+/// one word. None: the node was being changed, or has been detached, or has moved.
 #[inline(always)]
-fn lowest<P: Platform>(root: Node<'_, P>, page: u64) -> Option<(Node<'_, P>, Snapshot, u64)> {
+fn lowest<P: Platform>(root: Node<'_, P>, page: u64) -> Option<(Node<'_, P>, Snapshot)> {
     let node = root.descend(page, 0);
     let snapshot = Snapshot::take(&node.meta.seq)?;
-    let word = node.load(node.index(page));
     // A child may have come since the step that ended here, and the node may have moved.
-    let lowest = P::Format::next_table(node.level, word).is_none() && node.range().holds(page);
-    lowest.then_some((node, snapshot, word))
+    let lowest = node.level == 0 || node.child(node.index(page)).is_none();
+    (lowest && node.range().holds(page)).then_some((node, snapshot))
 }
 
 /// The part of `whole` around `page` that meets no slot with a child.
@@ -113,7 +112,8 @@ pub(crate) fn page<P: Platform>(guard: &Guard<'_, P>, root: Frame, page: u64) ->
 #[inline]
 pub(crate) fn try_page<P: Platform>(guard: &Guard<'_, P>, root: Frame, page: u64) -> Option<Seen> {
     let root = Node::at(guard.vm(), root, P::Format::ROOT_LEVEL);
-    let (node, snapshot, word) = lowest(root, page)?;
+    let (node, snapshot) = lowest(root, page)?;
+    let word = node.load(node.index(page));
     let (piece, _) = node.piece(page);
     let generation = node.meta.generation();
     let (key, frame, level) = (piece.key, node.frame, node.level);
@@ -179,7 +179,7 @@ pub(crate) fn next_mapping<P: Platform>(
 /// all. None: it does not, or the node was being changed.
 #[inline]
 fn inside<P: Platform>(root: Node<'_, P>, page: u64) -> Option<Run> {
-    let (node, snapshot, _) = lowest(root, page)?;
+    let (node, snapshot) = lowest(root, page)?;
     let (piece, next) = node.piece_and_next(page);
     let next = next?;
     let range = PageRange::new(page, next.start);
