@@ -1,17 +1,19 @@
 //! Measures vmspace: instructions of the library per operation (exact, by valgrind), times beside
-//! a bare walk and beside rivals in the same run, spaces of many regions, and the interpreter
-//! beside qemu. Rewrites docs/performance.md and
-//! fails when an instruction or flatness bound is broken. Times are printed and never gated.
+//! a bare walk and beside rivals in the same run, spaces of many regions, mapped files, and the
+//! interpreter beside qemu. Rewrites docs/performance.md and fails when an instruction or flatness bound is broken. Times are printed and never gated.
 //!
 //! `cargo bench-all` does it all; `vmspace-bench count OPERATION N` is what valgrind runs.
 
+mod built;
 mod count;
+mod files;
 mod interpreter;
 mod operations;
 mod report;
 mod time;
 mod world;
 
+use built::Built;
 use std::process::ExitCode;
 use time::Times;
 
@@ -59,8 +61,10 @@ fn usage(what: &str) -> ExitCode {
 fn all() -> ExitCode {
     let counts = count::all();
     let times = Times::measure();
-    let interpreter = interpreter::measure();
-    let (text, broken) = report::write(&counts, &times, &interpreter);
+    let built = Built::new();
+    let files = files::measure(&built);
+    let interpreter = interpreter::measure(&built);
+    let (text, broken) = report::write(&counts, &times, &files, &interpreter);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/performance.md");
     if let Err(error) = std::fs::write(path, &text) {
         eprintln!("vmspace-bench: docs/performance.md: {error}");

@@ -1,6 +1,7 @@
 //! docs/performance.md: every figure, the bound it stands under, and what falls short.
 
 use crate::count::Counts;
+use crate::files::Files;
 use crate::interpreter::Speed;
 use crate::operations;
 use crate::time::regions::Regions;
@@ -32,12 +33,14 @@ five beside a yardstick in the same run, on whatever machine ran it: the ratio i
 pub fn write(
     counts: &Counts,
     times: &Times,
+    files: &Result<Files, String>,
     speed: &Result<Speed, String>,
 ) -> (String, Vec<String>) {
     let mut text = String::from(HEAD);
     let mut broken = Vec::new();
     let written = write_counts(&mut text, counts, &mut broken)
         .and_then(|()| write_all_times(&mut text, times))
+        .and_then(|()| write_files(&mut text, files))
         .and_then(|()| write_speed(&mut text, speed));
     // Writing to a String cannot fail.
     debug_assert!(written.is_ok());
@@ -113,10 +116,10 @@ fn write_times(text: &mut String, times: &[Time]) -> std::fmt::Result {
     writeln!(text, "| | bare walk | vmspace | ratio | aim | |\n|---|---:|---:|---:|---:|---|")?;
     for time in times {
         let ratio = time.ours / time.yardstick;
-        let verdict = if ratio <= time.aim { "reached" } else { "**falls short**" };
+        let reached = verdict(ratio <= time.aim);
         writeln!(
             text,
-            "| {} | {:.2} | {:.2} | {ratio:.2} | {} | {verdict} |",
+            "| {} | {:.2} | {:.2} | {ratio:.2} | {} | {reached} |",
             time.what, time.yardstick, time.ours, time.aim
         )?;
     }
@@ -199,19 +202,43 @@ fn write_regions(text: &mut String, regions: &Regions) -> std::fmt::Result {
     }
 }
 
+/// A mapped file's speed as a share of anonymous memory's.
+const FILES: f64 = 0.9;
+
+fn write_files(text: &mut String, files: &Result<Files, String>) -> std::fmt::Result {
+    writeln!(
+        text,
+        "## A mapped file beside anonymous memory (guest `mapped`: faults, then every word read and written)\n"
+    )?;
+    let files = match files {
+        Ok(files) => files,
+        Err(why) => return writeln!(text, "Not measured: {why}.\n"),
+    };
+    let share = files.anonymous / files.file;
+    writeln!(
+        text,
+        "| anonymous, ns a page | file, ns a page | share of its speed | aim | |\n\
+         |---:|---:|---:|---:|---|\n| {:.0} | {:.0} | {share:.2} | {FILES} | {} |\n",
+        files.anonymous,
+        files.file,
+        verdict(share >= FILES)
+    )
+}
+
 fn write_speed(text: &mut String, speed: &Result<Speed, String>) -> std::fmt::Result {
     writeln!(text, "## The interpreter beside qemu-riscv64 (guest `compute`, integer code)\n")?;
     match speed {
         Err(why) => writeln!(text, "Not measured: {why}."),
         Ok(speed) => {
             let share = speed.qemu / speed.vmspace;
-            let verdict = if share >= THIRD { "reached" } else { "**falls short**" };
             writeln!(text, "| vmspace | qemu-riscv64 | share of qemu's speed | aim | |")?;
             writeln!(text, "|---:|---:|---:|---:|---|")?;
             writeln!(
                 text,
-                "| {:.2} s | {:.2} s | {share:.2} | {THIRD:.2} | {verdict} |",
-                speed.vmspace, speed.qemu
+                "| {:.2} s | {:.2} s | {share:.2} | {THIRD:.2} | {} |",
+                speed.vmspace,
+                speed.qemu,
+                verdict(share >= THIRD)
             )
         }
     }
