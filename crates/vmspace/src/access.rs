@@ -20,7 +20,8 @@ use crate::rmap;
 use crate::space::{Space, is_own};
 use crate::sync::user::{AtomicU8, AtomicU32};
 use crate::sync::{Ordering, fence};
-use crate::tree::cursor::{self, Cursor};
+use crate::tree::cursor::Cursor;
+use crate::tree::entries;
 use crate::tree::gather::Gather;
 use crate::tree::locking::{Cover, Seen};
 use crate::tree::node::Node;
@@ -248,7 +249,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
         let same = now == frame && again.key.is_private() == seen.key.is_private();
         let marked = same
             && (touched == again.word
-                || cursor::exchange(self.vm, node, node.index(page), again.word, touched).is_ok());
+                || entries::exchange(self.vm, node, node.index(page), again.word, touched).is_ok());
         pinned.write = write && marked;
         marked.then_some(pinned)
     }
@@ -426,7 +427,7 @@ pub(crate) fn touch<P: Platform>(
             return None;
         }
         let touched = P::Format::touched(node.level, word, access == Access::Write);
-        if cursor::exchange(node.vm, node, index, word, touched).is_ok() {
+        if entries::exchange(node.vm, node, index, word, touched).is_ok() {
             return Some((node, leaf));
         }
     }

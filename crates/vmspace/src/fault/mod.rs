@@ -34,7 +34,7 @@ use crate::platform::Platform;
 use crate::rmap;
 use crate::space::Space;
 use crate::sync::{Ordering, fence};
-use crate::tree::cursor;
+use crate::tree::entries;
 use crate::tree::locking::Seen;
 use crate::tree::node::Node;
 use crate::tree::walk;
@@ -190,7 +190,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
             Entry::Leaf(leaf) if access.allowed_by(leaf.rights) => {
                 let touched = P::Format::touched(node.level, word, access == Access::Write);
                 // A failure means a newer word: the access finds out.
-                let _ = cursor::exchange(self.vm, node, index, word, touched);
+                let _ = entries::exchange(self.vm, node, index, word, touched);
                 Ok(())
             }
             _ => Err(FaultError::MustSleep),
