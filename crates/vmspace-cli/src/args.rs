@@ -65,7 +65,7 @@ pub struct RunOptions {
     #[arg(value_delimiter = ',')]
     pub tlb: Vec<Tlb>,
     /// Compare each cached translation that is used with its entry, and watch for two translations
-    /// of a page where the format forbids it; exit 3 on a stale one
+    /// of a page where the format forbids it; exit 3 on what is found
     #[arg(long)]
     pub check: bool,
     /// Runs all harts on one thread, in a schedule that the seed draws: the same seed gives the same

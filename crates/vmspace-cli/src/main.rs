@@ -1,9 +1,9 @@
 //! The `vmspace` command: run programs on the machine, list the formats.
 //!
 //! Guarantee: the exit status of `run` is the program's own, 128 + n when signal n ended it, 124 on
-//! time-out, 130 on Ctrl-C, 3 when `--check` found a stale translation in use, 4 when a run that a
-//! seed decides has come to a deadlock. What the user got wrong is one line on standard error, naming
-//! the thing and the cure, and status 2.
+//! time-out, 130 on Ctrl-C, 3 when `--check` found a stale translation in use or break-before-make
+//! left out, 4 when a run that a seed decides has come to a deadlock. What the user got wrong is one
+//! line on standard error, naming the thing and the cure, and status 2.
 
 mod args;
 mod explain;

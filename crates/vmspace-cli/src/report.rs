@@ -158,7 +158,7 @@ fn ending_in_words(ending: &Ending) -> String {
         Ending::Killed(signal) => format!("was killed by signal {signal} ({})", name(*signal)),
         Ending::TimedOut => "was given up: its time was over".to_string(),
         Ending::Interrupted => "was interrupted".to_string(),
-        Ending::Violation(_) => "was stopped: a stale translation was used".to_string(),
+        Ending::Violation(violation) => format!("was stopped: {}", violation.kind()),
         Ending::Deadlock => "was stopped: all threads wait, and nothing can wake one".to_string(),
         Ending::Broken => "was stopped: the machine itself failed".to_string(),
     }

@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
 
 use common::guests::{c, rust};
-use common::{ECALL, addi, code, directory, errors, program, vmspace};
+use common::{ECALL, addi, call, code, directory, errors, exit, program, vmspace, write_out};
 use serde_json::Value;
 
 /// Runs a program with these options and nothing to read.
@@ -104,22 +104,17 @@ fn seeds_that_all_succeed_are_told_in_one_line() {
     assert_eq!(said(&output), (0, String::new(), line.to_string()));
 }
 
-/// `li a7, number; ecall`.
-fn call(number: i32) -> [u32; 2] {
-    [addi(17, 0, number), ECALL]
-}
-
 /// `clock_gettime(0, sp); getrandom(sp + 16, 16, 0)`; writes both; `exit_group(0)`.
 fn clock_and_random() -> Vec<u32> {
-    let mut code = vec![addi(2, 2, -32), addi(10, 0, 0), addi(11, 2, 0)];
-    code.extend(call(113));
-    code.extend([addi(10, 2, 16), addi(11, 0, 16), addi(12, 0, 0)]);
-    code.extend(call(278));
-    code.extend([addi(10, 0, 1), addi(11, 2, 0), addi(12, 0, 32)]);
-    code.extend(call(64));
-    code.push(addi(10, 0, 0));
-    code.extend(call(94));
-    code
+    [
+        &[addi(2, 2, -32), addi(10, 0, 0), addi(11, 2, 0)][..],
+        &call(113),
+        &[addi(10, 2, 16), addi(11, 0, 16), addi(12, 0, 0)],
+        &call(278),
+        &write_out(32),
+        &exit(0),
+    ]
+    .concat()
 }
 
 #[test]
@@ -139,11 +134,13 @@ fn clock_and_random_bytes_come_from_the_seed() {
 #[test]
 fn a_long_sleep_takes_no_time_but_the_programs_own() {
     // nanosleep({ 1000 s, 0 }, 0); exit_group(0)
-    let mut code = vec![addi(2, 2, -16), addi(5, 0, 1000), 5 << 20 | 2 << 15 | 3 << 12 | 0x23];
-    code.extend([2 << 15 | 3 << 12 | 8 << 7 | 0x23, addi(10, 2, 0), addi(11, 0, 0)]);
-    code.extend(call(101));
-    code.push(addi(10, 0, 0));
-    code.extend(call(94));
+    let code = [
+        &[addi(2, 2, -16), addi(5, 0, 1000), 5 << 20 | 2 << 15 | 3 << 12 | 0x23][..],
+        &[2 << 15 | 3 << 12 | 8 << 7 | 0x23, addi(10, 2, 0), addi(11, 0, 0)],
+        &call(101),
+        &exit(0),
+    ]
+    .concat();
     let path = program("sleep", &code);
     let output = run(&["--seed", "1", "--report", "json"], Path::new(&path), &[]);
     let report = json(&output);
@@ -153,20 +150,15 @@ fn a_long_sleep_takes_no_time_but_the_programs_own() {
 
 /// `read(0, sp, 8) → write(1, sp, a0)`, twice; `fstat(1, sp) → write(1, sp, 128)`; `exit_group(0)`.
 fn echo_and_stat() -> Vec<u32> {
-    let mut code = vec![addi(2, 2, -128)];
-    for _ in 0..2 {
-        code.extend([addi(10, 0, 0), addi(11, 2, 0), addi(12, 0, 8)]);
-        code.extend(call(63));
-        code.extend([addi(12, 10, 0), addi(10, 0, 1), addi(11, 2, 0)]);
-        code.extend(call(64));
-    }
-    code.extend([addi(10, 0, 1), addi(11, 2, 0)]);
-    code.extend(call(80));
-    code.extend([addi(10, 0, 1), addi(11, 2, 0), addi(12, 0, 128)]);
-    code.extend(call(64));
-    code.push(addi(10, 0, 0));
-    code.extend(call(94));
-    code
+    let echo = [
+        &[addi(10, 0, 0), addi(11, 2, 0), addi(12, 0, 8)][..],
+        &call(63),
+        &[addi(12, 10, 0), addi(10, 0, 1), addi(11, 2, 0)],
+        &call(64),
+    ]
+    .concat();
+    let stat = [&[addi(10, 0, 1), addi(11, 2, 0)][..], &call(80), &write_out(128)].concat();
+    [&[addi(2, 2, -128)][..], &echo, &echo, &stat, &exit(0)].concat()
 }
 
 #[test]
@@ -203,14 +195,14 @@ fn what_the_standard_files_are_and_how_input_arrives_is_not_seen() {
 /// `newfstatat(AT_FDCWD, "f", sp, 0) → write(1, sp, 128)`; `exit_group(0)`.
 fn stat_of_f() -> Vec<u32> {
     let store = 4 << 25 | 5 << 20 | 2 << 15 | 3 << 12 | 0x23;
-    let mut code = vec![addi(2, 2, -144), addi(5, 0, b'f'.into()), store];
-    code.extend([addi(10, 0, -100), addi(11, 2, 128), addi(12, 2, 0), addi(13, 0, 0)]);
-    code.extend(call(79));
-    code.extend([addi(10, 0, 1), addi(11, 2, 0), addi(12, 0, 128)]);
-    code.extend(call(64));
-    code.push(addi(10, 0, 0));
-    code.extend(call(94));
-    code
+    [
+        &[addi(2, 2, -144), addi(5, 0, b'f'.into()), store][..],
+        &[addi(10, 0, -100), addi(11, 2, 128), addi(12, 2, 0), addi(13, 0, 0)],
+        &call(79),
+        &write_out(128),
+        &exit(0),
+    ]
+    .concat()
 }
 
 #[test]
@@ -241,15 +233,16 @@ fn a_file_made_anew_shows_neither_its_inode_nor_when_it_was_read() {
 /// `mmap(0, 4096, PROT_READ, MAP_PRIVATE, openat(AT_FDCWD, "f", 0, 0), 0)`; `exit_group(0)`.
 fn map_f() -> Vec<u32> {
     let store = 5 << 20 | 2 << 15 | 3 << 12 | 0x23;
-    let mut code = vec![addi(2, 2, -16), addi(5, 0, b'f'.into()), store];
-    code.extend([addi(10, 0, -100), addi(11, 2, 0), addi(12, 0, 0), addi(13, 0, 0)]);
-    code.extend(call(56));
-    code.extend([addi(14, 10, 0), addi(10, 0, 0), addi(11, 0, 1), addi(12, 0, 1)]);
-    code.extend([addi(13, 0, 2), addi(15, 0, 0)]);
-    code.extend(call(222));
-    code.push(addi(10, 0, 0));
-    code.extend(call(94));
-    code
+    [
+        &[addi(2, 2, -16), addi(5, 0, b'f'.into()), store][..],
+        &[addi(10, 0, -100), addi(11, 2, 0), addi(12, 0, 0), addi(13, 0, 0)],
+        &call(56),
+        &[addi(14, 10, 0), addi(10, 0, 0), addi(11, 0, 1), addi(12, 0, 1)],
+        &[addi(13, 0, 2), addi(15, 0, 0)],
+        &call(222),
+        &exit(0),
+    ]
+    .concat()
 }
 
 #[test]

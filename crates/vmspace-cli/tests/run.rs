@@ -7,7 +7,7 @@ use std::io::Write;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{ECALL, Elf, addi, code, directory, errors, executable, program, vmspace};
+use common::{Elf, addi, call, code, directory, errors, executable, exit, program, vmspace};
 
 /// `j .`
 const LOOP: u32 = 0x6f;
@@ -16,13 +16,14 @@ const EBREAK: u32 = 0x10_0073;
 const NULL_READ: u32 = 0x3503;
 /// `sub sp, sp, 16; read(0, sp, 8) → write(1, sp, a0) → exit_group(a0)`
 fn echo() -> Vec<u32> {
-    let call = |number| [addi(17, 0, number), ECALL];
-    let mut program = vec![addi(2, 2, -16), addi(10, 0, 0), addi(11, 2, 0), addi(12, 0, 8)];
-    program.extend(call(63));
-    program.extend([addi(12, 10, 0), addi(10, 0, 1)]);
-    program.extend(call(64));
-    program.extend(call(94));
-    program
+    [
+        &[addi(2, 2, -16), addi(10, 0, 0), addi(11, 2, 0), addi(12, 0, 8)][..],
+        &call(63),
+        &[addi(12, 10, 0), addi(10, 0, 1)],
+        &call(64),
+        &call(94),
+    ]
+    .concat()
 }
 
 const FORMATS: [&str; 3] = ["sv48", "x86-64", "aarch64-64k"];
@@ -60,7 +61,6 @@ fn signals_end_programs() {
 
 #[test]
 fn a_thread_that_only_makes_calls_would_never_let_go_of_its_hart() {
-    let call = |number| [addi(17, 0, number), ECALL];
     // The child of clone(SIGCHLD) asks for its number for ever; the parent sleeps for a while.
     let mut instructions = vec![addi(10, 0, 17), addi(11, 0, 0)];
     instructions.extend(call(220));
@@ -73,8 +73,7 @@ fn a_thread_that_only_makes_calls_would_never_let_go_of_its_hart() {
     instructions.extend([addi(2, 2, -16), 5 << 20 | 2 << 15 | 3 << 12 | 8 << 7 | 0x23]);
     instructions.extend([addi(10, 2, 0), addi(11, 0, 0)]);
     instructions.extend(call(101));
-    instructions.push(addi(10, 0, 0));
-    instructions.extend(call(94));
+    instructions.extend(exit(0));
     let path = program("greedy", &instructions);
     let output = vmspace(["run", "--timeout", "30", "--", &path]).output().expect("it runs");
     assert_eq!(code(&output), 0, "{}", errors(&output));
@@ -168,7 +167,7 @@ fn the_report_goes_where_it_is_told() {
 
 #[test]
 fn missing_calls_are_named() {
-    let path = program("missing", &[addi(17, 0, 198), ECALL, addi(17, 0, 94), ECALL]);
+    let path = program("missing", &[call(198), call(94)].concat());
     let output = vmspace(["run", "--", &path]).output().expect("the command runs");
     assert_eq!(code(&output), 256 - 38, "socket gives -ENOSYS");
     let text = errors(&output);

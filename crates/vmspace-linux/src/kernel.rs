@@ -24,9 +24,9 @@ use crate::files::locks::Locks;
 use crate::files::shown::Shown;
 use crate::files::{FileSystem, Root};
 use crate::pipe::Pipe;
+use crate::random::{self, Random};
 use crate::replay;
 use crate::report::Counts;
-use crate::rng::{Random, Rng};
 use crate::signal::Signal;
 use crate::task::{Id, Process, Task, Thread};
 
@@ -86,7 +86,7 @@ pub enum Ending {
     TimedOut,
     /// The user interrupted it.
     Interrupted,
-    /// `--check` found a stale translation in use.
+    /// `--check` found a stale translation in use, or break-before-make left out.
     Violation(Box<Violation>),
     /// Every thread waits, and nothing is left that could wake one. Seen only in a run that a
     /// seed decides.
@@ -139,7 +139,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             seed: options.seed,
             shown: options.seed.map(|_| Shown::new()),
             random: match options.seed {
-                Some(seed) => Random::Seeded(Mutex::new(Rng::new(seed, replay::PROGRAM))),
+                Some(seed) => Random::Seeded(Mutex::new(random::stream(seed, replay::PROGRAM))),
                 None => Random::Host,
             },
             code: AtomicU64::new(0),

@@ -16,7 +16,7 @@
 //! | `kernel` | the one lock, and what is under it |
 //! | `scheduler` | who waits, and how waits end |
 //! | `hart` | a hart at work: run, serve, give away |
-//! | `replay`, `rng` | runs that a seed decides; random numbers |
+//! | `replay`, `random` | runs that a seed decides; random numbers |
 //! | `process` | births and deaths |
 //! | `signal`, `deliver` | who gets a signal; a handler's frame |
 //! | `futex` | futexes, robust ones too |
@@ -38,9 +38,9 @@ mod kernel;
 mod load;
 mod pipe;
 mod process;
+mod random;
 mod replay;
 mod report;
-mod rng;
 mod scheduler;
 mod script;
 mod signal;

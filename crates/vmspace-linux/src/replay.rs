@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use vmspace::MaySleep;
 use vmspace::format::Format;
+use vmspace_machine::random::SplitMix64;
 
 use crate::hart::{Turn, Worker};
 use crate::kernel::{EndOnPanic, Ending, Kernel};
-use crate::rng::Rng;
+use crate::random;
 use crate::signal::SignalSet;
 use crate::task::Task;
 
@@ -33,7 +34,7 @@ pub(crate) const PROGRAM: u64 = 2;
 /// instructions to a hundred thousand, and lengths of every magnitude up to that. Half of the turns
 /// end between two accesses, the others where a branch is taken.
 struct Schedule {
-    rng: Rng,
+    stream: SplitMix64,
     /// The longest turn of the phase is 2 to this power, in instructions.
     magnitude: u64,
     /// Turns left of the phase.
@@ -44,25 +45,25 @@ impl Schedule {
     const PHASE: u64 = 1_000;
 
     fn new(seed: u64) -> Schedule {
-        Schedule { rng: Rng::new(seed, SCHEDULE), magnitude: 0, left: 0 }
+        Schedule { stream: random::stream(seed, SCHEDULE), magnitude: 0, left: 0 }
     }
 
     /// One of `count`.
     fn which(&mut self, count: usize) -> usize {
-        self.rng.below(count as u64) as usize
+        self.stream.below(count as u64) as usize
     }
 
     /// How far a hart goes.
     fn turn(&mut self) -> Turn {
         if self.left == 0 {
-            (self.magnitude, self.left) = (2 + self.rng.below(16), Self::PHASE);
+            (self.magnitude, self.left) = (2 + self.stream.below(16), Self::PHASE);
         }
         self.left -= 1;
-        let magnitude = self.rng.below(self.magnitude + 1);
-        let instructions = 1 + self.rng.below(1 << magnitude);
-        let accesses = match self.rng.below(2) {
+        let magnitude = self.stream.below(self.magnitude + 1);
+        let instructions = 1 + self.stream.below(1 << magnitude);
+        let accesses = match self.stream.below(2) {
             0 => u64::MAX,
-            _ => 1 + self.rng.below(16),
+            _ => 1 + self.stream.below(16),
         };
         Turn { instructions, accesses }
     }

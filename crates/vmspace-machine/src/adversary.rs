@@ -6,12 +6,13 @@
 //! | trait | what the hart does | allowed by |
 //! |---|---|---|
 //! | forgetful | one eighth of what is not sticky goes on the way in; what it has is walked for again | a TLB may evict, and refill, at any time |
-//! | speculative | a read is walked for near a page that was asked for: accessed is set, the result kept | RISC-V privileged: A may be set speculatively, D never; Intel SDM 4.10.2.3; Arm ARM D8.5 |
+//! | speculative | a read is walked for near a page that was asked for: accessed is set, the result kept | RISC-V privileged: A may be set speculatively, D never; Intel SDM 4.10.2.3; Arm ARM (DDI 0487, issue K.a) D8.5 "Hardware updates to the translation tables" |
 //! | late | a shootdown is answered after some more polls, and until then old translations are used | an interrupt is taken when it is taken; nobody goes on before the answer |
 //!
 //! Traits that need no chance are in [`crate::tlb`].
 
 use crate::config::{Config, TlbTraits};
+use crate::random::SplitMix64;
 use vmspace::format::{Format, Geometry};
 
 /// Polls that an answer is postponed by, at the most.
@@ -24,8 +25,7 @@ const NEAR: u64 = 8;
 #[derive(Debug)]
 pub struct Adversary {
     traits: TlbTraits,
-    /// SplitMix64's state (Steele, Lea, Flood, 2014).
-    state: u64,
+    stream: SplitMix64,
     /// While an answer is postponed: for how many more polls.
     patience: Option<u64>,
 }
@@ -34,38 +34,29 @@ impl Adversary {
     /// The chance of hart `hart`; none for a TLB that leaves nothing to it.
     pub fn new(config: &Config, hart: usize) -> Option<Adversary> {
         let chance = TlbTraits::FORGETFUL | TlbTraits::SPECULATIVE | TlbTraits::LATE;
-        let state = config.seed ^ (hart as u64).wrapping_mul(0xD6E8_FEB8_6659_FD93);
-        let traits = config.tlb;
-        traits.intersects(chance).then_some(Adversary { traits, state, patience: None })
-    }
-
-    /// A number below `bound`.
-    fn below(&mut self, bound: u64) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.state;
-        z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ z >> 31) % bound
+        let seed = config.seed ^ (hart as u64).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+        let (traits, stream) = (config.tlb, SplitMix64::new(seed));
+        traits.intersects(chance).then_some(Adversary { traits, stream, patience: None })
     }
 
     /// Whether a page that is kept is walked for all the same.
     pub fn refetches(&mut self) -> bool {
-        self.traits.contains(TlbTraits::FORGETFUL) && self.below(8) == 0
+        self.traits.contains(TlbTraits::FORGETFUL) && self.stream.below(8) == 0
     }
 
     /// On the way in: which eighth of the places is to be emptied, if any.
     pub fn evicts(&mut self) -> Option<usize> {
-        (self.traits.contains(TlbTraits::FORGETFUL) && self.below(2) == 0)
-            .then(|| self.below(8) as usize)
+        (self.traits.contains(TlbTraits::FORGETFUL) && self.stream.below(2) == 0)
+            .then(|| self.stream.below(8) as usize)
     }
 
     /// A page near `page` to be walked for unasked.
     pub fn speculates<F: Format>(&mut self, page: u64) -> Option<u64> {
-        if !self.traits.contains(TlbTraits::SPECULATIVE) || self.below(2) == 0 {
+        if !self.traits.contains(TlbTraits::SPECULATIVE) || self.stream.below(2) == 0 {
             return None;
         }
-        let distance = 1 + self.below(NEAR);
-        let near = match self.below(2) {
+        let distance = 1 + self.stream.below(NEAR);
+        let near = match self.stream.below(2) {
             0 => page.checked_sub(distance)?,
             _ => page + distance,
         };
@@ -77,7 +68,7 @@ impl Adversary {
         if !self.traits.contains(TlbTraits::LATE) {
             return false;
         }
-        let left = self.patience.take().unwrap_or_else(|| self.below(PATIENCE + 1));
+        let left = self.patience.take().unwrap_or_else(|| self.stream.below(PATIENCE + 1));
         self.patience = left.checked_sub(1);
         left > 0
     }

@@ -145,6 +145,16 @@ fn suspicion<F: Format>(leaf: Leaf, frame: Frame, page: u64, found: &Found) -> O
     beyond.then_some(Suspicion { why: Why::Rights, excusable: true })
 }
 
+impl Violation {
+    /// Which of the two it is, in words.
+    pub fn kind(&self) -> &'static str {
+        match self.why {
+            Why::Unbroken { .. } => "break-before-make left out",
+            _ => "stale translation used",
+        }
+    }
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let access = match self.access {
@@ -153,13 +163,10 @@ impl fmt::Display for Violation {
             Access::Execute => "fetch",
         };
         let (hart, address, format, space) = (self.hart, self.address, self.format, self.space.0);
-        let what = match self.why {
-            Why::Unbroken { .. } => "second translation brought in",
-            _ => "stale translation used",
-        };
+        let kind = self.kind();
         writeln!(
             f,
-            "{what}: hart {hart}, {access} at {address:#x}, format {format}, space {space:#x}"
+            "{kind}: hart {hart}, {access} at {address:#x}, format {format}, space {space:#x}"
         )?;
         write!(f, "  cached:  ")?;
         show(f, self.cached.level, self.cached.word, self.entry)?;

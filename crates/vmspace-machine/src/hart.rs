@@ -105,8 +105,8 @@ impl<'m, V: Manager> HartContext<'m, V> {
     /// end with its next answer, and with it.
     ///
     /// # Errors
-    /// In checking mode, the stale translation that was used. The run is over then: what the
-    /// program has computed is not to be trusted.
+    /// In checking mode, what was found. The run is over then: what the program has computed is not
+    /// to be trusted.
     pub fn inside<R>(
         &mut self,
         work: impl FnOnce(&mut Hart<Mmu<'m, V>>, &mut Mmu<'m, V>) -> R,

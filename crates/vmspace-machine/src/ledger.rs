@@ -4,8 +4,9 @@
 //! it is invalidated by architecture: by a shootdown that names it, or with all of its space. That a
 //! TLB forgets it by itself does not count: another one might not have.
 //!
-//! Arm ARM D8.16.1 demands the sequence of absent entry, TLBI, barrier, new entry when the output
-//! address or the size of a valid entry changes; a hart that holds both may use either, or fault.
+//! Arm ARM (DDI 0487), "Using break-before-make when updating translation table entries" (D8.16.1 in
+//! issue K.a), demands the sequence of absent entry, TLBI, barrier, new entry when the output address
+//! or the size of a valid entry changes; a hart that holds both may use either, or fault.
 //!
 //! Whoever shoots strikes out, before the call returns and so before the new entry is written, what
 //! each hart has brought in before it drained the post. What a hart brings in later it has read in

@@ -19,6 +19,7 @@
 //! | [`parking`] | sleeping on a word |
 //! | [`platform`] | all of it as a [`vmspace::Platform`] |
 //! | [`clock`] | what time it is |
+//! | [`random`] | numbers drawn from a seed |
 //! | [`riscv`] | the instruction set |
 //! | [`statistics`] | what is counted |
 
@@ -33,6 +34,7 @@ pub mod memory;
 pub mod mmu;
 pub mod parking;
 pub mod platform;
+pub mod random;
 pub mod riscv;
 pub mod shootdown;
 pub mod statistics;

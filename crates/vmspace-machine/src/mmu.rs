@@ -292,7 +292,7 @@ impl<'m, V: Manager> Mmu<'m, V> {
         Some(host)
     }
 
-    /// The stale translation that was used, if one was: the run is over.
+    /// What `--check` found, if anything: the run is over.
     pub fn take_violation(&mut self) -> Option<Box<Violation>> {
         self.violation.take()
     }

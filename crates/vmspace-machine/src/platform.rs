@@ -22,10 +22,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use vmspace::format::{Format, Geometry};
 use vmspace::sync::AtomicU32;
-use vmspace::{
-    Backend, Batch, CpuSet, Frame, MaySleep, Native, NoPager, Page, Pager, PagerError, Platform,
-    SpaceId, Vm,
-};
+use vmspace::{Backend, Batch, CpuSet, Frame, Native, NoPager, Pager, Platform, SpaceId, Vm};
 
 thread_local! {
     static CPU: Cell<usize> = const { Cell::new(usize::MAX) };
@@ -121,63 +118,18 @@ impl Hardware {
     }
 }
 
-/// The pager that was plugged in.
-pub struct Plugged(Box<dyn Pager + Send + Sync>);
-
-impl fmt::Debug for Plugged {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Plugged")
-    }
-}
-
-impl Pager for Plugged {
-    fn page_in(
-        &self,
-        ms: &mut MaySleep,
-        pager: u64,
-        index: u64,
-        page: Page<'_>,
-    ) -> Result<(), PagerError> {
-        self.0.page_in(ms, pager, index, page)
-    }
-
-    fn page_out(
-        &self,
-        ms: &mut MaySleep,
-        pager: u64,
-        index: u64,
-        page: Page<'_>,
-        bytes: usize,
-    ) -> Result<(), PagerError> {
-        self.0.page_out(ms, pager, index, page, bytes)
-    }
-
-    fn write(
-        &self,
-        ms: &mut MaySleep,
-        pager: u64,
-        offset: u64,
-        from: &[u8],
-    ) -> Result<usize, PagerError> {
-        self.0.write(ms, pager, offset, from)
-    }
-
-    fn resize(&self, ms: &mut MaySleep, pager: u64, bytes: u64) -> Result<(), PagerError> {
-        self.0.resize(ms, pager, bytes)
-    }
-
-    fn end(&self, ms: &mut MaySleep, pager: u64) {
-        self.0.end(ms, pager);
-    }
-}
-
 /// A machine over page tables of format `F`, changed through `B`.
-#[derive(Debug)]
 pub struct MachinePlatform<F: Format, B: Backend = Native> {
     hardware: Hardware,
     backend: B,
-    pager: Plugged,
+    pager: Box<dyn Pager + Send + Sync>,
     format: PhantomData<F>,
+}
+
+impl<F: Format, B: Backend> fmt::Debug for MachinePlatform<F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MachinePlatform").field(&self.hardware).finish()
+    }
 }
 
 impl<F: Format, B: Backend> MachinePlatform<F, B> {
@@ -199,13 +151,12 @@ impl<F: Format, B: Backend> MachinePlatform<F, B> {
     pub fn with_backend(config: Config, backend: B) -> Result<Self, MachineError> {
         config.validate::<F>()?;
         let hardware = Hardware::new(config, F::BREAK_BEFORE_MAKE)?;
-        let pager = Plugged(Box::new(NoPager));
-        Ok(MachinePlatform { hardware, backend, pager, format: PhantomData })
+        Ok(MachinePlatform { hardware, backend, pager: Box::new(NoPager), format: PhantomData })
     }
 
     /// The same machine with a pager for objects that are not memory.
     pub fn with_pager(self, pager: Box<dyn Pager + Send + Sync>) -> Self {
-        MachinePlatform { pager: Plugged(pager), ..self }
+        MachinePlatform { pager, ..self }
     }
 
     /// The parts that do not depend on the format.
@@ -260,15 +211,15 @@ impl<F: Format, B: Backend> MachinePlatform<F, B> {
 unsafe impl<F: Format, B: Backend> Platform for MachinePlatform<F, B> {
     type Format = F;
     type Backend = B;
-    type Pager = Plugged;
+    type Pager = dyn Pager + Send + Sync;
 
     #[inline(always)]
     fn backend(&self) -> &B {
         &self.backend
     }
 
-    fn pager(&self) -> &Plugged {
-        &self.pager
+    fn pager(&self) -> &Self::Pager {
+        &*self.pager
     }
 
     fn cpus(&self) -> usize {

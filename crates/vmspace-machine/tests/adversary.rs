@@ -153,8 +153,9 @@ fn another_size_is_another_translation() {
     let table = world.frame();
     space.slot(1, PAGE).0.store(F::table(1, table), Ordering::Release);
     space.map(0, 9, start.add(9), read_only());
-    let why = reads(&mut harts[1], 9).unwrap_err().why;
-    assert_eq!(why, Why::Unbroken { holder: 0 });
+    let violation = reads(&mut harts[1], 9).unwrap_err();
+    assert_eq!(violation.why, Why::Unbroken { holder: 0 });
+    assert!(violation.to_string().starts_with("break-before-make left out: hart 1"), "{violation}");
 }
 
 #[test]

@@ -72,6 +72,20 @@ impl<'w> Hart<'w> {
         self.door.go_inside();
         self.answer();
     }
+
+    fn goes_in_and_out(&mut self) {
+        self.go_inside();
+        self.access();
+        self.answer();
+        self.access();
+        self.door.go_outside();
+    }
+}
+
+/// Somebody else, who unmaps what hart 0 may hold.
+fn shooter(world: &Arc<World>) -> thread::JoinHandle<()> {
+    let world = world.clone();
+    thread::spawn(move || world.unmap(0..1))
 }
 
 fn bounded(check: impl Fn() + Sync + Send + 'static) {
@@ -84,18 +98,10 @@ fn bounded(check: impl Fn() + Sync + Send + 'static) {
 fn a_hart_that_goes_in_uses_polls_and_goes_out_never_sees_a_reused_frame() {
     bounded(|| {
         let world = World::new(1);
-        let shooter = thread::spawn({
-            let world = world.clone();
-            move || world.unmap(0..1)
-        });
+        let shooter = shooter(&world);
         let mut hart = Hart::new(&world, 0);
-        for _ in 0..2 {
-            hart.go_inside();
-            hart.access();
-            hart.answer();
-            hart.access();
-            hart.door.go_outside();
-        }
+        hart.goes_in_and_out();
+        hart.goes_in_and_out();
         shooter.join().unwrap();
     });
 }
@@ -104,10 +110,7 @@ fn a_hart_that_goes_in_uses_polls_and_goes_out_never_sees_a_reused_frame() {
 fn a_post_that_comes_meanwhile_wipes_out_no_other() {
     bounded(|| {
         let world = World::new(1);
-        let shooter = thread::spawn({
-            let world = world.clone();
-            move || world.unmap(0..1)
-        });
+        let shooter = shooter(&world);
         let other = thread::spawn({
             let world = world.clone();
             move || {
@@ -115,11 +118,7 @@ fn a_post_that_comes_meanwhile_wipes_out_no_other() {
             }
         });
         let mut hart = Hart::new(&world, 0);
-        hart.go_inside();
-        hart.access();
-        hart.answer();
-        hart.access();
-        hart.door.go_outside();
+        hart.goes_in_and_out();
         shooter.join().unwrap();
         other.join().unwrap();
         hart.go_inside();

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{World, at, host, read_write};
+use common::{TestSpace, World, at, host, read_only, read_write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use vmspace::format::{Aarch64Granule64K, Format, Rights, Sv48, X86_64};
@@ -18,6 +18,10 @@ const STOP: [u32; 4] = [0x0010_0073; 4];
 const CODE: u64 = 0x400;
 const DATA: u64 = 0x777;
 
+fn executable() -> Rights {
+    read_only() | Rights::EXECUTE
+}
+
 fn program<F: Format>(world: &World<F>, code: [u32; 4]) -> Frame {
     let frame = world.frame();
     for (i, word) in code.into_iter().enumerate() {
@@ -27,14 +31,27 @@ fn program<F: Format>(world: &World<F>, code: [u32; 4]) -> Frame {
     frame
 }
 
+/// Maps [`COUNT`] at `CODE`; the word at `DATA` that it counts in.
+fn counting<'m, F: Format>(space: &TestSpace<'m, F>) -> &'m AtomicU64 {
+    space.map(0, CODE, program(space.world, COUNT), executable());
+    let data = space.map_fresh(DATA, read_write());
+    // SAFETY: in the machine's memory, reached by all as an atomic.
+    unsafe { &*host(space.world, data).cast::<AtomicU64>() }
+}
+
+/// A hart that is about to run it.
+fn at_its_start<'m, F: Format>(space: &TestSpace<'m, F>) -> HartContext<'m, World<F>> {
+    let mut hart = HartContext::new(space.world, 0).unwrap();
+    hart.hart.regs.pc = at::<F>(CODE);
+    hart.hart.regs.x[11] = at::<F>(DATA);
+    hart.load(space);
+    hart
+}
+
 fn interrupted_kicked_and_replaced<F: Format>(tlb: TlbTraits, check: bool) {
     let world = World::<F>::new(Config { tlb, check, ..Config::default() });
     let space = world.space(1);
-    let rights = Rights::READ | Rights::EXECUTE | Rights::USER;
-    space.map(0, CODE, program(&world, COUNT), rights);
-    let data = space.map_fresh(DATA, read_write());
-    // SAFETY: in the machine's memory, reached by all as an atomic.
-    let counter = unsafe { &*host(&world, data).cast::<AtomicU64>() };
+    let counter = counting(&space);
     let counts_on = || {
         let from = counter.load(Ordering::Relaxed);
         while counter.load(Ordering::Relaxed) < from + 1_000 {
@@ -43,10 +60,7 @@ fn interrupted_kicked_and_replaced<F: Format>(tlb: TlbTraits, check: bool) {
     };
     thread::scope(|scope| {
         let hart = scope.spawn(|| {
-            let mut hart = HartContext::new(&world, 0).unwrap();
-            hart.hart.regs.pc = at::<F>(CODE);
-            hart.hart.regs.x[11] = at::<F>(DATA);
-            hart.load(&space);
+            let mut hart = at_its_start(&space);
             let first = hart.run(u64::MAX).unwrap();
             (first, hart.run(u64::MAX).unwrap(), hart.counts())
         });
@@ -59,7 +73,7 @@ fn interrupted_kicked_and_replaced<F: Format>(tlb: TlbTraits, check: bool) {
         world.locked.store(true, Ordering::Release);
         space.slot(0, CODE).0.swap(0);
         space.shoot(&[CODE]);
-        space.map(0, CODE, program(&world, STOP), rights);
+        space.map(0, CODE, program(&world, STOP), executable());
         world.locked.store(false, Ordering::Release);
         let (first, second, counts) = hart.join().unwrap();
         assert_eq!(first, Exit::Pending);
@@ -88,15 +102,8 @@ fn in_every_format_and_mode() {
 fn stops<F: Format>(tlb: TlbTraits, check: bool) {
     let world = World::<F>::new(Config { tlb, check, ..Config::default() });
     let space = world.space(1);
-    let rights = Rights::READ | Rights::EXECUTE | Rights::USER;
-    space.map(0, CODE, program(&world, COUNT), rights);
-    let data = space.map_fresh(DATA, read_write());
-    // SAFETY: in the machine's memory, reached by all as an atomic.
-    let counter = unsafe { &*host(&world, data).cast::<AtomicU64>() };
-    let mut hart = HartContext::new(&world, 0).unwrap();
-    hart.hart.regs.pc = at::<F>(CODE);
-    hart.hart.regs.x[11] = at::<F>(DATA);
-    hart.load(&space);
+    let counter = counting(&space);
+    let mut hart = at_its_start(&space);
     for round in 0..4 {
         for (accesses, offset, value) in [(1, 8, 0), (0, 8, 0), (1, 0, 1)] {
             assert_eq!(hart.run_to_access(1_000, accesses).unwrap(), Exit::Quota);

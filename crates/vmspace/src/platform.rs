@@ -27,7 +27,7 @@ pub unsafe trait Platform: Sync {
     /// How entries are changed.
     type Backend: Backend;
     /// What fills and stores the pages of objects; [`NoPager`](crate::NoPager) without files.
-    type Pager: Pager;
+    type Pager: Pager + ?Sized;
 
     /// The backend. Any context, any lock.
     fn backend(&self) -> &Self::Backend;

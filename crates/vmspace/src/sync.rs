@@ -36,6 +36,37 @@ mod watcher {
     pub use super::scheduled::touch;
 }
 
+/// Words that are changed only as they are found.
+pub(crate) trait Change {
+    type Word;
+
+    /// Makes of the word what `to` makes of it, in the step that finds it so. False: `to` wants it
+    /// left as it is, which is no access but the load.
+    fn change(&self, success: Ordering, to: impl Fn(Self::Word) -> Option<Self::Word>) -> bool;
+}
+
+macro_rules! change {
+    ($($atomic:ident: $word:ty),*) => {$(
+        impl Change for $atomic {
+            type Word = $word;
+
+            #[inline]
+            fn change(&self, success: Ordering, to: impl Fn($word) -> Option<$word>) -> bool {
+                let mut found = self.load(Ordering::Relaxed);
+                while let Some(new) = to(found) {
+                    match self.compare_exchange_weak(found, new, success, Ordering::Relaxed) {
+                        Ok(_) => return true,
+                        Err(now) => found = now,
+                    }
+                }
+                false
+            }
+        }
+    )*};
+}
+
+change!(AtomicU32: u32, AtomicU64: u64);
+
 /// Words that are not part of the library's protocols (user code's memory; what the test-only build
 /// plants): core's atomics in every build.
 pub(crate) mod user {

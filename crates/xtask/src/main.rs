@@ -9,7 +9,6 @@ mod links;
 mod mutations;
 mod process;
 mod project;
-mod rng;
 mod soak;
 mod steps;
 mod tests;

@@ -7,10 +7,10 @@
 
 use crate::guests::{Machine, Run, Setting};
 use crate::process::two_at_a_time;
-use crate::rng::Rng;
 use crate::steps::Steps;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
+use vmspace_machine::random::SplitMix64;
 
 /// Options of `soak`.
 #[derive(clap::Args)]
@@ -37,31 +37,39 @@ impl Arguments {
 struct Program {
     name: &'static str,
     run: fn(&str, Setting) -> Run,
-    arguments: fn(&mut Rng) -> String,
+    arguments: fn(&mut SplitMix64) -> String,
 }
 
 const PROGRAMS: [Program; 6] = [
     Program {
         name: "threads",
         run: Run::rust,
-        arguments: |rng| format!("{} {}", rng.among(2, 8), rng.among(2, 20)),
+        arguments: |random| format!("{} {}", random.among(2, 8), random.among(2, 20)),
     },
     Program {
         name: "forks",
         run: Run::rust,
-        arguments: |rng| format!("{} {}", rng.among(1, 3), rng.among(1, 3)),
+        arguments: |random| format!("{} {}", random.among(1, 3), random.among(1, 3)),
     },
-    Program { name: "spin", run: Run::rust, arguments: |rng| format!("{}", rng.among(2, 64)) },
-    Program { name: "stale", run: Run::rust, arguments: |rng| format!("all {}", rng.among(3, 9)) },
+    Program {
+        name: "spin",
+        run: Run::rust,
+        arguments: |random| format!("{}", random.among(2, 64)),
+    },
+    Program {
+        name: "stale",
+        run: Run::rust,
+        arguments: |random| format!("all {}", random.among(3, 9)),
+    },
     Program {
         name: "malloc_threads",
         run: Run::c,
-        arguments: |rng| format!("{} {}", rng.among(2, 8), rng.among(100, 1000)),
+        arguments: |random| format!("{} {}", random.among(2, 8), random.among(100, 1000)),
     },
     Program {
         name: "fork_tree",
         run: Run::c,
-        arguments: |rng| format!("{} {}", rng.among(1, 3), rng.among(1, 3)),
+        arguments: |random| format!("{} {}", random.among(1, 3), random.among(1, 3)),
     },
 ];
 
@@ -78,20 +86,20 @@ pub fn run(steps: &mut Steps, arguments: &Arguments) {
             steps.skip(format!("soak of {name}"), "it is not built (make -C guests/c)");
             continue;
         }
-        let mut rng = Rng::new(seed.wrapping_mul(PROGRAMS.len() as u64) + number as u64);
-        let runs = draw(program, rounds, &mut rng);
+        let mut random = SplitMix64::new(seed.wrapping_mul(PROGRAMS.len() as u64) + number as u64);
+        let runs = draw(program, rounds, &mut random);
         let what = format!("soak {name}: {rounds} runs, seed {seed}");
         steps.step(what, || soak(&machine, runs, arguments.timeout));
     }
 }
 
-fn draw(program: &Program, rounds: u64, rng: &mut Rng) -> Vec<Run> {
-    let first = rng.among(0, Setting::COUNT - 1);
+fn draw(program: &Program, rounds: u64, random: &mut SplitMix64) -> Vec<Run> {
+    let first = random.among(0, Setting::COUNT - 1);
     let run = |round| {
-        let setting = Setting::nth(first + round, rng.among(1, 4));
-        let line = format!("{} {}", program.name, (program.arguments)(rng));
+        let setting = Setting::nth(first + round, random.among(1, 4));
+        let line = format!("{} {}", program.name, (program.arguments)(random));
         match round % 3 {
-            2 => (program.run)(&line, setting).seeded(rng.among(0, u64::from(u32::MAX))),
+            2 => (program.run)(&line, setting).seeded(random.among(0, u64::from(u32::MAX))),
             _ => (program.run)(&line, setting),
         }
     };

@@ -51,6 +51,23 @@ pub fn addi(rd: u32, rs: u32, imm: i32) -> u32 {
 
 pub const ECALL: u32 = 0x73;
 
+/// `li a7, number; ecall`.
+pub fn call(number: i32) -> [u32; 2] {
+    [addi(17, 0, number), ECALL]
+}
+
+/// `write(1, sp, length)`.
+pub fn write_out(length: i32) -> [u32; 5] {
+    let [number, ecall] = call(64);
+    [addi(10, 0, 1), addi(11, 2, 0), addi(12, 0, length), number, ecall]
+}
+
+/// `exit_group(status)`.
+pub fn exit(status: i32) -> [u32; 3] {
+    let [number, ecall] = call(94);
+    [addi(10, 0, status), number, ecall]
+}
+
 /// A program of these instructions, in a file of the test's own.
 pub fn program(test: &str, instructions: &[u32]) -> String {
     let path = executable(&directory(test), test, &Elf::new(instructions).bytes());
@@ -100,8 +117,8 @@ impl Elf {
     }
 
     /// `exit_group(status)`.
-    pub fn exit(status: u32) -> Elf {
-        Elf::new(&[status << 20 | 0x513, 94 << 20 | 0x893, 0x73])
+    pub fn exit(status: i32) -> Elf {
+        Elf::new(&exit(status))
     }
 
     pub fn bytes(&self) -> Vec<u8> {

@@ -1,21 +1,22 @@
 //! Random units of instructions, by group.
 
 use crate::assemble::*;
+use vmspace_machine::random::SplitMix64;
 
-/// A splitmix64 generator: the same instructions for the same seed, anywhere.
-pub struct Random(pub u64);
+/// The same instructions for the same seed, anywhere.
+pub struct Random(SplitMix64);
 
 impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(SplitMix64::new(seed))
+    }
+
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
+        self.0.bits()
     }
 
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        self.0.below(bound as u64) as usize
     }
 
     pub fn choose<T: Copy>(&mut self, from: &[T]) -> T {

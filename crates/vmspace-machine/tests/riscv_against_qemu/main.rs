@@ -162,7 +162,7 @@ fn programs_write_what_they_write_under_qemu() {
     let mut failed = Vec::new();
     for group in Group::ALL {
         println!("{group:?}: VMSPACE_SEED={seed}");
-        let guest = Guest::new(group, &mut Random(seed ^ (group as u64) << 32), instructions);
+        let guest = Guest::new(group, &mut Random::new(seed ^ (group as u64) << 32), instructions);
         let (theirs, (ours, retired)) = thread::scope(|scope| {
             let qemu = scope.spawn(|| emulate(&format!("{group:?}"), &guest));
             let ours = interpret(&guest);

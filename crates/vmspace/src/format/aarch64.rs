@@ -2,10 +2,10 @@
 //! table): 4 KiB (9 bits a level; leaves of 4 KiB, 2 MiB, 1 GiB), 16 KiB (1, 11, 11, 11; 16 KiB,
 //! 32 MiB) and 64 KiB (6, 13, 13; 64 KiB, 512 MiB).
 //!
-//! Source: Arm ARM (DDI 0487), D8.2 "Translation process" (geometry), D8.3 "Translation table
-//! descriptor formats" (VMSAv8-64, stage 1, EL1&0, 48-bit OA), D8.4 "Memory access control" and
-//! D8.5 "Hardware updates to the translation tables" (FEAT_HAFDBS, TCR_EL1.HA and HD set). Level 0
-//! here is lookup level 3 there.
+//! Source: Arm ARM (DDI 0487, issue K.a), D8.2 "Translation process" (geometry), D8.3 "Translation
+//! table descriptor formats" (VMSAv8-64, stage 1, EL1&0, 48-bit OA), D8.4 "Memory access control"
+//! and D8.5 "Hardware updates to the translation tables" (FEAT_HAFDBS, TCR_EL1.HA and HD set).
+//! Level 0 here is lookup level 3 there.
 //!
 //! | bits  | leaf, valid (bit 0 = 1)                 | absent (bit 0 = 0)               |
 //! |-------|-----------------------------------------|----------------------------------|

@@ -16,7 +16,7 @@
 //! are counted alone.
 
 use super::meta::Meta;
-use crate::sync::Ordering;
+use crate::sync::{Change, Ordering};
 
 /// One entry's alone; the pins are counted below.
 const EXCLUSIVE: u32 = 1 << 31;
@@ -51,7 +51,7 @@ impl Meta {
         let held = |word| word & EXCLUSIVE != 0 && word != EXCLUSIVE;
         let share = |word| (!held(word)).then_some(word & !EXCLUSIVE);
         // Acquire: what was done by those who held it is seen by who gets it.
-        self.pins.fetch_update(Ordering::AcqRel, Ordering::Relaxed, share).is_ok()
+        self.pins.change(Ordering::AcqRel, share)
     }
 
     /// One more pin, by who has a reference.
@@ -63,7 +63,7 @@ impl Meta {
     pub(crate) fn try_pin_exclusive(&self) -> bool {
         let pin = |word| (word & EXCLUSIVE != 0).then_some(word + 1);
         // Acquire: pairs with `make_exclusive`.
-        self.pins.fetch_update(Ordering::Acquire, Ordering::Relaxed, pin).is_ok()
+        self.pins.change(Ordering::Acquire, pin)
     }
 
     /// One pin less.

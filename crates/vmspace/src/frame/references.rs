@@ -5,7 +5,7 @@
 //! by `begin`. Whether that is the page that was looked for is decided by reading the entry again
 //! (R24): take; `fence(SeqCst)`; read; against: change the entry; `fence(SeqCst)`; read the count.
 
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Change, Ordering};
 
 /// How many refer to a page: entries, objects, pins, and who looks at it.
 #[derive(Debug, Default)]
@@ -20,16 +20,8 @@ impl References {
 
     /// One more, unless the page is free or being freed.
     pub fn try_get(&self) -> bool {
-        let mut found = self.0.load(Ordering::Relaxed);
-        while found != 0 {
-            let more = found + 1;
-            // Acquire: pairs with `begin`.
-            match self.0.compare_exchange_weak(found, more, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(now) => found = now,
-            }
-        }
-        false
+        // Acquire: pairs with `begin`.
+        self.0.change(Ordering::Acquire, |count| (count != 0).then_some(count + 1))
     }
 
     /// One more, where there is one that cannot go meanwhile.

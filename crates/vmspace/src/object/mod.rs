@@ -32,7 +32,7 @@ use crate::lock::SleepLock;
 use crate::pager::Pager;
 use crate::platform::Platform;
 use crate::region::{Key, Piece};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Change, Ordering};
 use crate::vm::{Guard, Vm};
 use core::fmt;
 use core::mem::size_of;
@@ -262,15 +262,8 @@ pub(crate) fn new_weight<P: Platform>(vm: &Vm<P>, key: Key) -> u16 {
 
 /// A temporary reference to an object found under a guard; false when it is ending.
 pub(crate) fn try_get<P: Platform>(guard: &Guard<'_, P>, object: u64) -> bool {
-    let count = &body(guard.vm(), object).count;
-    let mut found = count.load(Ordering::Relaxed);
-    while found != 0 {
-        match count.compare_exchange_weak(found, found + 1, Ordering::Acquire, Ordering::Relaxed) {
-            Ok(_) => return true,
-            Err(now) => found = now,
-        }
-    }
-    false
+    let more = |count| (count != 0).then_some(count + 1);
+    body(guard.vm(), object).count.change(Ordering::Acquire, more)
 }
 
 /// Whether the page at `index` of an object is in memory. The caller has a reference to the object.

@@ -13,7 +13,7 @@ use crate::format::{Format, Geometry};
 use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::region::{Attributes, Key};
-use crate::sync::Ordering;
+use crate::sync::{Change, Ordering};
 use crate::tree::cursor::Cursor;
 use crate::tree::locking::Cover;
 
@@ -199,8 +199,7 @@ impl<P: Platform> Space<'_, P> {
         let header = self.header();
         let limit = header.lock_limit.load(Ordering::Relaxed);
         let more = |locked: u64| locked.checked_add(pages).filter(|total| *total <= limit);
-        let relaxed = Ordering::Relaxed;
-        header.locked.fetch_update(relaxed, relaxed, more).map(|_| ()).map_err(|_| Error::NotLocked)
+        if header.locked.change(Ordering::Relaxed, more) { Ok(()) } else { Err(Error::NotLocked) }
     }
 
     /// What a new mapping has, with the locks that those to come get.

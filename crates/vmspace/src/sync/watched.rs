@@ -51,51 +51,24 @@ macro_rules! watched_atomic {
                 self.0.swap(value, order)
             }
 
-            #[track_caller]
-            pub fn compare_exchange(
-                &self,
-                old: $word,
-                new: $word,
-                success: Ordering,
-                failure: Ordering,
-            ) -> Result<$word, $word> {
-                self.touch(true);
-                self.0.compare_exchange(old, new, success, failure)
-            }
-
-            #[track_caller]
-            pub fn compare_exchange_weak(
-                &self,
-                old: $word,
-                new: $word,
-                success: Ordering,
-                failure: Ordering,
-            ) -> Result<$word, $word> {
-                self.touch(true);
-                self.0.compare_exchange_weak(old, new, success, failure)
-            }
-
-            /// As core's: a load and compare-exchanges, each an access.
-            #[track_caller]
-            pub fn fetch_update(
-                &self,
-                success: Ordering,
-                failure: Ordering,
-                mut change: impl FnMut($word) -> Option<$word>,
-            ) -> Result<$word, $word> {
-                let mut found = self.load(failure);
-                while let Some(new) = change(found) {
-                    match self.compare_exchange_weak(found, new, success, failure) {
-                        Ok(old) => return Ok(old),
-                        Err(now) => found = now,
-                    }
-                }
-                Err(found)
-            }
+            watched_atomic!(@exchange $word: compare_exchange compare_exchange_weak);
 
             watched_atomic!(@fetch $word: fetch_add fetch_sub fetch_and fetch_or fetch_xor);
         }
     };
+    (@exchange $word:ty: $($exchange:ident)*) => {$(
+        #[track_caller]
+        pub fn $exchange(
+            &self,
+            old: $word,
+            new: $word,
+            success: Ordering,
+            failure: Ordering,
+        ) -> Result<$word, $word> {
+            self.touch(true);
+            self.0.$exchange(old, new, success, failure)
+        }
+    )*};
     (@fetch $word:ty: $($fetch:ident)*) => {$(
         #[track_caller]
         pub fn $fetch(&self, value: $word, order: Ordering) -> $word {
