@@ -4,7 +4,7 @@
 mod host;
 
 use host::Host;
-use vmspace::format::{Format, Geometry, Rights, Sv48, X86_64};
+use vmspace::format::{Format, Geometry, Rights, Sv39x4, Sv48, X86_64};
 use vmspace::{Access, Advice, Error, FaultError, Map, MaySleep, Place, Space, Vm};
 
 in_every_format!(
@@ -145,4 +145,34 @@ fn a_stack_grows_to_its_limit_and_not_into_its_guard_gap() {
         assert!(space.fault(ms, top - 100 * 4096, Access::Write).is_ok());
         assert!(space.fault(ms, top - 300 * 4096, Access::Write).is_err());
     });
+}
+
+#[test]
+fn a_root_of_several_pages_shares_them_with_nobody() {
+    // What is managed does not begin where such a root may.
+    let host = Host::<Sv39x4>::new(1024, 1);
+    let vm = Vm::new(host, 3..1024).unwrap();
+    // SAFETY: a test's own thread, which holds nothing.
+    let mut ms = unsafe { MaySleep::assume() };
+    let frames = vm.free_frames();
+    let spaces = [0; 20].map(|_| Space::new(&vm, &mut ms).unwrap());
+    let last = (1 << 41) - 4096;
+    for (n, space) in (0u8..).zip(&spaces) {
+        assert!(space.root().0.is_multiple_of(4), "{:?}", space.root());
+        for at in [65_536, 1 << 39, 1 << 40, last] {
+            space.map(&mut ms, Map::anonymous(4096, RW).at(at)).unwrap();
+            assert_eq!(space.write(&mut ms, at, &[n; 64]), 64);
+        }
+    }
+    for (n, space) in (0u8..).zip(&spaces) {
+        for at in [65_536, 1 << 39, 1 << 40, last] {
+            let mut seen = [!0; 64];
+            assert_eq!(space.read(&mut ms, at, &mut seen), 64);
+            assert_eq!(seen, [n; 64], "{at:#x}");
+        }
+    }
+    vm.check(&mut ms).unwrap();
+    spaces.into_iter().for_each(|space| space.exit(&mut ms));
+    vm.synchronize(&mut ms);
+    assert_eq!(vm.free_frames(), frames, "frames leaked");
 }

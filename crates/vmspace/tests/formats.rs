@@ -8,7 +8,8 @@ use vmspace::addr::Frame;
 use vmspace::cell::{Cell, SplitCell};
 use vmspace::format::{
     Aarch64Granule4K, Aarch64Granule16K, Aarch64Granule64K, Entry, Format, Geometry, I386, I386Pae,
-    I386PaeSplit, Leaf, NAMES, Rights, Soft, Sv32, Sv39, Sv48, Sv57, X86_64, X86_64La57, describe,
+    I386PaeSplit, Leaf, NAMES, Rights, Soft, Sv32, Sv39, Sv39x4, Sv48, Sv57, X86_64, X86_64La57,
+    describe,
 };
 use vmspace::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -164,6 +165,7 @@ fn riscv_loses_nothing() {
     loses_nothing::<Sv39>(44, riscv);
     loses_nothing::<Sv48>(44, riscv);
     loses_nothing::<Sv57>(44, riscv);
+    loses_nothing::<Sv39x4>(44, riscv);
 }
 
 #[test]
@@ -249,6 +251,10 @@ fn sv39_and_sv57_have_the_entries_of_sv48() {
     assert_eq!(Sv57::decode(4, top | 1 << 45), Entry::Empty);
     assert_eq!(Sv39::leaf(2, leaf(1 << 18, READ, false, false)), 0x1000_0003); // PPN[2] 53:28
     assert_eq!(Sv39::decode(2, 0x1000_0003 | 1 << 27), Entry::Empty);
+    // "Two-Stage Address Translation": Sv39x4 has a root of 16 KiB, indexed by bits 40:30.
+    assert_eq!(Sv39x4::leaf(2, leaf(1 << 18, READ, false, false)), 0x1000_0003);
+    assert_eq!((Sv39x4::index(2, (1 << 29) - 1), Sv39x4::entries(2)), (2047, 2048));
+    assert_eq!(Sv39x4::table_order(2), 2);
     for frame in [0, 0x8_0000, (1 << 44) - 1] {
         assert_eq!(Sv39::table(1, Frame(frame)), Sv48::table(1, Frame(frame)));
         assert_eq!(Sv57::table(4, Frame(frame)), Sv48::table(1, Frame(frame)));
@@ -444,8 +450,9 @@ fn geometry_covers_the_address_space() {
         assert_eq!(F::KERNEL_SLOTS.end, F::entries(F::ROOT_LEVEL));
         for level in 0..F::LEVELS {
             let table = (F::entries(level) * F::Cell::BYTES) as u64;
-            assert!(table <= F::PAGE_SIZE, "{}: a table is no larger than a page", F::NAME);
             assert!(table == F::PAGE_SIZE || level == F::ROOT_LEVEL, "{}: level {level}", F::NAME);
+            let taken = F::PAGE_SIZE << F::table_order(level);
+            assert_eq!(taken, table.max(F::PAGE_SIZE), "{}: level {level}", F::NAME);
         }
     }
     let gib = 1 << 30;
@@ -453,6 +460,7 @@ fn geometry_covers_the_address_space() {
     covers::<Sv39>(39, 1 << 38);
     covers::<Sv48>(48, 1 << 47);
     covers::<Sv57>(57, 1 << 56);
+    covers::<Sv39x4>(41, 1 << 41);
     covers::<I386>(32, 3 * gib);
     covers::<I386Pae>(32, 3 * gib);
     covers::<I386PaeSplit>(32, 3 * gib);
@@ -479,6 +487,7 @@ fn descriptions_say_what_the_constants_say() {
             "sv39",
             "sv48",
             "sv57",
+            "sv39x4",
             "i386",
             "i386-pae",
             "i386-pae-split",

@@ -21,7 +21,7 @@ mod soft;
 mod x86;
 
 pub use aarch64::{Aarch64, Aarch64Granule4K, Aarch64Granule16K, Aarch64Granule64K};
-pub use riscv::{Riscv, Sv32, Sv39, Sv48, Sv57};
+pub use riscv::{Riscv, Sv32, Sv39, Sv39x4, Sv48, Sv57};
 pub use soft::Swap;
 pub use x86::{I386, I386Pae, I386PaeSplit, X86, X86_64, X86_64La57};
 
@@ -100,7 +100,8 @@ pub trait Format: Send + Sync + 'static {
     /// The base page is `1 << PAGE_SHIFT` bytes.
     const PAGE_SHIFT: u32;
     /// Index bits of each level, the leaf's first. Its length is the number of levels. A table may
-    /// be smaller than a page (it begins with one then), and is never larger.
+    /// be smaller than a page (it begins with one then) or larger (it takes pages that follow one
+    /// another, aligned to its size).
     const INDEX_BITS: &'static [u32];
     /// How many slots of the root are the user's. Those above are the kernel's and the same in
     /// every root; there are none where the kernel has a root of its own.
@@ -208,6 +209,13 @@ pub trait Geometry: Format {
         1 << Self::slot_shift(level + 1)
     }
 
+    /// log2 of the base pages that a table at `level` takes.
+    #[inline]
+    fn table_order(level: usize) -> u32 {
+        let bytes = Self::entries(level) * Self::Cell::BYTES;
+        bytes.trailing_zeros().saturating_sub(Self::PAGE_SHIFT)
+    }
+
     /// The slot of `page` in a table at `level`.
     #[inline(always)]
     fn index(level: usize, page: u64) -> usize {
@@ -284,6 +292,7 @@ macro_rules! every_format {
             Sv39 sv39,
             Sv48 sv48,
             Sv57 sv57,
+            Sv39x4 sv39x4,
             I386 i386,
             I386Pae i386_pae,
             I386PaeSplit i386_pae_split,

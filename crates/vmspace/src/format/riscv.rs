@@ -1,8 +1,10 @@
 //! RISC-V: Sv32 (two levels of 1024 entries of 32 bits), Sv39, Sv48 and Sv57 (three, four and five
-//! levels of 512 entries of 64 bits). 4 KiB pages, a leaf at any level.
+//! levels of 512 entries of 64 bits), and Sv39x4, which a hypervisor maps its guests' memory with: the
+//! root has four times the entries, so it takes four pages. 4 KiB pages, a leaf at any level.
 //!
 //! Source: The RISC-V Instruction Set Manual, Volume II (privileged), "Sv32" and "Sv39" for the
-//! entry and its algorithm, "Sv48" and "Sv57" for the geometry.
+//! entry and its algorithm, "Sv48" and "Sv57" for the geometry; "Two-Stage Address Translation" for
+//! Sv39x4: all accesses count as the user's there.
 //!
 //! | bits  | present (V = 1)                  | absent (V = 0)              |
 //! |-------|----------------------------------|-----------------------------|
@@ -51,9 +53,10 @@ const RESERVED: u64 = !0 << 54;
 /// Faults when set in a table word ("must be cleared by software").
 const RESERVED_IN_TABLE: u64 = USER | ACCESSED | DIRTY;
 
-/// RISC-V with `LEVELS` levels of tables whose entries lie in cells `C`.
+/// RISC-V with `LEVELS` levels of tables whose entries lie in cells `C`; the root has `WIDER` index
+/// bits more than the others.
 #[derive(Debug)]
-pub struct Riscv<const LEVELS: usize, C>(PhantomData<C>);
+pub struct Riscv<const LEVELS: usize, C, const WIDER: u32 = 0>(PhantomData<C>);
 
 /// RISC-V with 32 bits of virtual and 34 of physical address.
 pub type Sv32 = Riscv<2, AtomicU32>;
@@ -63,17 +66,25 @@ pub type Sv39 = Riscv<3, AtomicU64>;
 pub type Sv48 = Riscv<4, AtomicU64>;
 /// RISC-V with 57 bits of virtual address.
 pub type Sv57 = Riscv<5, AtomicU64>;
+/// RISC-V's second stage with 41 bits of guest physical address (`hgatp`).
+pub type Sv39x4 = Riscv<3, AtomicU64, 2>;
 
 const _: () = {
     Sv32::check();
     Sv39::check();
     Sv48::check();
     Sv57::check();
+    Sv39x4::check();
 };
 
-impl<const LEVELS: usize, C: Cell> Riscv<LEVELS, C> {
-    /// Index bits of a level: a table is a page.
+impl<const LEVELS: usize, C: Cell, const WIDER: u32> Riscv<LEVELS, C, WIDER> {
+    /// Index bits of a level below the root: a table is a page.
     const BITS: u32 = 12 - C::BYTES.trailing_zeros();
+    const INDEX_BITS: [u32; LEVELS] = {
+        let mut bits = [Self::BITS; LEVELS];
+        bits[LEVELS - 1] += WIDER;
+        bits
+    };
     const PPN_BITS: u32 = if C::BYTES == 4 { 22 } else { 44 };
     const PPN: u64 = ((1 << Self::PPN_BITS) - 1) << PPN_SHIFT;
     const SWAP: Swap = Swap::in_bytes(C::BYTES);
@@ -116,20 +127,25 @@ impl<const LEVELS: usize, C: Cell> Riscv<LEVELS, C> {
     }
 }
 
-impl<const LEVELS: usize, C: Cell> Format for Riscv<LEVELS, C> {
+impl<const LEVELS: usize, C: Cell, const WIDER: u32> Format for Riscv<LEVELS, C, WIDER> {
     type Cell = C;
 
-    const NAME: &'static str = match LEVELS {
-        2 => "sv32",
-        3 => "sv39",
-        4 => "sv48",
-        5 => "sv57",
+    const NAME: &'static str = match (LEVELS, WIDER) {
+        (2, 0) => "sv32",
+        (3, 0) => "sv39",
+        (4, 0) => "sv48",
+        (5, 0) => "sv57",
+        (3, 2) => "sv39x4",
         _ => panic!("RISC-V has two to five levels"),
     };
     const PAGE_SHIFT: u32 = 12;
-    const INDEX_BITS: &'static [u32] = &[Self::BITS; LEVELS];
-    // As Linux has it: 3 GiB of 4, else half.
-    const USER_SLOTS: usize = if LEVELS == 2 { 768 } else { 256 };
+    const INDEX_BITS: &'static [u32] = &Self::INDEX_BITS;
+    // As Linux has it: 3 GiB of 4, else half; a guest has all.
+    const USER_SLOTS: usize = match (LEVELS, WIDER) {
+        (2, 0) => 768,
+        (_, 0) => 256,
+        _ => 1 << Self::INDEX_BITS[LEVELS - 1],
+    };
     const FRAME_BITS: u32 = Self::PPN_BITS;
     const LEAF_LEVELS: u32 = (1 << LEVELS) - 1;
     const BREAK_BEFORE_MAKE: bool = false;

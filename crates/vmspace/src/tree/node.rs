@@ -16,7 +16,7 @@ use crate::cell::Cell;
 use crate::counters::Event;
 use crate::flush::SpaceId;
 use crate::format::{Entry, Format, Geometry, Leaf};
-use crate::frame::meta::{Kind, Meta};
+use crate::frame::meta::Meta;
 use crate::platform::Platform;
 use crate::sync::Ordering;
 use crate::vm::Vm;
@@ -118,14 +118,14 @@ impl<'a, P: Platform> Node<'a, P> {
     /// Makes an empty table for `space` at `level`, whose first page is `start`. Its layout is
     /// one hole. None: no memory.
     pub fn make(vm: &'a Vm<P>, space: SpaceId, level: usize, start: u64) -> Option<Self> {
-        let frame = vm.take_frame(Kind::Table)?;
-        // SAFETY: the frame was just taken from the allocator: nobody else can reach it.
+        let (frame, order) = (vm.take_table(level)?, P::Format::table_order(level));
+        // SAFETY: the frames were just taken from the allocator: nobody else can reach them.
         unsafe {
-            let bytes = <P::Format as Geometry>::PAGE_SIZE as usize;
+            let bytes = (<P::Format as Geometry>::PAGE_SIZE as usize) << order;
             vm.platform().frame_ptr(frame).write_bytes(0, bytes);
         }
         if vm.backend().prepare_table(frame, level).is_err() {
-            vm.give_frame(frame);
+            vm.give_table(frame, order);
             return None;
         }
         let meta = vm.meta_of(frame);
@@ -145,7 +145,7 @@ impl<'a, P: Platform> Node<'a, P> {
         self.free_layout();
         self.vm.backend().release_table(self.frame);
         self.vm.count(Event::TableFreed, 1);
-        self.vm.give_frame(self.frame);
+        self.vm.give_table(self.frame, P::Format::table_order(self.level));
     }
 
     /// The space that the table belongs to.

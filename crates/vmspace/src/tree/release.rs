@@ -10,7 +10,7 @@ use super::node::Node;
 use crate::addr::Frame;
 use crate::context::MaySleep;
 use crate::flush::SpaceId;
-use crate::format::Entry;
+use crate::format::{Entry, Geometry};
 use crate::mutation::Mutation;
 use crate::object::{self, Dropped};
 use crate::platform::Platform;
@@ -76,7 +76,7 @@ impl<'a, 'g, P: Platform> Released<'a, 'g, P> {
             self.tables = node.meta.link.load(Ordering::Relaxed);
             self.drop_entries(node);
             node.drop_layout(&mut self.dropped);
-            self.vm.retire_table(node.frame);
+            self.vm.retire_table(node.frame, P::Format::table_order(node.level));
         }
     }
 

@@ -23,16 +23,24 @@ const RETIRED_BATCH: u32 = 64;
 
 /// How often an allocation that may sleep waits for memory before it fails.
 const RECLAIM_ROUNDS: u32 = 3;
-/// Something retired: a table (its frame's address) or a block (its address and size).
+
+/// Something retired: a table (its frame's address and order) or a block (its address and size).
 #[derive(Clone, Copy)]
 struct Retiree(u64);
 
 impl Retiree {
-    /// The low bits, which alignment leaves free, hold a block's size; a table has zero there.
+    /// The low bits, which alignment leaves free, hold log2 of a block's bytes, or of a table's
+    /// pages.
     const SIZE_MASK: u64 = 31;
+    /// log2 of the smallest block's bytes; less is a table's.
+    const LEAST_BLOCK: u32 = 5;
 
     fn log2(self) -> u32 {
         (self.0 & Retiree::SIZE_MASK) as u32
+    }
+
+    fn is_table(self) -> bool {
+        self.log2() < Retiree::LEAST_BLOCK
     }
 
     fn address(self) -> u64 {
@@ -73,9 +81,10 @@ impl<P: Platform> Vm<P> {
         Guard { vm: self, block, ticket: self.epoch.enter(&block.readers), not_send: PhantomData }
     }
 
-    /// A table that was unlinked and flushed everywhere.
-    pub(crate) fn retire_table(&self, table: Frame) {
-        self.retire(Retiree(table.0 << P::Format::PAGE_SHIFT));
+    /// A table of `1 << order` pages that was unlinked and flushed everywhere.
+    pub(crate) fn retire_table(&self, table: Frame, order: u32) {
+        debug_assert!(order < Retiree::LEAST_BLOCK);
+        self.retire(Retiree(table.0 << P::Format::PAGE_SHIFT | u64::from(order)));
     }
 
     /// A block that was unlinked. Its first word becomes the retirement's: readers must not need it.
@@ -84,7 +93,7 @@ impl<P: Platform> Vm<P> {
     }
 
     fn link_of(&self, retiree: Retiree) -> &AtomicU64 {
-        if retiree.log2() == 0 {
+        if retiree.is_table() {
             let frame = Frame(retiree.address() >> P::Format::PAGE_SHIFT);
             &self.meta_of(frame).link
         } else {
@@ -143,11 +152,11 @@ impl<P: Platform> Vm<P> {
     }
 
     fn free_retired(&self, retiree: Retiree) {
-        if retiree.log2() == 0 {
+        if retiree.is_table() {
             let table = Frame(retiree.address() >> P::Format::PAGE_SHIFT);
             self.backend().release_table(table);
             self.count(Event::TableFreed, 1);
-            self.give_frame(table);
+            self.give_table(table, retiree.log2());
         } else {
             self.give_block(retiree.address(), retiree.log2());
         }

@@ -5,7 +5,7 @@
 
 use super::Vm;
 use crate::addr::Frame;
-use crate::format::Format;
+use crate::format::{Format, Geometry};
 use crate::frame::meta::{Kind, Meta};
 use crate::frame::slab::{self, FrameSource};
 use crate::mutation;
@@ -18,6 +18,20 @@ impl<P: Platform> Vm<P> {
         let frame = self.take(0)?;
         self.meta_of(frame).become_kind(kind);
         Some(frame)
+    }
+
+    /// The frames of a table at `level`: they follow one another, aligned to its size. Their contents
+    /// are whatever they were.
+    pub(crate) fn take_table(&self, level: usize) -> Option<Frame> {
+        let table = self.take(P::Format::table_order(level))?;
+        self.meta_of(table).become_kind(Kind::Table);
+        Some(table)
+    }
+
+    /// Gives back a table of `1 << order` frames that nobody can reach.
+    pub(crate) fn give_table(&self, table: Frame, order: u32) {
+        self.meta_of(table).become_kind(Kind::Free);
+        self.give(table, order);
     }
 
     #[inline]

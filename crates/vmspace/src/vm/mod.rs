@@ -77,6 +77,7 @@ struct Carving {
     metas: u64,
     blocks: u64,
     words: u64,
+    root: u64,
 }
 
 impl Carving {
@@ -86,6 +87,7 @@ impl Carving {
             metas: in_frames(frames * size_of::<Meta>() as u64),
             blocks: in_frames((cpus * size_of::<PerCpu>()) as u64),
             words: in_frames((Self::words_needed(frames, cpus) * size_of::<AtomicU64>()) as u64),
+            root: root_pages::<F>(),
         }
     }
 
@@ -96,8 +98,13 @@ impl Carving {
 
     /// With the kernel's reference root and the zero page.
     fn total(&self) -> u64 {
-        self.metas + self.blocks + self.words + 2
+        self.metas + self.blocks + self.words + self.root + 1
     }
+}
+
+/// The pages that a root takes.
+fn root_pages<F: Format>() -> u64 {
+    1 << F::table_order(F::ROOT_LEVEL)
 }
 
 /// The least frames that a space needs to be of any use.
@@ -118,6 +125,8 @@ impl<P: Platform> Vm<P> {
         if managed.end > end {
             return Err(Error::TooHigh { end });
         }
+        // Where a root takes several pages it is aligned to them, and so is what is handed out.
+        let managed = managed.start.next_multiple_of(root_pages::<P::Format>())..managed.end;
         let count = managed.end.saturating_sub(managed.start);
         let carving = Carving::of::<P::Format>(count, cpus);
         let least = carving.total() + LEAST_USABLE;
@@ -157,7 +166,7 @@ impl<P: Platform> Vm<P> {
             dropped: Dropped::default(),
             unused: AtomicU64::new(0),
             hand: Hand::default(),
-            kernel_root: Frame(managed.start + carving.total() - 2),
+            kernel_root: Frame(managed.start + carving.total() - 1 - carving.root),
             platform,
         };
         for frame in 0..carving.total() {
@@ -277,8 +286,9 @@ impl<P: Platform> Vm<P> {
         table: Frame,
         entries: usize,
     ) -> &[<P::Format as Format>::Cell] {
-        // SAFETY: tables are whole pages of the platform, reached as atomics alone, or through
-        // `&mut` while nobody else can reach them; no level has more entries than fit.
+        // SAFETY: tables are whole pages of the platform that follow one another, reached as atomics
+        // alone, or through `&mut` while nobody else can reach them; as many entries as their level
+        // has fit, since as many pages were taken.
         unsafe { core::slice::from_raw_parts(self.platform.frame_ptr(table).cast(), entries) }
     }
 

@@ -1,13 +1,14 @@
 //! Settings of the machine that a guest runs on.
 
 /// The formats, with the size of their pages.
-const FORMATS: [(&str, u64); 12] = [
+const FORMATS: [(&str, u64); 13] = [
     ("sv48", 4096),
     ("x86-64", 4096),
     ("aarch64-64k", 65536),
     ("sv32", 4096),
     ("sv39", 4096),
     ("sv57", 4096),
+    ("sv39x4", 4096),
     ("i386", 4096),
     ("i386-pae", 4096),
     ("i386-pae-split", 4096),
@@ -82,7 +83,7 @@ mod tests {
     #[test]
     fn all_settings_differ() {
         let all = Setting::all(1);
-        assert_eq!(all.len(), 72);
+        assert_eq!(all.len(), 78);
         for (n, setting) in all.iter().enumerate() {
             assert!(!all[..n].contains(setting));
         }
