@@ -5,15 +5,16 @@
 //! signal of each number is pending at most. SIGKILL and SIGSTOP cannot be ignored, held back or
 //! handled. A fault's signal that is held back or ignored kills.
 //!
-//! Sending happens under the kernel's lock ([`Kernel::send`]); taking too ([`Kernel::attend`]),
-//! except for writing a handler's frame, which is `deliver.rs`.
+//! Here is what signals, masks and actions are. Sending ([`send`]) and taking ([`attend`]) happen
+//! under the kernel's lock, except for writing a handler's frame, which is `deliver.rs`.
 
-use std::sync::atomic::Ordering;
+mod attend;
+mod send;
+mod stop;
 
-use vmspace::format::Format;
+pub(crate) use attend::Attend;
 
-use crate::kernel::{Kernel, State};
-use crate::task::{Id, Process, Status, Task, Thread, Wait, Wake};
+use crate::task::Id;
 
 /// A signal's number, 1 to 64.
 pub(crate) type Signal = u8;
@@ -163,233 +164,8 @@ impl Action {
     }
 }
 
-/// What a thread does before it goes on.
-pub(crate) enum Attend {
-    Go,
-    /// It ends; its process is ending.
-    End,
-    /// It waits (for SIGCONT, or to be alone).
-    Park,
-    /// It goes on as another program.
-    Replace,
-    /// It runs a handler.
-    Handle {
-        info: Info,
-        action: Action,
-        mask: SignalSet,
-    },
-}
-
-impl<'vm, F: Format> Kernel<'vm, F> {
-    /// Sends a signal to a process, or to one thread of it.
-    pub fn send(&self, state: &mut State<'vm, F>, process: Id, thread: Option<Id>, info: Info) {
-        let signal = info.signal;
-        let Some(target) = state.processes.get_mut(&process) else { return };
-        if target.zombie.is_some() || target.dying.is_some() {
-            return;
-        }
-        match signal {
-            SIGKILL => return self.kill(state, process, Status::Killed(SIGKILL)),
-            SIGCONT => self.resume(state, process),
-            _ => {}
-        }
-        let Some(target) = state.processes.get_mut(&process) else { return };
-        let threads = &state.threads;
-        let lets_through = |id: &Id| {
-            threads.get(id).is_some_and(|t| {
-                !t.blocked.contains(signal)
-                    || matches!(t.wait, Some(Wait::SignalOf(set)) if set.contains(signal))
-            })
-        };
-        let receiver = match thread {
-            Some(id) => Some(id).filter(lets_through),
-            None => target.threads.iter().copied().find(lets_through),
-        };
-        let ignored = target.actions[usize::from(signal)].ignores(signal);
-        if ignored && receiver.is_some() && !self.awaited(state, receiver, signal) {
-            return;
-        }
-        let Some(target) = state.processes.get_mut(&process) else { return };
-        match thread.and_then(|id| state.threads.get_mut(&id)) {
-            Some(thread) => thread.pending.add(info),
-            None => target.pending.add(info),
-        }
-        if let Some(id) = receiver {
-            self.notify(state, id);
-        }
-    }
-
-    /// Whether the thread waits for just this signal.
-    fn awaited(&self, state: &State<'vm, F>, thread: Option<Id>, signal: Signal) -> bool {
-        let wait = thread.and_then(|id| state.threads.get(&id)).and_then(|t| t.wait);
-        matches!(wait, Some(Wait::SignalOf(set)) if set.contains(signal))
-    }
-
-    /// Makes a thread look at what is there for it.
-    pub fn notify(&self, state: &mut State<'vm, F>, id: Id) {
-        let Some(thread) = state.threads.get(&id) else { return };
-        thread.attention.store(true, Ordering::Release);
-        if matches!(thread.wait, Some(Wait::SignalOf(_))) {
-            return self.wake(state, id, Wake::Again);
-        }
-        if thread.parked.is_some() {
-            self.interrupt(state, id);
-        }
-    }
-
-    /// Forces a fault's signal on the thread that caused it.
-    pub fn force(&self, task: &Task<'vm, F>, info: Info) {
-        let mut state = self.lock();
-        let Some(process) = state.processes.get_mut(&task.process) else { return };
-        let action = process.actions[usize::from(info.signal)];
-        let blocked = state.threads.get(&task.id).is_some_and(|t| t.blocked.contains(info.signal));
-        if blocked || !action.is_handler() {
-            return self.kill(&mut state, task.process, Status::Killed(info.signal));
-        }
-        if let Some(thread) = state.threads.get_mut(&task.id) {
-            thread.pending.add(info);
-            thread.attention.store(true, Ordering::Release);
-        }
-    }
-
-    /// The handler's frame could not be written: its mask does not come into force, and the thread
-    /// gets SIGSEGV, or dies of it when that was the signal.
-    pub fn no_frame(&self, task: &Task<'vm, F>, info: &Info, mask: SignalSet) {
-        let mut state = self.lock();
-        if let Some(thread) = state.threads.get_mut(&task.id) {
-            thread.blocked = mask;
-        }
-        if info.signal == SIGSEGV {
-            return self.kill(&mut state, task.process, Status::Killed(SIGSEGV));
-        }
-        drop(state);
-        self.force(task, Info::bad_frame());
-    }
-
-    /// Lets a stopped process go on.
-    fn resume(&self, state: &mut State<'vm, F>, id: Id) {
-        let Some(process) = state.processes.get_mut(&id) else { return };
-        for signal in [SIGSTOP, 20, 21, 22] {
-            process.pending.discard(signal);
-        }
-        if !std::mem::take(&mut process.stopped) {
-            return;
-        }
-        process.news = Some(Status::Continued);
-        let (parent, threads) = (process.parent, process.threads.clone());
-        for thread in threads {
-            if state.threads.get(&thread).is_some_and(|t| t.wait == Some(Wait::Stopped)) {
-                self.wake(state, thread, Wake::Again);
-            }
-        }
-        self.tell_parent(state, parent, Info { code: 6, process: id, ..CHILD });
-    }
-
-    /// Stops a process: each thread waits on its way back to its program.
-    fn stop(&self, state: &mut State<'vm, F>, id: Id, signal: Signal) {
-        let Some(process) = state.processes.get_mut(&id) else { return };
-        process.stopped = true;
-        process.news = Some(Status::Stopped(signal));
-        let parent = process.parent;
-        for thread in &process.threads {
-            if let Some(thread) = state.threads.get(thread) {
-                thread.attention.store(true, Ordering::Release);
-            }
-        }
-        let status = i32::from(signal);
-        self.tell_parent(state, parent, Info { code: 5, process: id, status, ..CHILD });
-    }
-
-    /// SIGCHLD, and an end to the parent's waiting.
-    pub fn tell_parent(&self, state: &mut State<'vm, F>, parent: Id, info: Info) {
-        if info.signal != 0 {
-            self.send(state, parent, None, info);
-        }
-        let Some(process) = state.processes.get(&parent) else { return };
-        for thread in process.threads.clone() {
-            if state.threads.get(&thread).is_some_and(|t| t.wait == Some(Wait::Child)) {
-                self.wake(state, thread, Wake::Again);
-            }
-        }
-    }
-
-    /// What the thread has to do before it goes on.
-    pub fn attend(&self, task: &mut Task<'vm, F>) -> Attend {
-        let mut state = self.lock();
-        task.attention.store(false, Ordering::Release);
-        loop {
-            let State { threads, processes, .. } = &mut *state;
-            let (Some(thread), Some(process)) =
-                (threads.get_mut(&task.id), processes.get_mut(&task.process))
-            else {
-                return Attend::End;
-            };
-            if process.dying.is_some() || process.successor.is_some_and(|id| id != task.id) {
-                return Attend::End;
-            }
-            if process.successor.is_some() {
-                if process.threads.len() == 1 {
-                    return Attend::Replace;
-                }
-                self.sleep(&mut state, task.id, Wait::Alone, None);
-                return Attend::Park;
-            }
-            if process.stopped {
-                self.sleep(&mut state, task.id, Wait::Stopped, None);
-                return Attend::Park;
-            }
-            let Some(info) = take(thread, process) else {
-                if let Some(mask) = task.saved_mask.take() {
-                    thread.blocked = mask;
-                    task.attention.store(true, Ordering::Release);
-                }
-                return Attend::Go;
-            };
-            let action = process.actions[usize::from(info.signal)];
-            if action.is_handler() {
-                return handle(task, thread, process, info, action);
-            }
-            match default_of(info.signal) {
-                _ if action.ignores(info.signal) => {}
-                Default::Stop => self.stop(&mut state, task.process, info.signal),
-                Default::Kill => {
-                    self.kill(&mut state, task.process, Status::Killed(info.signal));
-                }
-                Default::Ignore | Default::Continue => {}
-            }
-        }
-    }
-}
-
 /// What a parent is told about a child, but for the particulars.
 pub(crate) const CHILD: Info = Info { signal: SIGCHLD, code: 0, process: 0, status: 0, address: 0 };
-
-/// The next signal for the thread: its own, then its process's.
-fn take<F: Format>(thread: &mut Thread<'_, F>, process: &mut Process) -> Option<Info> {
-    thread.pending.take(thread.blocked).or_else(|| process.pending.take(thread.blocked))
-}
-
-/// Sets mask and action as a handler's start does.
-fn handle<'vm, F: Format>(
-    task: &mut Task<'vm, F>,
-    thread: &mut Thread<'vm, F>,
-    process: &mut Process,
-    info: Info,
-    action: Action,
-) -> Attend {
-    let mask = task.saved_mask.take().unwrap_or(thread.blocked);
-    thread.blocked = thread.blocked.union(action.mask);
-    if action.flags & SA_NODEFER == 0 {
-        thread.blocked.insert(info.signal);
-    }
-    thread.blocked = thread.blocked.as_mask();
-    if action.flags & SA_RESETHAND != 0 {
-        process.actions[usize::from(info.signal)] = Action::default();
-    }
-    // More may be pending that the handler's mask lets through.
-    task.attention.store(true, Ordering::Release);
-    Attend::Handle { info, action, mask }
-}
 
 #[cfg(test)]
 mod tests {
