@@ -38,7 +38,7 @@ impl<P: Platform> Vm<P> {
     /// [`KernelSlotError`]; then nothing has changed.
     ///
     /// ```
-    /// # #[path = "../tests/host/mod.rs"] mod host;
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
     /// # use vmspace::{format::*, *};
     /// # let vm = host::Host::<X86_64>::new(1024, 2).manager();
     /// # let mut ms = unsafe { MaySleep::assume() };

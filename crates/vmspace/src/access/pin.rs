@@ -27,7 +27,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
     /// As [`Space::fault`]; [`FaultError::NoPage`] for memory that is not the manager's.
     ///
     /// ```
-    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
     /// # use vmspace::{format::*, *};
     /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
     /// # let mut ms = unsafe { MaySleep::assume() };
@@ -90,7 +90,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
     /// dirty if `write`, as the processor would.
     ///
     /// ```
-    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
     /// # use vmspace::{Map, MaySleep, Space, format::{Rights, Sv48}};
     /// # let vm = host::Host::<Sv48>::new(1024, 1).manager();
     /// # let mut ms = unsafe { MaySleep::assume() };

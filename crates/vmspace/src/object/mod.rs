@@ -99,7 +99,7 @@ impl Body {
 /// ends it at once.
 ///
 /// ```
-/// # #[path = "../../tests/host/mod.rs"] mod host;
+/// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
 /// # use vmspace::{Access, Map, MaySleep, Space, format::{Rights, Sv48}};
 /// # let vm = host::Host::<Sv48>::new(1024, 1).manager();
 /// # let mut ms = unsafe { MaySleep::assume() };

@@ -20,7 +20,7 @@ impl<P: Platform> Space<'_, P> {
     /// answers: unchanged when that cannot be.
     ///
     /// ```
-    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
     /// # use vmspace::{format::*, *};
     /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
     /// # let mut ms = unsafe { MaySleep::assume() };

@@ -22,7 +22,7 @@ impl<P: Platform> Space<'_, P> {
     /// a hole); [`Error::NotMapped`] when somebody else maps there at the same time.
     ///
     /// ```
-    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
     /// # use vmspace::{format::*, *};
     /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
     /// # let mut ms = unsafe { MaySleep::assume() };

@@ -64,7 +64,7 @@ const STACK_LIMIT: u64 = 8 << 20;
 /// root loaded for good, or remember its [`SpaceId`], which may be another's afterwards.
 ///
 /// ```
-/// # #[path = "../../tests/host/mod.rs"] mod host;
+/// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
 /// # use vmspace::{format::*, *};
 /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
 /// # let mut ms = unsafe { MaySleep::assume() };
@@ -150,7 +150,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
     /// What `address` translates to now, without locks.
     ///
     /// ```
-    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
     /// # use vmspace::{format::*, *};
     /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
     /// # let mut ms = unsafe { MaySleep::assume() };

@@ -74,7 +74,7 @@ impl<P: Platform> Space<'_, P> {
     /// for moves of several mappings at once.
     ///
     /// ```
-    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
     /// # use vmspace::{Map, MaySleep, Remap, Space, format::{Rights, Sv48}};
     /// # let vm = host::Host::<Sv48>::new(1024, 1).manager();
     /// # let mut ms = unsafe { MaySleep::assume() };

@@ -56,7 +56,7 @@ impl<P: Platform> Space<'_, P> {
     /// Calls `visit` for each mapping, ascending, with what of it is in memory. See proc_pid_smaps(5).
     ///
     /// ```
-    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
     /// # use vmspace::{Access, Map, MaySleep, Space, format::{Rights, Sv48}};
     /// # let vm = host::Host::<Sv48>::new(1024, 1).manager();
     /// # let mut ms = unsafe { MaySleep::assume() };
@@ -106,7 +106,7 @@ impl<P: Platform> Space<'_, P> {
     /// 56: mapped once; 0 to 54: the frame's number. See proc_pid_pagemap(5).
     ///
     /// ```
-    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
     /// # use vmspace::{Access, Map, MaySleep, Space, format::{Rights, Sv48}};
     /// # let vm = host::Host::<Sv48>::new(1024, 1).manager();
     /// # let mut ms = unsafe { MaySleep::assume() };

@@ -44,7 +44,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
     /// took away, with the locks held, and releases them.
     ///
     /// ```
-    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
     /// # use vmspace::{MaySleep, Space, Frame, format::{Rights, Sv48}};
     /// # let vm = host::Host::<Sv48>::new(1024, 1).manager();
     /// # let mut ms = unsafe { MaySleep::assume() };

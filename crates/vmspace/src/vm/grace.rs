@@ -53,7 +53,7 @@ impl<P: Platform> Vm<P> {
     /// the right to sleep away for as long as it lives.
     ///
     /// ```
-    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
     /// # use vmspace::{format::*, *};
     /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
     /// # let mut ms = unsafe { MaySleep::assume() };
