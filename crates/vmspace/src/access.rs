@@ -66,6 +66,22 @@ fn store_bytes(to: &[AtomicU8], from: &[u8]) {
 impl<'vm, P: Platform> Space<'vm, P> {
     /// Copies from the space, faulting pages in. The number of bytes before the first address that
     /// cannot be read.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    /// # let at = space.map(&mut ms, Map::anonymous(0x4000, rw))?; // four pages
+    ///
+    /// space.write(&mut ms, at + 0x3ffe, b"ab");
+    /// let mut found = [0; 4];
+    /// assert_eq!(space.read(&mut ms, at + 0x3ffe, &mut found), 2); // up to where it is not mapped
+    /// assert_eq!(&found, b"ab\0\0");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn read(&self, ms: &mut MaySleep, address: u64, into: &mut [u8]) -> usize {
         self.by_pages(address, into.len(), |address, offset, range| {
             self.reading(ms, address, |bytes| {
@@ -108,6 +124,22 @@ impl<'vm, P: Platform> Space<'vm, P> {
 
     /// Compare-exchange of the 32-bit word at an aligned address. None: misaligned, or it cannot be
     /// written.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    /// # let at = space.map(&mut ms, Map::anonymous(0x4000, rw))?; // four pages
+    ///
+    /// assert_eq!(space.compare_exchange_u32(&mut ms, at, 0, 7), Some(Ok(0)));
+    /// assert_eq!(space.compare_exchange_u32(&mut ms, at, 0, 8), Some(Err(7)));
+    /// assert_eq!(space.load_u32(&mut ms, at), Some(7));
+    /// assert_eq!(space.load_u32(&mut ms, at + 2), None); // misaligned
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn compare_exchange_u32(
         &self,
         ms: &mut MaySleep,
@@ -129,6 +161,22 @@ impl<'vm, P: Platform> Space<'vm, P> {
     /// memory is known by its object and place in it, private memory (a private mapping of a
     /// file too) by space and address. None:
     /// not mapped.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    /// # let at = space.map(&mut ms, Map::anonymous(0x4000, rw))?; // four pages
+    ///
+    /// let shared = space.map(&mut ms, Map::anonymous(0x1000, rw).shared())?;
+    /// let child = space.fork(&mut ms)?;
+    /// assert_eq!(space.futex_key(&mut ms, shared), child.futex_key(&mut ms, shared));
+    /// assert_ne!(space.futex_key(&mut ms, at), child.futex_key(&mut ms, at));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn futex_key(&self, ms: &mut MaySleep, address: u64) -> Option<(u64, u64)> {
         let shift = P::Format::PAGE_SHIFT;
         let page = address >> shift;

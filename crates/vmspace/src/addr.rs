@@ -18,6 +18,14 @@ impl Frame {
 }
 
 /// A half-open range of virtual page numbers.
+///
+/// ```
+/// use vmspace::PageRange;
+///
+/// let range = PageRange::new(2, 6);
+/// assert_eq!(range.intersect(PageRange::new(4, 9)), PageRange::new(4, 6));
+/// assert!(range.holds(5) && !range.holds(6) && range.len() == 4);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PageRange {
     /// The first page.

@@ -44,6 +44,20 @@ impl<P: Platform> Vm<P> {
     ///
     /// # Errors
     /// The first [`Inconsistency`] found.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    /// # let at = space.map(&mut ms, Map::anonymous(0x4000, rw))?; // four pages
+    ///
+    /// space.populate(&mut ms, at, 0x4000, true)?;
+    /// assert_eq!(vm.check(&mut ms), Ok(()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn check(&self, _: &mut MaySleep) -> Result<(), Inconsistency> {
         let found = Cell::new(Ok(()));
         self.for_each_space(

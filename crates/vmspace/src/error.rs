@@ -60,6 +60,13 @@ pub enum Error {
 
 impl Error {
     /// Linux's number for it (positive), as the call's man page has it.
+    ///
+    /// ```
+    /// use vmspace::{Error, PagerError};
+    ///
+    /// assert_eq!(Error::NotMapped.errno(), 12); // ENOMEM
+    /// assert_eq!(Error::Pager(PagerError::Full).errno(), 28); // ENOSPC
+    /// ```
     pub const fn errno(self) -> i32 {
         const EPERM: i32 = 1;
         const EAGAIN: i32 = 11;

@@ -65,6 +65,16 @@ impl CpuSet {
 }
 
 /// The CPUs that may hold translations of a space.
+///
+/// ```
+/// use vmspace::flush::ActiveSet;
+///
+/// let set = ActiveSet::default();
+/// set.enter(3);
+/// assert!(set.snapshot().iter().eq([3]));
+/// set.leave(3);
+/// assert!(set.snapshot().is_empty());
+/// ```
 #[derive(Debug, Default)]
 pub struct ActiveSet {
     words: [AtomicU64; MAX_CPUS / 64],

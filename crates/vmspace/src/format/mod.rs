@@ -43,6 +43,12 @@ bitflags! {
 impl Rights {
     /// With what they bring with them in every format: storing needs loading. An entry that is to
     /// lose WRITE keeps that.
+    ///
+    /// ```
+    /// use vmspace::format::Rights;
+    ///
+    /// assert_eq!(Rights::WRITE.with_implied(), Rights::READ | Rights::WRITE);
+    /// ```
     #[inline]
     pub const fn with_implied(self) -> Rights {
         if self.contains(Rights::WRITE) { self.union(Rights::READ) } else { self }
@@ -91,6 +97,17 @@ pub enum Entry {
 }
 
 /// Geometry and encoding of a page-table format. Pure: constants and functions of their arguments.
+///
+/// ```
+/// use vmspace::format::*;
+/// use vmspace::Frame;
+///
+/// let rights = Rights::READ | Rights::USER;
+/// let leaf = Leaf { frame: Frame(7), rights, accessed: true, dirty: false };
+/// assert_eq!(Sv48::decode(0, Sv48::leaf(0, leaf)), Entry::Leaf(leaf));
+/// assert_eq!(Sv48::decode(1, Sv48::table(1, Frame(9))), Entry::Table(Frame(9)));
+/// assert_eq!(Sv48::decode(0, 0), Entry::Empty);
+/// ```
 pub trait Format: Send + Sync + 'static {
     /// How an entry lies in a table. Its width is the format's; words are handled as 64 bits.
     type Cell: Cell;
@@ -164,6 +181,14 @@ pub trait Format: Send + Sync + 'static {
 }
 
 /// Geometry that follows from a format's constants.
+///
+/// ```
+/// use vmspace::format::*;
+///
+/// assert_eq!((Sv48::LEVELS, Sv48::entries(0), Sv48::slot_pages(1)), (4, 512, 512));
+/// assert_eq!(I386Pae::entries(I386Pae::ROOT_LEVEL), 4); // 32 bytes
+/// assert_eq!(Aarch64Granule64K::PAGE_SIZE, 64 << 10);
+/// ```
 pub trait Geometry: Format {
     /// How many levels of tables there are.
     const LEVELS: usize = Self::INDEX_BITS.len();
@@ -353,6 +378,13 @@ impl Description {
 }
 
 /// The geometry of `F` as a value.
+///
+/// ```
+/// use vmspace::format::{I386Pae, describe};
+///
+/// let pae = describe::<I386Pae>();
+/// assert_eq!((pae.levels, pae.user_bytes), (&[9, 9, 2][..], 3 << 30));
+/// ```
 pub const fn describe<F: Format>() -> Description {
     Description {
         name: F::NAME,

@@ -18,6 +18,14 @@ const IN_TRANSIT: u64 = 1 << 1;
 const SWAP: u64 = 1 << 2;
 
 /// How absent entries name a place on swap.
+///
+/// ```
+/// use vmspace::format::*;
+///
+/// let (devices, slots) = (Sv32::SWAP.devices(), Sv32::SWAP.slots());
+/// let soft = Soft::Swap { device: devices - 1, slot: slots - 1 };
+/// assert_eq!(Sv32::decode(0, Sv32::soft(soft)), Entry::Soft(soft));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Swap {
     slot_bits: u32,

@@ -43,6 +43,22 @@ impl<P: Platform> Object<'_, P> {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::Pager`]; what was copied before an error is a short count.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    /// # let object = vm.object(&mut ms, 0x2000, 0)?;
+    ///
+    /// object.write(&mut ms, 0x1ffc, b"last")?;
+    /// let mut found = [b'.'; 8];
+    /// assert_eq!(object.read(&mut ms, 0x1ffc, &mut found)?, 4); // up to the end
+    /// assert_eq!(&found, b"last....");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn read(&self, ms: &mut MaySleep, offset: u64, into: &mut [u8]) -> Result<usize, Error> {
         let mut done = 0;
         for part in parts::<P::Format>(offset, into.len()) {
@@ -90,6 +106,20 @@ impl<P: Platform> Object<'_, P> {
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::TooLarge`], [`Error::Pager`]; what was written before an
     /// error is a short count.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    /// # let object = vm.object(&mut ms, 0x2000, 0)?;
+    ///
+    /// assert_eq!(object.write(&mut ms, 0x1ffe, b"grows")?, 5);
+    /// assert_eq!(object.len(), 0x2003);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn write(&self, ms: &mut MaySleep, offset: u64, from: &[u8]) -> Result<usize, Error> {
         if from.is_empty() {
             return Ok(0);

@@ -184,6 +184,21 @@ impl<'vm, P: Platform> Object<'vm, P> {
     }
 
     /// How many of its pages are in memory.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    /// # let object = vm.object(&mut ms, 0x2000, 0)?;
+    ///
+    /// object.write(&mut ms, 0x1000, b"x")?;
+    /// assert_eq!(object.resident(), 1);
+    /// assert!(object.holds(0x1fff) && !object.holds(0xfff));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn resident(&self) -> u64 {
         let mut from = 0;
         core::iter::from_fn(|| {

@@ -24,6 +24,24 @@ impl<P: Platform> Object<'_, P> {
     ///
     /// # Errors
     /// [`Error::TooLarge`]; [`Error::Pager`], and then nothing has happened.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    /// # let object = vm.object(&mut ms, 0x2000, 0)?;
+    ///
+    /// let map = Map::anonymous(0x2000, rw).shared();
+    /// let at = space.map_object(&mut ms, map, &object, 0)?;
+    /// object.set_len(&mut ms, 0x1000)?;
+    /// assert_eq!(space.fault(&mut ms, at, Access::Write), Ok(()));
+    /// let beyond = space.fault(&mut ms, at + 0x1000, Access::Write);
+    /// assert_eq!(beyond, Err(FaultError::NoPage)); // SIGBUS
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_len(&self, ms: &mut MaySleep, bytes: u64) -> Result<(), Error> {
         if bytes > MOST_BYTES {
             return Err(Error::TooLarge);

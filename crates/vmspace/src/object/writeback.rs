@@ -45,6 +45,23 @@ impl<P: Platform> Object<'_, P> {
     ///
     /// # Errors
     /// [`Error::Pager`], the first; the other pages have been handed over all the same.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// let file = vm.object(&mut ms, 0x1000, 1)?; // its pager's number 1
+    /// let map = Map::anonymous(0x1000, rw).shared();
+    /// let at = space.map_object(&mut ms, map, &file, 0)?;
+    /// space.write(&mut ms, at, b"stored");
+    /// file.sync(&mut ms, 0..0x1000)?;
+    /// assert!(vm.platform().files.of(1).starts_with(b"stored"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn sync(&self, ms: &mut MaySleep, bytes: Range<u64>) -> Result<(), Error> {
         if self.pager() == 0 {
             return Ok(());

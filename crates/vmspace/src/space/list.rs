@@ -93,6 +93,21 @@ impl<P: Platform> Space<'_, P> {
     }
 
     /// How much the space uses: a walk over its mappings. Exact when nothing runs in it.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    /// # let at = space.map(&mut ms, Map::anonymous(0x4000, rw))?; // four pages
+    ///
+    /// space.write(&mut ms, at, b"touched");
+    /// let usage = space.usage(&mut ms);
+    /// assert_eq!((usage.mapped, usage.resident), (4, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn usage(&self, ms: &mut MaySleep) -> Usage {
         let mut bytes = 0;
         self.for_each_region(ms, |region| bytes += region.end - region.start);

@@ -43,6 +43,21 @@ fn relock(wanted: Attributes) -> impl Fn(Attributes) -> Attributes + Copy {
 
 impl<P: Platform> Space<'_, P> {
     /// Sets how much may be locked (RLIMIT_MEMLOCK), in bytes.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    /// # let at = space.map(&mut ms, Map::anonymous(0x4000, rw))?; // four pages
+    ///
+    /// space.set_lock_limit(0x2000);
+    /// assert_eq!(space.lock(&mut ms, at, 0x3000, false), Err(Error::TooMuchLocked));
+    /// space.lock(&mut ms, at, 0x2000, false)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_lock_limit(&self, bytes: u64) {
         self.header().lock_limit.store(bytes >> P::Format::PAGE_SHIFT, Ordering::Relaxed);
     }
@@ -60,6 +75,26 @@ impl<P: Platform> Space<'_, P> {
     /// [`Error::LockingForbidden`]; [`Error::Invalid`] for a range beyond all addresses;
     /// [`Error::TooMuchLocked`]; [`Error::NotMapped`], also where nobody may access the memory;
     /// [`Error::NotLocked`] when memory runs out.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    /// # let at = space.map(&mut ms, Map::anonymous(0x4000, rw))?; // four pages
+    ///
+    /// space.lock(&mut ms, at + 5, 1, false)?; // the page that the byte lies in
+    /// let mut page = [0];
+    /// space.residency(&mut ms, at, &mut page)?;
+    /// assert_eq!(page, [1]);
+    /// // What is locked stays.
+    /// assert_eq!(space.advise(&mut ms, at, 0x1000, Advice::DontNeed), Err(Error::Invalid));
+    /// space.unlock(&mut ms, at, 0x1000)?;
+    /// space.advise(&mut ms, at, 0x1000, Advice::DontNeed)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn lock(
         &self,
         ms: &mut MaySleep,
@@ -103,6 +138,22 @@ impl<P: Platform> Space<'_, P> {
     /// # Errors
     /// [`Error::Invalid`] when nothing is asked; [`Error::LockingForbidden`];
     /// [`Error::TooMuchLocked`]; [`Error::OutOfMemory`].
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// space.lock_all(&mut ms, LockAll { current: false, future: true, on_fault: false })?;
+    /// let at = space.map(&mut ms, Map::anonymous(0x1000, rw))?;
+    /// let mut page = [0];
+    /// space.residency(&mut ms, at, &mut page)?;
+    /// assert_eq!(page, [1]); // nobody has touched it
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn lock_all(&self, ms: &mut MaySleep, all: LockAll) -> Result<(), Error> {
         if !all.current && !all.future {
             return Err(Error::Invalid);

@@ -172,6 +172,23 @@ impl<'vm, P: Platform> Space<'vm, P> {
     }
 
     /// Sets how far a stack may grow (RLIMIT_STACK), in bytes.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// let stack = Map { grows_down: true, ..Map::anonymous(0x1000, rw).at(0x7000_0000) };
+    /// let stack = space.map(&mut ms, stack)?;
+    /// space.set_stack_limit(0x3000);
+    /// assert_eq!(space.write(&mut ms, stack - 8, b"pushed"), 6);
+    /// let beyond = space.fault(&mut ms, stack - 0x4000, Access::Write);
+    /// assert_eq!(beyond, Err(FaultError::NotMapped));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_stack_limit(&self, bytes: u64) {
         self.header().stack_limit.store(bytes >> P::Format::PAGE_SHIFT, Ordering::Relaxed);
     }
@@ -263,6 +280,18 @@ impl<P: Platform> Drop for Space<'_, P> {
 impl<P: Platform> Vm<P> {
     /// Ends the spaces that were dropped, and waits for those that somebody else is ending; then the
     /// objects whose last handle was dropped. Takes no memory.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    ///
+    /// let space = Space::new(&vm, &mut ms)?;
+    /// drop(space); // where nothing may sleep, say
+    /// vm.reap(&mut ms);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn reap(&self, ms: &mut MaySleep) {
         self.end_dropped(ms);
         self.wait_for_reapers();

@@ -52,6 +52,20 @@ pub(super) fn init<P: Platform>(place: &header::Place) {
 
 impl<P: Platform> Space<'_, P> {
     /// Sets the address below which mappings without a fixed address go (page-aligned).
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// space.set_map_base(0x4000_0000);
+    /// assert_eq!(space.map(&mut ms, Map::anonymous(0x2000, rw))?, 0x3fff_e000);
+    /// assert_eq!(space.map(&mut ms, Map::anonymous(0x1000, rw))?, 0x3fff_d000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_map_base(&self, address: u64) {
         let place = &self.header().place;
         let page = (address >> P::Format::PAGE_SHIFT).min(P::Format::USER_PAGES);

@@ -21,6 +21,21 @@ impl<P: Platform> Space<'_, P> {
     /// [`Error::Misaligned`]; [`Error::NotMapped`] for a hole; [`Error::Invalid`] where the access is
     /// not allowed, or the memory is not the manager's; [`Error::NoPage`] where nothing is behind the
     /// mapping; [`Error::OutOfMemory`]. The pages before the error have been brought.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    /// # let at = space.map(&mut ms, Map::anonymous(0x4000, rw))?; // four pages
+    ///
+    /// space.populate(&mut ms, at, 0x4000, true)?;
+    /// assert_eq!(space.usage(&mut ms).resident, 4);
+    /// assert_eq!(space.populate(&mut ms, at, 0x5000, true), Err(Error::NotMapped)); // a hole behind it
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn populate(
         &self,
         ms: &mut MaySleep,

@@ -15,6 +15,22 @@ impl<P: Platform> Space<'_, P> {
     ///
     /// # Errors
     /// [`Error::Misaligned`].
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    /// # let at = space.map(&mut ms, Map::anonymous(0x4000, rw))?; // four pages
+    ///
+    /// space.write(&mut ms, at + 0x1000, b"here");
+    /// let mut pages = [0; 8];
+    /// assert_eq!(space.residency(&mut ms, at, &mut pages)?, 4); // then comes a hole
+    /// assert_eq!(pages[..4], [0, 1, 0, 0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn residency(
         &self,
         ms: &mut MaySleep,

@@ -19,6 +19,22 @@ impl<P: Platform> Space<'_, P> {
     /// # Errors
     /// [`Error::Misaligned`]; [`Error::Invalid`] when the range ends beyond all addresses;
     /// [`Error::NotMapped`] for a hole, and then nothing is sealed; [`Error::OutOfMemory`].
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    /// # let at = space.map(&mut ms, Map::anonymous(0x4000, rw))?; // four pages
+    ///
+    /// space.seal(&mut ms, at, 0x1000)?;
+    /// assert_eq!(space.unmap(&mut ms, at, 0x4000), Err(Error::Sealed));
+    /// assert_eq!(space.protect(&mut ms, at, 0x1000, Rights::READ), Err(Error::Sealed));
+    /// assert_eq!(space.write(&mut ms, at, b"as before"), 9);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn seal(&self, ms: &mut MaySleep, address: u64, length: u64) -> Result<(), Error> {
         let (range, beyond) = self.pages_within(address, length).map_err(|error| match error {
             Error::BeyondUser => Error::Invalid,

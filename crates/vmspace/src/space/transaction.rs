@@ -84,6 +84,25 @@ impl<'vm, P: Platform> Space<'vm, P> {
 }
 
 /// A locked range whose entries the caller changes. Addresses outside it are refused.
+///
+/// ```
+/// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+/// # use vmspace::{format::*, *};
+/// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+/// # let mut ms = unsafe { MaySleep::assume() };
+/// # let space = Space::new(&vm, &mut ms)?;
+/// # let rw = Rights::READ | Rights::WRITE;
+///
+/// space.reserve(&mut ms, 0x10_0000, 0x4000, rw)?;
+/// let frames = Frame(1 << 20); // a device's
+/// let taken = space.transaction(&mut ms, 0x10_0000, 0x4000, |range| {
+///     range.set_range(0x10_0000, 4, frames, rw)?;
+///     range.protect_range(0x10_0000, 2, Rights::READ)?;
+///     range.clear(0x10_3000)
+/// })?;
+/// assert_eq!(taken.map(|leaf| leaf.frame), Some(frames.add(3)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Transaction<'t, 'vm, 'c, P: Platform> {
     cursor: &'t mut Cursor<'vm, 'c, P>,
     /// The leaf table of the last page.

@@ -202,6 +202,21 @@ impl<P: Platform> Vm<P> {
     }
 
     /// Whether the frame is the one page of zeros that read faults map.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    /// # let at = space.map(&mut ms, Map::anonymous(0x4000, rw))?; // four pages
+    ///
+    /// space.fault(&mut ms, at, Access::Read).expect("it is mapped");
+    /// let found = space.translate(&vm.walk(&mut ms), at).expect("it is there");
+    /// assert!(vm.is_zero_frame(found.frame)); // until it is written
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn is_zero_frame(&self, frame: Frame) -> bool {
         frame == self.zero
@@ -317,6 +332,20 @@ impl<P: Platform> Vm<P> {
     }
 
     /// What has been counted so far.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    /// # let at = space.map(&mut ms, Map::anonymous(0x4000, rw))?; // four pages
+    ///
+    /// space.write(&mut ms, at, b"a page of zeros is made");
+    /// assert_eq!(vm.statistics().faults_anonymous, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn statistics(&self) -> Statistics {
         let sum = |event| self.blocks().map(|block| block.counted(event)).sum::<u64>();
         let (made, freed) = (sum(Event::TableMade), sum(Event::TableFreed));
