@@ -5,6 +5,7 @@
 //! ([`Remap::fixed`], same length) moves one after the other, as Linux does, and may end between two.
 
 use super::map::LEAST_ADDRESS;
+use super::size::Room;
 use super::{Space, is_device};
 use crate::addr::PageRange;
 use crate::context::MaySleep;
@@ -216,6 +217,7 @@ impl<P: Platform> Space<'_, P> {
         if within.is_empty() {
             return Err(Error::NotOneMapping);
         }
+        let room = self.room(ms);
         self.edit(ms, within, Cover::Parent, Mutation::NoShootdownAtRemap, |cursor| {
             let key = match self.one_mapping(cursor, request) {
                 Ok(key) => key,
@@ -225,7 +227,8 @@ impl<P: Platform> Space<'_, P> {
             if request.old == 0 || within != whole || cursor.first(growth, true).is_some() {
                 return Some(Ok(Growth::MustMove));
             }
-            if let Err(error) = self.afford(key, growth.len()) {
+            let affordable = self.afford(key, growth.len());
+            if let Err(error) = affordable.and_then(|()| room.check(growth.len())) {
                 return Some(Err(error));
             }
             cursor.prepare(growth, Some(key))?;
@@ -349,8 +352,9 @@ impl<P: Platform> Space<'_, P> {
     ) -> Result<(), Error> {
         let source = request.source().intersect(self.user());
         let looked = self.looked_at(request);
+        let room = self.room(ms);
         self.edit2(ms, [looked, target], Mutation::NoShootdownAtRemap, |cursor| {
-            let key = match self.may_move(cursor, request, target) {
+            let key = match self.may_move(cursor, request, target, &room) {
                 Ok(key) => key,
                 Err(error) => return Some(Err(error)),
             };
@@ -390,6 +394,7 @@ impl<P: Platform> Space<'_, P> {
         cursor: &Cursor<'_, '_, P>,
         request: Request,
         target: PageRange,
+        room: &Room<'_, P>,
     ) -> Result<Key, Error> {
         let key = self.one_mapping(cursor, request)?;
         if target.start < Self::LEAST {
@@ -405,6 +410,12 @@ impl<P: Platform> Space<'_, P> {
             request.new.saturating_sub(request.old)
         };
         self.afford(key, more)?;
+        // What is left behind counts beside what goes to its new place, instead of what was there.
+        let instead = match request.args.keep_source && room.is_limited() {
+            true => cursor.pages_with(target, Attributes::MAPPED),
+            false => 0,
+        };
+        room.check(more - instead)?;
         Ok(key)
     }
 }
