@@ -57,7 +57,7 @@ fn options(given: &RunOptions) -> Value {
         "harts": given.harts,
         "processes": given.processes,
         "format": given.format.name(),
-        "tlb": given.tlb.iter().map(name).collect::<Vec<_>>().join(","),
+        "tlb": names(&given.tlb),
         "check": given.check,
         "root": given.root.as_ref().map(|path| path.display().to_string()),
         "cwd": given.cwd.display().to_string(),
@@ -69,6 +69,11 @@ fn options(given: &RunOptions) -> Value {
 }
 
 /// An option's value as it is given.
+/// The names of an option's values, as they are given.
+pub fn names(values: &[impl ValueEnum]) -> String {
+    values.iter().map(name).collect::<Vec<_>>().join(",")
+}
+
 fn name(value: &impl ValueEnum) -> String {
     value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_string())
 }

@@ -16,7 +16,7 @@ use vmspace_machine::{Config, MachineError, MachinePlatform, TlbTraits};
 use crate::args::{ReportKind, RunOptions, Tlb, Trace};
 use crate::failure::Failure;
 use crate::formats::{Visitor, bytes};
-use crate::json::json;
+use crate::json::{json, names};
 use crate::report::{Destination, text};
 use crate::seed::{Seeds, replay_line};
 use crate::standard;
@@ -40,6 +40,10 @@ pub fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
     if let (ReportKind::None, Some(file)) = (options.report, &options.report_file) {
         let what = "has nothing to hold with --report none (leave one of them out)";
         return Err(Failure::given("--report-file", file.display(), what));
+    }
+    if options.tlb.contains(&Tlb::Normal) && options.tlb.iter().any(|tlb| *tlb != Tlb::Normal) {
+        let what = "contradicts itself: normal is without the others (leave one of them out)";
+        return Err(Failure::given("--tlb", names(&options.tlb), what));
     }
     match options.seed {
         Some(seeds) if seeds.only().is_none() => seeds.scan(),

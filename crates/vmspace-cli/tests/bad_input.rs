@@ -165,6 +165,8 @@ fn machines_that_cannot_be() {
     run("--format", "sv99", &["--format sv99", "sv32, sv39, sv48"]);
     run("--tlb", "leaky", &["leaky"]);
     run("--tlb", "sticky,leaky", &["leaky"]);
+    run("--tlb", "normal,sticky", &["--tlb normal,sticky", "contradicts itself", "leave one"]);
+    run("--tlb", "late,normal", &["--tlb late,normal", "contradicts itself"]);
     run("--tlb", "sticky,", &["--tlb"]);
     run("--env", "NOTHING", &["--env NOTHING", "NAME=value"]);
     run("--harts", "", &["--harts ''", "is no number"]);

@@ -47,6 +47,8 @@ fn rust_guests_run_everywhere() {
         ("exec", &[]),
         ("handlers", &[]),
         ("files", &[]),
+        ("remap", &[]),
+        ("limits", &[]),
     ] {
         everywhere(&rust(name), arguments);
     }
@@ -85,6 +87,38 @@ fn a_file_that_shrinks_under_a_mapping_takes_the_machine_down() {
     output.read_to_string(&mut rest).expect("the rest");
     let end = child.wait_with_output().expect("its end");
     assert_eq!((code(&end), rest.as_str()), (0, "ok\n"), "{}", errors(&end));
+}
+
+/// Input that a program has no room for is not taken from it, whatever the host's file is.
+#[test]
+fn input_is_lost_where_a_buffer_is_bad() {
+    let path = common::directory("input").join("input");
+    std::fs::write(&path, b"abcdefgh").expect("a file");
+    for options in [&[][..], &["--seed", "3"]] {
+        let mut command = vmspace(["run", "--timeout", "120", "--report", "none"]);
+        command.args(options).arg("--").arg(rust("files")).arg("input");
+        let output = command.stdin(File::open(&path).expect("it is there")).output();
+        let output = output.expect("the command runs");
+        assert_eq!((code(&output), &output.stdout[..]), (0, &b"ok\n"[..]), "{}", errors(&output));
+    }
+}
+
+/// What a file's last mapping has stored is the host's as soon as the mapping is gone.
+#[test]
+fn what_a_closed_file_was_given_by_its_last_mapping_is_kept_from_the_host() {
+    let root = common::directory("stored");
+    let victim = root.join("victim");
+    std::fs::write(&victim, b"v").expect("a file");
+    let mut command = vmspace(["run", "--timeout", "120", "--report", "none", "--root"]);
+    command.arg(&root).arg("--").arg(rust("files")).arg("stored");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut output = BufReader::new(child.stdout.take().expect("its output"));
+    let mut line = String::new();
+    output.read_line(&mut line).expect("a line");
+    assert_eq!(line, "files: stored\n");
+    assert_eq!(std::fs::read(&victim).expect("the file"), b"s");
+    child.stdin.take().expect("its input").write_all(b"x").expect("a byte is taken");
+    assert_eq!(child.wait().expect("its end").code(), Some(0));
 }
 
 #[test]

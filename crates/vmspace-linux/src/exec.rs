@@ -91,11 +91,15 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         task.restart = Restart::default();
         // Signals that came meanwhile find the new program.
         task.attention.store(true, Ordering::Release);
-        drop(std::mem::replace(&mut task.space, Arc::new(image.space)));
+        let before = std::mem::replace(&mut task.space, Arc::new(image.space));
+        if let Some(space) = Arc::into_inner(before) {
+            self.note_mapped(ms, &space, 0..u64::MAX);
+        }
         if let Some(thread) = self.lock().threads.get_mut(&task.id) {
             thread.shown = task.shown();
         }
         self.vm.reap(ms);
+        self.drop_unused(ms);
     }
 
     /// A thread that is alone takes its process's number, which was the first thread's.

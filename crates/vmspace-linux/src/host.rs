@@ -8,6 +8,8 @@
 //! other end is always ahead, so that neither what they are nor when they are ready can be seen.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vmspace::format::Format;
@@ -85,11 +87,43 @@ fn terminal(number: i32, request: u64) -> Result<Vec<u8>, Errno> {
     }
 }
 
+/// What was read of the host's standard files and could not be stored where a program wanted it.
+#[derive(Default)]
+pub(crate) struct Unread([Left; 3]);
+
+/// Bytes of one of them that come before what the host has.
+#[derive(Default)]
+pub(crate) struct Left {
+    bytes: Mutex<Vec<u8>>,
+    some: AtomicBool,
+}
+
+impl Unread {
+    pub fn of(&self, number: i32) -> &Left {
+        &self.0[number as usize]
+    }
+}
+
+impl Left {
+    /// The bytes, held by who reads: what one cannot store is the next one's.
+    pub fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who holds the bytes has changed them.
+    pub fn note(&self, bytes: &[u8]) {
+        self.some.store(!bytes.is_empty(), Ordering::Relaxed);
+    }
+}
+
 impl<'vm, F: Format> Kernel<'vm, F> {
     /// What a host's file is ready for now. Where a seed decides the run, that is everything.
     pub fn host_ready(&self, number: i32, events: PollFlags) -> PollFlags {
         if self.seed.is_some() {
             return events & (PollFlags::IN | PollFlags::OUT);
+        }
+        if self.unread.of(number).some.load(Ordering::Relaxed) && events.contains(PollFlags::IN) {
+            return PollFlags::IN;
         }
         let mut files = [PollFd::from_borrowed_fd(borrow(number), events)];
         match poll(&mut files, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
@@ -202,10 +236,8 @@ impl<'vm, F: Format> Kernel<'vm, F> {
                 .filter(|(_, file)| !file.revents().is_empty())
                 .map(|((number, _), _)| *number)
                 .collect();
-            self.wake_where(&mut self.lock(), |wait| match wait {
-                Wait::Host { number, .. } => ready.contains(number),
-                Wait::Poll(host) => ready.iter().any(|number| host[*number as usize] != 0),
-                _ => false,
+            self.wake_where(&mut self.lock(), |wait| {
+                ready.iter().any(|number| wait.is_for_host(*number))
             });
         }
     }

@@ -19,10 +19,11 @@ use vmspace::Vm;
 use vmspace::format::Format;
 use vmspace_machine::{Clock, MachinePlatform, Violation};
 
-use crate::files::inode::PageCache;
+use crate::files::cache::PageCache;
 use crate::files::locks::Locks;
 use crate::files::shown::Shown;
 use crate::files::{FileSystem, Root};
+use crate::host::Unread;
 use crate::pipe::Pipe;
 use crate::random::{self, Random};
 use crate::replay;
@@ -45,6 +46,7 @@ pub(crate) struct Kernel<'vm, F: Format> {
     pub counts: Counts,
     pub trace: Option<crate::Trace>,
     pub files: FileSystem,
+    pub unread: Unread,
     pub pages: PageCache<'vm, F>,
     /// The seed that decides the run, if one does.
     pub seed: Option<u64>,
@@ -135,6 +137,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             counts: Counts::default(),
             trace: options.trace,
             files: FileSystem::new(root),
+            unread: Unread::default(),
             pages: PageCache::default(),
             seed: options.seed,
             shown: options.seed.map(|_| Shown::new()),

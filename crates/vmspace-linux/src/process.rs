@@ -5,8 +5,8 @@
 //! last one frees the memory and closes the files before the parent is told. Orphans are reaped as
 //! Linux's init reaps them; the run ends when the initial process does.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use vmspace::MaySleep;
 use vmspace::format::Format;
@@ -107,7 +107,10 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         let Task { id, process, space, files, image, .. } = *task;
         self.close_all(files);
         self.counts.sample(self.vm);
-        drop((space, image));
+        if let Some(space) = Arc::into_inner(space) {
+            self.note_mapped(ms, &space, 0..u64::MAX);
+        }
+        drop(image);
         self.vm.reap(ms);
         self.drop_unused(ms);
         let mut state = self.lock();

@@ -1,10 +1,19 @@
 //! A space of a program, which the harts forget before it ends.
 
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use vmspace::format::Format;
+use vmspace::format::{Format, Geometry};
 use vmspace::{Error, MaySleep, Vm};
 use vmspace_machine::MachinePlatform;
+
+use crate::Errno;
+
+/// vm.max_map_count: how many mappings a space may have.
+pub(crate) const MOST_MAPPINGS: u64 = 65_530;
+
+/// How many mappings a call may add.
+const ADDED: u64 = 2;
 
 /// Where a program's own parts lie, in bytes.
 #[derive(Clone, Copy, Default, Debug)]
@@ -22,16 +31,84 @@ pub(crate) struct Space<'vm, F: Format> {
     space: vmspace::Space<'vm, MachinePlatform<F>>,
     vm: &'vm Vm<MachinePlatform<F>>,
     pub marks: Marks,
+    /// There are at most so many mappings.
+    mappings: AtomicU64,
+    /// What the limit of all that is mapped may be raised to (RLIMIT_AS, the hard limit).
+    size_limit: AtomicU64,
 }
 
 impl<'vm, F: Format> Space<'vm, F> {
     pub fn new(vm: &'vm Vm<MachinePlatform<F>>, ms: &mut MaySleep) -> Result<Self, Error> {
-        Ok(Space { space: vmspace::Space::new(vm, ms)?, vm, marks: Marks::default() })
+        Ok(Space {
+            space: vmspace::Space::new(vm, ms)?,
+            vm,
+            marks: Marks::default(),
+            // Those of the program are not counted yet.
+            mappings: AtomicU64::new(MOST_MAPPINGS),
+            size_limit: AtomicU64::new(u64::MAX),
+        })
+    }
+
+    /// Takes over another's limits.
+    pub fn set_limits_of(&self, other: &Self) {
+        self.set_lock_limit(other.lock_limit());
+        self.set_size_limits(other.size_limit(), other.hard_size_limit());
+    }
+
+    /// Sets RLIMIT_AS, soft and hard.
+    pub fn set_size_limits(&self, soft: u64, hard: u64) {
+        self.set_size_limit(soft);
+        self.size_limit.store(hard, Ordering::Relaxed);
+    }
+
+    pub fn hard_size_limit(&self) -> u64 {
+        self.size_limit.load(Ordering::Relaxed)
+    }
+
+    /// ENOMEM where there are more mappings than may be, to who is about to make one.
+    pub fn check_mappings(&self, ms: &mut MaySleep) -> Result<(), Errno> {
+        if self.count(ms) > MOST_MAPPINGS { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
+    /// ENOMEM where splitting mappings at these addresses would make too many.
+    pub fn check_splits(&self, ms: &mut MaySleep, at: &[u64]) -> Result<(), Errno> {
+        let count = self.count(ms);
+        if count + ADDED <= MOST_MAPPINGS {
+            return Ok(());
+        }
+        let splits = at.iter().filter(|at| self.is_inside(ms, **at)).count() as u64;
+        if splits > 0 && count + splits > MOST_MAPPINGS { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
+    /// Whether the page before the address and the one at it are of one mapping.
+    fn is_inside(&self, ms: &mut MaySleep, at: u64) -> bool {
+        let before = at.saturating_sub(F::PAGE_SIZE);
+        let around = self.next_region(ms, before);
+        around.is_some_and(|region| region.start <= before && region.end > at)
+    }
+
+    /// How many mappings there are, or more while that is few enough: they are counted only when the
+    /// calls since the last time may have made too many.
+    fn count(&self, ms: &mut MaySleep) -> u64 {
+        let at_most = self.mappings.fetch_add(ADDED, Ordering::Relaxed);
+        if at_most + ADDED <= MOST_MAPPINGS {
+            return at_most;
+        }
+        let mut count = 0;
+        self.for_each_region(ms, |_| count += 1);
+        self.mappings.store(count + ADDED, Ordering::Relaxed);
+        count
     }
 
     /// A copy-on-write copy.
     pub fn fork(&self, ms: &mut MaySleep) -> Result<Self, Error> {
-        Ok(Space { space: self.space.fork(ms)?, vm: self.vm, marks: self.marks })
+        Ok(Space {
+            space: self.space.fork(ms)?,
+            vm: self.vm,
+            marks: self.marks,
+            mappings: AtomicU64::new(self.mappings.load(Ordering::Relaxed)),
+            size_limit: AtomicU64::new(self.hard_size_limit()),
+        })
     }
 }
 

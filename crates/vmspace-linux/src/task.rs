@@ -180,6 +180,15 @@ pub(crate) enum Wait {
 }
 
 impl Wait {
+    /// Whether bytes to read from the host's file may end it.
+    pub fn is_for_host(&self, wanted: i32) -> bool {
+        match self {
+            Wait::Host { number, .. } => *number == wanted,
+            Wait::Poll(host) => host[wanted as usize] != 0,
+            _ => false,
+        }
+    }
+
     /// Whether a change of the pipe may end it.
     pub fn is_for_pipe(&self, id: u64) -> bool {
         matches!(self, Wait::Poll(_)) || *self == Wait::Pipe(id)

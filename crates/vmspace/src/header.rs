@@ -37,10 +37,14 @@ pub(crate) struct Header {
     pub place: Place,
     /// How far a stack may grow, in pages.
     pub stack_limit: AtomicU64,
-    /// How many pages are locked, and may be; the attributes that lock mappings to come.
+    /// How many pages are locked, and may be; the attributes that lock mappings to come, and whether
+    /// there is a limit to them.
     pub locked: AtomicU64,
     pub lock_limit: AtomicU64,
     pub future: AtomicU64,
+    /// How much may be mapped, in bytes; held by who maps more, where there is a limit.
+    pub size_limit: AtomicU64,
+    pub size_lock: SleepLock,
     /// Not 0: something was sealed.
     pub has_seals: AtomicU64,
 }

@@ -54,7 +54,7 @@ pub use object::{Object, ObjectId};
 pub use pager::{NoPager, Page, Pager, PagerError};
 pub use platform::{MAX_CPUS, Platform};
 pub use space::{
-    Advice, LockAll, Map, Place, Region, Remap, Sharing, Smaps, Space, Transaction, Usage,
+    Advice, LockAll, Map, Place, Region, Remap, Sharing, Smaps, Space, Traits, Transaction, Usage,
 };
 pub use tree::walk::Translation;
 pub use vm::{Guard, Vm};

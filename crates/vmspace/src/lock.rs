@@ -123,11 +123,27 @@ impl SleepLock {
 
     /// Runs `section` with the lock held.
     pub fn with<P: Platform, R>(&self, platform: &P, section: impl FnOnce() -> R) -> R {
+        let _held = self.acquire(platform);
+        section()
+    }
+
+    /// Takes the lock.
+    pub fn acquire<'a, P: Platform>(&'a self, platform: &'a P) -> Held<'a, P> {
         while try_acquire(&self.word) != Attempt::Acquired {
             wait(platform, &self.word);
         }
-        let result = section();
-        release(platform, &self.word);
-        result
+        Held { lock: self, platform }
+    }
+}
+
+/// A [`SleepLock`] that is held until this is dropped.
+pub struct Held<'a, P: Platform> {
+    lock: &'a SleepLock,
+    platform: &'a P,
+}
+
+impl<P: Platform> Drop for Held<'_, P> {
+    fn drop(&mut self) {
+        release(self.platform, &self.lock.word);
     }
 }

@@ -308,3 +308,24 @@ fn a_right_that_a_file_was_not_opened_for_could_be_had_later() {
         space.exit(&mut token());
     });
 }
+
+#[test]
+fn advice_that_brought_nothing_would_leave_each_touch_to_wait() {
+    with_file(1024, 600, |vm, file| {
+        let space = Space::new(vm, &mut token()).unwrap();
+        let at = map(&space, &file, whole(&file).shared());
+        space.unmap(&mut token(), at + 2 * PAGE, PAGE).unwrap();
+        let advise = |at, length| space.advise(&mut token(), at, length, vmspace::Advice::WillNeed);
+        assert_eq!(advise(at + PAGE, 3 * PAGE), Err(Error::NotMapped), "a hole is told of");
+        let there = |page| file.holds(page * PAGE);
+        assert_eq!([0, 1, 2, 3, 4].map(there), [false, true, false, true, false]);
+        assert!(space.translate(&vm.walk(&mut token()), at + PAGE).is_none(), "not mapped");
+        assert_eq!(advise(at + 3 * PAGE, 597 * PAGE), Ok(()));
+        assert!(there(3 + 511) && !there(3 + 512), "no more than 512 pages");
+        file.will_need(&mut token(), 598 * PAGE + 5..u64::MAX);
+        assert!(there(598) && there(599) && !there(597));
+        assert_eq!(byte(&space, at + 599 * PAGE), Some(600u64 as u8));
+        space.exit(&mut token());
+        file.close(&mut token());
+    });
+}

@@ -16,18 +16,19 @@ const MCL_CURRENT: u64 = 1;
 const MCL_FUTURE: u64 = 2;
 const MCL_ONFAULT: u64 = 4;
 
-/// The advice with this number. What is said of merging, huge pages and dumps changes nothing that a
-/// program could see, no more than that something is needed soon.
+/// The advice with this number. What is said of merging (12, 13), huge pages (14, 15) and dumps (16,
+/// 17) changes nothing that a program could see.
 fn advice(number: u64) -> Option<Advice> {
     Some(match number {
         0 => Advice::Normal,
         1 => Advice::Random,
         2 => Advice::Sequential,
-        3 | 12..=17 => Advice::WillNeed,
+        3 => Advice::WillNeed,
         4 => Advice::DontNeed,
         8 => Advice::Free,
         10 => Advice::DontFork,
         11 => Advice::DoFork,
+        12..=17 => Advice::Other,
         18 => Advice::WipeOnFork,
         19 => Advice::KeepOnFork,
         20 => Advice::Cold,
@@ -37,17 +38,34 @@ fn advice(number: u64) -> Option<Advice> {
     })
 }
 
+/// Whether the advice stays with a mapping, so that a part of one becomes one of its own.
+fn splits(advice: Advice) -> bool {
+    matches!(
+        advice,
+        Advice::Normal
+            | Advice::Random
+            | Advice::Sequential
+            | Advice::DontFork
+            | Advice::DoFork
+            | Advice::WipeOnFork
+            | Advice::KeepOnFork
+    )
+}
+
 impl<F: Format> Call<'_, '_, F> {
     pub(super) fn madvise(&mut self) -> Outcome {
         let [address, length, number, ..] = self.args;
         self.kernel.counts.sample(self.kernel.vm);
-        let space = &self.task.space;
         match (number, advice(number)) {
             (MADV_POPULATE_READ | MADV_POPULATE_WRITE, _) => {
                 let write = number == MADV_POPULATE_WRITE;
-                space.populate(self.ms, address, length, write).map_err(errno)?;
+                self.task.space.populate(self.ms, address, length, write).map_err(errno)?;
             }
             (_, Some(advice)) => {
+                if splits(advice) {
+                    self.check_splits(address, length)?;
+                }
+                let space = &self.task.space;
                 space.advise(self.ms, address, length, advice).map_err(errno)?;
             }
             _ => return Err(Errno::EINVAL.into()),
@@ -87,12 +105,14 @@ impl<F: Format> Call<'_, '_, F> {
             return Err(Errno::EINVAL.into());
         }
         let on_fault = flags & MLOCK_ONFAULT != 0;
+        self.check_splits(address, length)?;
         self.task.space.lock(self.ms, address, length, on_fault).map_err(errno)?;
         Ok(0)
     }
 
     pub(super) fn munlock(&mut self) -> Outcome {
         let [address, length, ..] = self.args;
+        self.check_splits(address, length)?;
         self.task.space.unlock(self.ms, address, length).map_err(errno)?;
         Ok(0)
     }
@@ -121,6 +141,7 @@ impl<F: Format> Call<'_, '_, F> {
         if flags != 0 {
             return Err(Errno::EINVAL.into());
         }
+        self.check_splits(address, length)?;
         self.task.space.seal(self.ms, address, length).map_err(errno)?;
         Ok(0)
     }

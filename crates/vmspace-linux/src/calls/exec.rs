@@ -103,6 +103,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         stack::check_arguments(&start.arguments, &start.environment).map_err(error)?;
         let program = Program::read(executable, Addresses::of::<F>()).map_err(error)?;
         let (space, registers) = load(self.kernel.vm, self.ms, &program, &start).map_err(error)?;
+        space.set_limits_of(&self.task.space);
         Ok(Image { space, registers, name, executable: program.executable })
     }
 

@@ -47,7 +47,8 @@ impl<F: Format> Call<'_, '_, F> {
                 return Err(Errno::EACCES.into());
             }
             let never_write = map.sharing == Sharing::Shared && !file.is_writable();
-            call.map_open_file(Map { never_write, ..map }, file, offset, stores)
+            let map = Map { never_write, ..map };
+            call.mapping(&map, |call| call.map_open_file(map, file, offset, stores))
         })
     }
 
@@ -75,8 +76,6 @@ impl<F: Format> Call<'_, '_, F> {
             }
             _ => return Err(Errno::ENODEV.into()),
         };
-        // What it was mapped over may have been a file's last mapping.
-        self.kernel.drop_unused(self.ms);
         Ok(mapped.map_err(number_of)?)
     }
 

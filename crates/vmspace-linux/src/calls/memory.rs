@@ -42,10 +42,20 @@ fn rights(prot: u64) -> Rights {
     rights
 }
 
+/// Where the last page of a range ends.
+fn page_end<F: Format>(address: u64, length: u64) -> u64 {
+    address.saturating_add(length).saturating_add(F::PAGE_SIZE - 1) & !(F::PAGE_SIZE - 1)
+}
+
 impl<F: Format> Call<'_, '_, F> {
     pub(super) fn brk(&mut self) -> Outcome {
         self.kernel.counts.sample(self.kernel.vm);
-        Ok(self.task.space.brk(self.ms, self.args[0]))
+        let space = &self.task.space;
+        let (to, end) = (self.args[0], space.brk(self.ms, 0));
+        if to > end && space.check_mappings(self.ms).is_err() {
+            return Ok(end);
+        }
+        Ok(space.brk(self.ms, to))
     }
 
     pub(super) fn mmap(&mut self) -> Outcome {
@@ -55,6 +65,9 @@ impl<F: Format> Call<'_, '_, F> {
             MAP_SHARED | MAP_SHARED_VALIDATE => Sharing::Shared,
             _ => return Err(Errno::EINVAL.into()),
         };
+        if length != 0 {
+            self.task.space.check_mappings(self.ms)?;
+        }
         if flags & MAP_ANONYMOUS == 0 {
             return self.map_file(self.wanted(sharing));
         }
@@ -72,7 +85,34 @@ impl<F: Format> Call<'_, '_, F> {
             // Linux's heuristic: what could never be filled is refused at once.
             return Err(Errno::ENOMEM.into());
         }
-        Ok(self.task.space.map(self.ms, map).map_err(errno)?)
+        self.mapping(&map, |call| Ok(call.task.space.map(call.ms, map).map_err(errno)?))
+    }
+
+    /// Makes a mapping, perhaps over the last one of a file.
+    pub(super) fn mapping(
+        &mut self,
+        map: &Map,
+        make: impl FnOnce(&mut Self) -> Outcome,
+    ) -> Outcome {
+        let length = if map.place == Place::Fixed { map.length } else { 0 };
+        self.replacing(map.address, length, make)
+    }
+
+    /// Makes a change by which what is mapped in a range may go; files that nothing shows any more then
+    /// go too.
+    fn replacing(
+        &mut self,
+        address: u64,
+        length: u64,
+        change: impl FnOnce(&mut Self) -> Outcome,
+    ) -> Outcome {
+        let range = address..page_end::<F>(address, length);
+        let files = self.kernel.note_mapped(self.ms, &self.task.space, range);
+        let outcome = change(self);
+        if files {
+            self.kernel.drop_unused(self.ms);
+        }
+        outcome
     }
 
     /// What mmap's arguments ask for.
@@ -95,6 +135,20 @@ impl<F: Format> Call<'_, '_, F> {
         }
     }
 
+    /// ENOMEM where there are too many mappings to split those at the ends of a range.
+    pub(super) fn check_splits(&mut self, address: u64, length: u64) -> Result<(), Errno> {
+        let end = page_end::<F>(address, length);
+        self.task.space.check_splits(self.ms, &[address, end])
+    }
+
+    /// The same for a hole: only one in the middle of a mapping makes one more.
+    fn check_hole(&mut self, address: u64, length: u64) -> Result<(), Errno> {
+        let end = page_end::<F>(address, length);
+        let space = &self.task.space;
+        let around = space.next_region(self.ms, address).is_some_and(|region| region.end > end);
+        if around { space.check_splits(self.ms, &[address]) } else { Ok(()) }
+    }
+
     /// The machine's memory in bytes.
     fn memory(&self) -> u64 {
         self.kernel.vm.total_frames() << F::PAGE_SHIFT
@@ -103,8 +157,11 @@ impl<F: Format> Call<'_, '_, F> {
     pub(super) fn munmap(&mut self) -> Outcome {
         let [address, length, ..] = self.args;
         self.kernel.counts.sample(self.kernel.vm);
-        self.task.space.unmap(self.ms, address, length).map_err(errno)?;
-        Ok(0)
+        self.check_hole(address, length)?;
+        self.replacing(address, length, |call| {
+            call.task.space.unmap(call.ms, address, length).map_err(errno)?;
+            Ok(0)
+        })
     }
 
     pub(super) fn mprotect(&mut self) -> Outcome {
@@ -115,6 +172,7 @@ impl<F: Format> Call<'_, '_, F> {
         if length == 0 {
             return Ok(0);
         }
+        self.check_splits(address, length)?;
         self.task.space.protect(self.ms, address, length, rights(prot)).map_err(errno)?;
         Ok(0)
     }
@@ -125,6 +183,7 @@ impl<F: Format> Call<'_, '_, F> {
             return Err(Errno::EINVAL.into());
         }
         self.kernel.counts.sample(self.kernel.vm);
+        self.check_splits(address, old_length)?;
         let remap = Remap {
             address,
             old_length,
@@ -134,7 +193,12 @@ impl<F: Format> Call<'_, '_, F> {
             keep_source: flags & MREMAP_DONTUNMAP != 0,
             new_address,
         };
-        Ok(self.task.space.remap(self.ms, remap).map_err(errno)?)
+        let over = if remap.fixed { new_length } else { 0 };
+        self.replacing(address, old_length, |call| {
+            call.replacing(new_address, over, |call| {
+                Ok(call.task.space.remap(call.ms, remap).map_err(errno)?)
+            })
+        })
     }
 
     /// The query, and the barriers that an interrupt of every hart gives: a thread that runs

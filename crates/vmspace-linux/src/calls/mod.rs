@@ -18,6 +18,7 @@ mod poll;
 mod select;
 mod signal;
 mod status;
+mod stream;
 mod system;
 mod table;
 mod time;

@@ -3,6 +3,7 @@
 //! Guarantee: an open never waits: FIFOs, sockets and devices beneath the root are refused with
 //! ENXIO. What was found by the walk is what is opened, whoever renames meanwhile.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::fs::OFlags;
@@ -12,8 +13,10 @@ use super::{Call, Outcome, Stop};
 use crate::Errno;
 use crate::files::devices::InDev;
 use crate::files::directory::Listing;
+use crate::files::inode::Inode;
 use crate::files::node::Node;
-use crate::files::proc::Proc;
+use crate::files::proc::{Proc, Text};
+use crate::files::root::HostNode;
 use crate::files::stat::{S_IFDIR, S_IFLNK, S_IFREG};
 use crate::files::walk::Found;
 use crate::files::{Description, FileKind, flag};
@@ -108,10 +111,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         let files = &self.kernel.files;
         let inode = match &found.directory {
             Node::Host(directory) => {
-                let (node, file) = files.host()?.create(directory, &found.name, mode)?;
-                let inode = self.kernel.inode(self.ms, Node::Host(node.into()), path)?;
-                inode.made(file)?;
-                inode
+                self.made(files.host()?.create(directory, &found.name, mode)?, path)?
             }
             Node::Memory(directory) => {
                 let node = Node::Memory(directory.create(&found.name, mode)?);
@@ -120,6 +120,19 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             _ => return Err(Errno::EACCES),
         };
         Ok(Description::new(FileKind::File(inode), flags))
+    }
+
+    /// The inode of a file that the host has just made.
+    fn made(
+        &mut self,
+        (node, file): (HostNode, OwnedFd),
+        path: &[u8],
+    ) -> Result<Arc<Inode>, Errno> {
+        let node = Node::Host(node.into());
+        self.kernel.renew_shown(&node);
+        let inode = self.kernel.inode(self.ms, node, path)?;
+        inode.made(file)?;
+        Ok(inode)
     }
 
     /// O_TMPFILE: a file without a name in a directory.
@@ -140,10 +153,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         let inode = match found.node.ok_or(Errno::ENOENT)? {
             node if !node.is(S_IFDIR) => return Err(Errno::ENOTDIR.into()),
             Node::Host(directory) => {
-                let (node, file) = files.host()?.create_unnamed(&directory, mode, linkable)?;
-                let inode = self.kernel.inode(self.ms, Node::Host(node.into()), path)?;
-                inode.made(file)?;
-                inode
+                self.made(files.host()?.create_unnamed(&directory, mode, linkable)?, path)?
             }
             Node::Memory(directory) => {
                 let node = Node::Memory(directory.create_unnamed(mode, linkable)?);
@@ -175,9 +185,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             }
             Node::InDev(InDev::Device(device)) => FileKind::Device(*device),
             Node::Proc(_) if flags & flag::ACCESS != 0 => return Err(Errno::EACCES),
-            Node::Proc(proc) => {
-                FileKind::Text(*proc, self.kernel.read_proc(self.ms, self.task, *proc)?)
-            }
+            Node::Proc(proc) => FileKind::Text(*proc, Text::default()),
             _ => return Err(Errno::ENXIO),
         };
         Ok(Description::new(kind, flags))

@@ -77,6 +77,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         }
         let mode = self.task.place.masked(mode) & 0o1777;
         self.kernel.files.make_directory(&found.directory, &found.name, mode)?;
+        self.note_made(&found.directory, &found.name);
         Ok(0)
     }
 
@@ -97,6 +98,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             Node::Memory(at) => drop(at.create(&found.name, mode)?),
             _ => return Err(Errno::EACCES.into()),
         }
+        self.note_made(&found.directory, &found.name);
         Ok(0)
     }
 
@@ -119,6 +121,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             _ => {}
         }
         self.kernel.files.remove(&found.directory, &found.name, remove_directory)?;
+        self.removed(node);
         Ok(0)
     }
 
@@ -142,7 +145,26 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         let (from, to) = (from.found, to.found);
         let (one, two) = ((&from.directory, &from.name[..]), (&to.directory, &to.name[..]));
         self.kernel.files.rename(one, two, flags)?;
+        if let Some(replaced) = to.node {
+            self.removed(replaced);
+        }
         Ok(0)
+    }
+
+    /// A name of a file is gone, and with it its pages perhaps.
+    fn removed(&mut self, node: Node) {
+        let identity = node.identity();
+        drop(node);
+        self.kernel.pages.note_closed(identity);
+        self.kernel.drop_unused(self.ms);
+    }
+
+    /// A file, directory or link has come to be beneath the host's root: what is shown of it is not
+    /// what was shown of one that had its number before.
+    fn note_made(&self, directory: &Node, name: &[u8]) {
+        if let Ok(node) = self.kernel.step(self.task, directory, name) {
+            self.kernel.renew_shown(&node);
+        }
     }
 
     pub(super) fn linkat(&mut self) -> Outcome {
@@ -178,6 +200,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             None => {}
         }
         self.kernel.files.make_link(&found.directory, &found.name, &target)?;
+        self.note_made(&found.directory, &found.name);
         Ok(0)
     }
 

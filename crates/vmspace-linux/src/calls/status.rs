@@ -7,6 +7,7 @@ use vmspace::format::{Format, Geometry};
 use super::path::{AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW};
 use super::{Call, Outcome, Stop};
 use crate::Errno;
+use crate::files::directory::Entry;
 use crate::files::inode::Inode;
 use crate::files::node::Node;
 use crate::files::stat::{S_IFDIR, S_IFIFO, S_IFREG, Stat};
@@ -107,20 +108,12 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
                 return Err(if path { Errno::EBADF } else { Errno::ENOTDIR }.into());
             };
             let mut position = file.position();
-            let entries = listing.get(*position, || call.kernel.list(call.task, node))?;
-            let mut bytes = Vec::new();
-            let mut next = *position;
-            for entry in entries.iter().skip(usize::try_from(next).unwrap_or(usize::MAX)) {
-                let record = entry.bytes(next + 1);
-                if (bytes.len() + record.len()) as u64 > u64::from(length as u32) {
-                    break;
-                }
-                bytes.extend(record);
-                next += 1;
-            }
-            if bytes.is_empty() && next < entries.len() as u64 {
-                return Err(Errno::EINVAL.into());
-            }
+            let (kernel, task) = (call.kernel, &*call.task);
+            let (bytes, next) = listing.read(
+                *position,
+                |behind| kernel.list(task, node, behind),
+                |entries| records(entries, *position, u64::from(length as u32)),
+            )??;
             call.put(buffer, &bytes)?;
             *position = next;
             Ok(bytes.len() as u64)
@@ -165,7 +158,6 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
     fn length(&self, file: &Description) -> Result<u64, Errno> {
         match &file.kind {
             FileKind::File(inode) => inode.size(),
-            FileKind::Text(..) => Ok(0),
             _ => Err(Errno::EINVAL),
         }
     }
@@ -255,13 +247,75 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         })
     }
 
-    /// Calls that give advice about a file, or ask for what happens anyway.
-    pub(super) fn advice(&mut self) -> Outcome {
-        let number = self.args[0];
-        self.with_file(number, |_, file| match file.kind {
-            FileKind::Pipe { .. } | FileKind::Standard(_) => Err(Errno::ESPIPE.into()),
-            FileKind::Path(_) => Err(Errno::EBADF.into()),
-            _ => Ok(0),
+    /// fadvise64(2): what will be needed is brought.
+    pub(super) fn fadvise(&mut self) -> Outcome {
+        const LAST: u64 = 5;
+        const WILL_NEED: u64 = 3;
+        let [_, offset, length, advice, ..] = self.args;
+        self.advised(|call, file| {
+            if advice > LAST || length.cast_signed() < 0 {
+                return Err(Errno::EINVAL.into());
+            }
+            let end = if length == 0 { u64::MAX } else { offset.saturating_add(length) };
+            match advice {
+                WILL_NEED => call.bring(file, offset, end),
+                _ => Ok(0),
+            }
         })
     }
+
+    /// readahead(2)
+    pub(super) fn readahead(&mut self) -> Outcome {
+        let [number, offset, length, ..] = self.args;
+        self.with_file(number, |call, file| match file.kind {
+            _ if !file.is_readable() => Err(Errno::EBADF.into()),
+            FileKind::File(_) => call.bring(file, offset, offset.saturating_add(length)),
+            _ => Err(Errno::EINVAL.into()),
+        })
+    }
+
+    /// sync_file_range(2): writes go to the host at once, and what mappings have stored waits for
+    /// msync(2) or fsync(2).
+    pub(super) fn sync_file_range(&mut self) -> Outcome {
+        const KNOWN: u64 = 7;
+        let flags = self.args[3];
+        self.advised(|_, _| if flags & !KNOWN != 0 { Err(Errno::EINVAL.into()) } else { Ok(0) })
+    }
+
+    /// Follows advice about a file that has pages.
+    fn advised(&mut self, body: impl FnOnce(&mut Self, &Arc<Description>) -> Outcome) -> Outcome {
+        let number = self.args[0];
+        self.with_file(number, |call, file| match file.kind {
+            FileKind::Pipe { .. } | FileKind::Standard(_) => Err(Errno::ESPIPE.into()),
+            FileKind::Path(_) => Err(Errno::EBADF.into()),
+            _ => body(call, file),
+        })
+    }
+
+    /// Brings bytes of a file ahead of their use.
+    fn bring(&mut self, file: &Description, start: u64, end: u64) -> Outcome {
+        if let FileKind::File(inode) = &file.kind
+            && start < end
+        {
+            let object = self.kernel.object(inode)?;
+            object.will_need(self.ms, start..end);
+            object.close(self.ms);
+        }
+        Ok(0)
+    }
+}
+
+/// As many of the entries as so many bytes hold, the first of them at place `next`; and the place
+/// behind them. EINVAL when not even one fits.
+fn records(entries: &[Entry], mut next: u64, room: u64) -> Result<(Vec<u8>, u64), Errno> {
+    let mut bytes = Vec::new();
+    for entry in entries {
+        let record = entry.bytes(next + 1);
+        if (bytes.len() + record.len()) as u64 > room {
+            break;
+        }
+        bytes.extend(record);
+        next += 1;
+    }
+    if bytes.is_empty() && !entries.is_empty() { Err(Errno::EINVAL) } else { Ok((bytes, next)) }
 }

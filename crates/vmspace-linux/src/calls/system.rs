@@ -12,8 +12,9 @@ const PR_GET_NAME: u64 = 16;
 const PR_SET_VMA: u64 = 0x5356_4d41;
 const UNLIMITED: u64 = u64::MAX;
 
-/// The number of the limit of locked memory.
+/// The number of the limit of locked memory, and of all that is mapped.
 const RLIMIT_MEMLOCK: u32 = 8;
+const RLIMIT_AS: u32 = 9;
 /// Linux's default for it.
 pub(crate) const LOCK_LIMIT: u64 = 8 << 20;
 
@@ -81,11 +82,12 @@ impl<F: Format> Call<'_, '_, F> {
     fn soft_limit(&self, resource: u64) -> Result<u64, Errno> {
         match resource as u32 {
             RLIMIT_MEMLOCK => Ok(self.task.space.lock_limit()),
+            RLIMIT_AS => Ok(self.task.space.size_limit()),
             _ => self.limit(resource),
         }
     }
 
-    /// The hard limit with this number; the soft one too, but for locked memory.
+    /// The hard limit with this number; the soft one too, but for memory.
     fn limit(&self, resource: u64) -> Result<u64, Errno> {
         match resource as u32 {
             3 => Ok(crate::stack::STACK_LIMIT),
@@ -93,6 +95,7 @@ impl<F: Format> Call<'_, '_, F> {
             6 => Ok(self.kernel.limit as u64),
             7 => Ok(crate::files::MOST_FILES as u64),
             RLIMIT_MEMLOCK => Ok(LOCK_LIMIT),
+            RLIMIT_AS => Ok(self.task.space.hard_size_limit()),
             0..16 => Ok(UNLIMITED),
             _ => Err(Errno::EINVAL),
         }
@@ -105,7 +108,7 @@ impl<F: Format> Call<'_, '_, F> {
     }
 
     /// Limits are the machine's: they can be read, and set to what they are. That of locked memory can
-    /// be lowered, and raised again.
+    /// be lowered, and raised again; that of all that is mapped too, and for good.
     pub(super) fn prlimit64(&mut self) -> Outcome {
         let [id, resource, new, old, ..] = self.args;
         if id != 0 && id as Id != self.task.process {
@@ -117,7 +120,9 @@ impl<F: Format> Call<'_, '_, F> {
             if soft > hard {
                 return Err(Errno::EINVAL.into());
             }
-            if hard == limit && resource as u32 == RLIMIT_MEMLOCK {
+            if hard <= limit && resource as u32 == RLIMIT_AS {
+                self.task.space.set_size_limits(soft, hard);
+            } else if hard == limit && resource as u32 == RLIMIT_MEMLOCK {
                 self.task.space.set_lock_limit(soft);
             } else if hard != limit || soft != limit {
                 self.kernel.counts.refuse("a limit was to be changed");

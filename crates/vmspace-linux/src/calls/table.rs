@@ -124,7 +124,9 @@ impl<F: Format> Call<'_, '_, F> {
             Sysno::truncate => self.truncate(),
             Sysno::fallocate => self.fallocate(),
             Sysno::fsync | Sysno::fdatasync => self.fsync(call == Sysno::fdatasync),
-            Sysno::sync_file_range | Sysno::fadvise64 | Sysno::readahead => self.advice(),
+            Sysno::sync_file_range => self.sync_file_range(),
+            Sysno::fadvise64 => self.fadvise(),
+            Sysno::readahead => self.readahead(),
             _ => return None,
         })
     }

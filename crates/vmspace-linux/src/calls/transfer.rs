@@ -1,33 +1,25 @@
 //! Calls that move bytes between files and the program's memory.
 //!
-//! Guarantee: a read or write that must wait holds no hart. The host's standard files are asked
-//! first whether they are ready; a write to a pipe or terminal goes in pieces of 4 KiB, for which
-//! "ready" means that there is room. A write that moved a part and then waits keeps how far it came
-//! ([`Restart::progress`](crate::task::Restart)), so it returns only when all is written.
-//!
-//! Regular files never wait. Bytes go through a buffer of ours, so the program's memory is touched
+//! Guarantee: regular files, devices and /proc never wait; for others see `stream`. Bytes go through a buffer of ours, so the program's memory is touched
 //! with no lock of the file held but that of its position and of its writers; a fault on a page of
 //! the same file takes neither.
 
-use rustix::event::PollFlags;
 use vmspace::format::Format;
 
-use super::{Call, Outcome, Stop};
+use super::{Call, Outcome};
 use crate::Errno;
 use crate::files::{Description, FileKind, flag};
-use crate::signal::{Info, SIGPIPE};
-use crate::task::Wait;
 
 /// Bytes moved at a time.
-const CHUNK: usize = 64 << 10;
+pub(super) const CHUNK: usize = 64 << 10;
 const IOV_MAX: u64 = 1024;
 /// The most that one call moves on Linux.
 const MAX_RW: u64 = 0x7fff_f000;
 
 /// Parts of the guest's memory, in order.
-type Parts = Vec<(u64, u64)>;
+pub(super) type Parts = Vec<(u64, u64)>;
 
-impl<'vm, F: Format> Call<'_, 'vm, F> {
+impl<F: Format> Call<'_, '_, F> {
     /// `read` and `write`.
     pub(super) fn read_write(&mut self, write: bool) -> Outcome {
         let [_, address, length, ..] = self.args;
@@ -142,6 +134,9 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         write: bool,
         at: &mut u64,
     ) -> Result<(), Option<Errno>> {
+        if let FileKind::Text(proc, _) = file.kind {
+            proc.check_read(*at, length)?;
+        }
         let mut done = 0;
         // A long transfer is no reason not to end with the run.
         while done < length && !self.kernel.is_over() {
@@ -173,11 +168,8 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             FileKind::Device(device) => {
                 device.read(bytes, |bytes| self.kernel.random.fill(bytes))?
             }
-            FileKind::Text(_, text) => {
-                let start = usize::try_from(at).unwrap_or(usize::MAX).min(text.len());
-                let length = bytes.len().min(text.len() - start);
-                bytes[..length].copy_from_slice(&text[start..start + length]);
-                length
+            FileKind::Text(proc, text) => {
+                kernel.read_proc(self.ms, self.task, (*proc, text), at, bytes)?
             }
             _ => return Err(Errno::EBADF),
         };
@@ -210,150 +202,5 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             _ => return Err(Errno::EBADF),
         };
         Ok(written)
-    }
-
-    /// Moves bytes of a file that may make the thread wait.
-    fn stream(&mut self, file: &Description, parts: &Parts, write: bool) -> Outcome {
-        let result = self.stream_all(file, parts, write);
-        let moved = self.task.restart.progress;
-        match result {
-            // What has been moved already is told before an error; it comes again the next time.
-            Err(Stop::Errno(errno)) if moved > 0 && errno != Errno::EPIPE => Ok(moved),
-            Err(stop) => Err(stop),
-            Ok(()) => Ok(moved),
-        }
-    }
-
-    fn stream_all(&mut self, file: &Description, parts: &Parts, write: bool) -> Result<(), Stop> {
-        loop {
-            let mut skip = self.task.restart.progress;
-            let next = parts.iter().find_map(|&(address, length)| {
-                let here = skip < length;
-                let part = (address.wrapping_add(skip), length.saturating_sub(skip));
-                skip = skip.saturating_sub(length);
-                here.then_some(part)
-            });
-            let (address, length) = match next {
-                Some(part) => part,
-                None => return Ok(()),
-            };
-            let moved = match write {
-                true => self.write_some(file, address, length)?,
-                false => self.read_some(file, address, length)?,
-            };
-            self.task.restart.progress += moved as u64;
-            if !write || moved == 0 {
-                return Ok(());
-            }
-        }
-    }
-
-    fn read_some(&mut self, file: &Description, address: u64, length: u64) -> Result<usize, Stop> {
-        let length = (length as usize).min(CHUNK);
-        match &file.kind {
-            FileKind::Standard(number) => {
-                self.await_host(file, *number, PollFlags::IN)?;
-                let mut bytes = vec![0; length];
-                let read = self.kernel.read_host(*number, &mut bytes)?;
-                self.put(address, &bytes[..read])?;
-                Ok(read)
-            }
-            FileKind::Pipe { id, .. } => self.read_pipe(file, *id, address, length),
-            _ => Err(Errno::EBADF.into()),
-        }
-    }
-
-    /// Bytes stay in the pipe until they have been stored: a bad address loses none. When another
-    /// reader was faster, they are those of another place, and it begins again.
-    fn read_pipe(
-        &mut self,
-        file: &Description,
-        id: u64,
-        address: u64,
-        length: usize,
-    ) -> Result<usize, Stop> {
-        loop {
-            let (from, bytes) = {
-                let mut state = self.kernel.lock();
-                let pipe = state.pipes.get_mut(&id).ok_or(Errno::EBADF)?;
-                if pipe.len() == 0 && pipe.has_writers() {
-                    if file.has(flag::NONBLOCK) {
-                        return Err(Errno::EAGAIN.into());
-                    }
-                    self.kernel.sleep(&mut state, self.task.id, Wait::Pipe(id), None);
-                    return Err(Stop::Parked);
-                }
-                pipe.look(length)
-            };
-            self.put(address, &bytes)?;
-            let mut state = self.kernel.lock();
-            let pipe = state.pipes.get_mut(&id).ok_or(Errno::EBADF)?;
-            if pipe.take(from, bytes.len()) {
-                self.kernel.wake_where(&mut state, |wait| wait.is_for_pipe(id));
-                return Ok(bytes.len());
-            }
-        }
-    }
-
-    fn write_some(&mut self, file: &Description, address: u64, length: u64) -> Result<usize, Stop> {
-        let mut bytes = vec![0; (length as usize).min(CHUNK)];
-        let read = self.task.space.read(self.ms, address, &mut bytes);
-        if read == 0 && length > 0 {
-            return Err(Errno::EFAULT.into());
-        }
-        bytes.truncate(read);
-        let result = match &file.kind {
-            FileKind::Standard(number) => {
-                self.await_host(file, *number, PollFlags::OUT)?;
-                bytes.truncate(crate::host::piece(*number));
-                self.kernel.write_host(*number, &bytes)
-            }
-            FileKind::Pipe { id, .. } => return self.write_pipe(file, *id, &bytes),
-            _ => Err(Errno::EBADF),
-        };
-        if result == Err(Errno::EPIPE) {
-            self.broken_pipe();
-        }
-        Ok(result?)
-    }
-
-    fn write_pipe(&mut self, file: &Description, id: u64, bytes: &[u8]) -> Result<usize, Stop> {
-        let mut state = self.kernel.lock();
-        let pipe = state.pipes.get_mut(&id).ok_or(Errno::EBADF)?;
-        if !pipe.has_readers() {
-            drop(state);
-            self.broken_pipe();
-            return Err(Errno::EPIPE.into());
-        }
-        let moved = pipe.put(bytes);
-        if moved > 0 {
-            self.kernel.wake_where(&mut state, |wait| wait.is_for_pipe(id));
-            return Ok(moved);
-        }
-        if file.has(flag::NONBLOCK) {
-            return Err(Errno::EAGAIN.into());
-        }
-        self.kernel.sleep(&mut state, self.task.id, Wait::Pipe(id), None);
-        Err(Stop::Parked)
-    }
-
-    fn broken_pipe(&self) {
-        let info = Info::user(SIGPIPE, self.task.process, false);
-        let mut state = self.kernel.lock();
-        self.kernel.send(&mut state, self.task.process, Some(self.task.id), info);
-    }
-
-    /// Parks the thread until the host's file is ready.
-    fn await_host(&self, file: &Description, number: i32, events: PollFlags) -> Result<(), Stop> {
-        if !self.kernel.host_ready(number, events).is_empty() {
-            return Ok(());
-        }
-        if file.has(flag::NONBLOCK) {
-            return Err(Errno::EAGAIN.into());
-        }
-        let write = events.contains(PollFlags::OUT);
-        let wait = Wait::Host { number, write };
-        self.kernel.sleep(&mut self.kernel.lock(), self.task.id, wait, None);
-        Err(Stop::Parked)
     }
 }

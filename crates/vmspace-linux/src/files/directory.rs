@@ -1,16 +1,17 @@
 //! What directories hold, as getdents64(2) tells it.
 //!
 //! Guarantee: entries come sorted by name after `.` and `..`, whatever order the host keeps, so runs
-//! can be compared. A listing is taken when reading begins or goes back to the start; what changes
-//! meanwhile is not seen, or is seen the next time, as POSIX allows.
+//! can be compared. A part of them is taken at a time, those behind the last name that was given; what
+//! changes meanwhile is seen or not, as POSIX allows.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
 
 use rustix::fs::{Dir, OFlags};
 use vmspace::format::Format;
 
 use super::node::Node;
 use super::stat::{S_IFDIR, S_IFMT};
+use super::window::Window;
 use crate::Errno;
 use crate::host::errno;
 use crate::kernel::Kernel;
@@ -25,22 +26,29 @@ pub(crate) struct Entry {
     pub mode: u32,
 }
 
-/// The entries that an open directory gives, once it was asked.
-#[derive(Debug, Default)]
-pub(crate) struct Listing(Mutex<Arc<Vec<Entry>>>);
+/// The entries that an open directory gives; where a part begins is the name before it.
+pub(crate) type Listing = Window<Entry, Vec<u8>>;
 
-impl Listing {
-    /// The entries; taken anew by `take` at the start.
-    pub fn get(
-        &self,
-        position: u64,
-        take: impl FnOnce() -> Result<Vec<Entry>, Errno>,
-    ) -> Result<Arc<Vec<Entry>>, Errno> {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if position == 0 {
-            *entries = Arc::new(take()?);
+/// The most entries that are kept of an open directory.
+const PART: usize = 1024;
+
+/// The first entries behind a name, of those that are offered in any order.
+struct First<'a> {
+    behind: &'a [u8],
+    kept: BTreeSet<Entry>,
+    /// Some did not fit.
+    more: bool,
+}
+
+impl First<'_> {
+    fn offer(&mut self, entry: Entry) {
+        if entry.name.as_slice() > self.behind {
+            self.kept.insert(entry);
         }
-        Ok(entries.clone())
+        if self.kept.len() > PART {
+            self.kept.pop_last();
+            self.more = true;
+        }
     }
 }
 
@@ -61,52 +69,80 @@ impl Entry {
 }
 
 impl<'vm, F: Format> Kernel<'vm, F> {
-    /// All that a directory holds.
-    pub fn list(&self, task: &Task<'vm, F>, node: &Node) -> Result<Vec<Entry>, Errno> {
-        let files = &self.files;
-        let mut entries = match node {
-            Node::Host(directory) => {
-                let file = files.host()?.reopen(directory, OFlags::RDONLY | OFlags::DIRECTORY)?;
-                read_host(Dir::new(file).map_err(errno)?)?
-            }
-            Node::Memory(memory) => {
-                let entry = |(name, inode, mode)| Entry { name, inode, mode: mode & S_IFMT };
-                memory.list().into_iter().map(entry).collect()
-            }
-            Node::Dev => {
-                let entry = |(name, mode): (&str, u32)| self.mounted(task, node, name, mode);
-                let mut entries = super::devices::list();
-                entries.push(("shm", S_IFDIR));
-                entries.into_iter().map(entry).collect()
-            }
-            Node::Proc(proc) => {
-                let entry = |(name, proc): (String, super::proc::Proc)| Entry {
-                    name: name.into_bytes(),
-                    inode: proc.inode(),
-                    mode: proc.kind(),
-                };
-                self.list_proc(task, *proc)?.into_iter().map(entry).collect()
-            }
-            Node::InDev(_) => return Err(Errno::ENOTDIR),
-        };
-        if node.is_same(&files.top) {
-            entries.retain(|entry| !files.is_mount(node, &entry.name));
-            entries.extend(["dev", "proc"].map(|name| self.mounted(task, node, name, S_IFDIR)));
-        }
-        entries.sort();
-        let above = self.up(node).unwrap_or_else(|_| node.clone());
-        let dots = [(&b"."[..], node), (b"..", &above)];
-        let dots = dots.map(|(name, node)| Entry {
-            name: name.to_vec(),
-            inode: node.identity().1,
-            mode: S_IFDIR,
-        });
-        entries.splice(0..0, dots);
+    /// What a directory holds behind a name, the dots first if that is empty: a part, and the name that
+    /// the next one begins behind.
+    pub fn list(
+        &self,
+        task: &Task<'vm, F>,
+        node: &Node,
+        behind: &Vec<u8>,
+    ) -> Result<(Vec<Entry>, Option<Vec<u8>>), Errno> {
+        let mut first = First { behind, kept: BTreeSet::new(), more: false };
+        self.offer_all(task, node, &mut |entry| first.offer(entry))?;
+        let dots = if behind.is_empty() { self.dots(node) } else { Vec::new() };
+        let mut entries: Vec<Entry> = dots.into_iter().chain(first.kept).collect();
+        let next = entries.last().filter(|_| first.more).map(|entry| entry.name.clone());
         let device = node.identity().0;
         for entry in &mut entries {
             entry.inode = self.shown_number(device, entry.inode);
         }
-        Ok(entries)
+        Ok((entries, next))
+    }
+
+    fn dots(&self, node: &Node) -> Vec<Entry> {
+        let above = self.up(node).unwrap_or_else(|_| node.clone());
+        let dots = [(&b"."[..], node), (b"..", &above)];
+        let entry = |(name, node): (&[u8], &Node)| Entry {
+            name: name.to_vec(),
+            inode: node.identity().1,
+            mode: S_IFDIR,
+        };
+        dots.map(entry).into()
+    }
+
+    /// All that a directory holds, in no order.
+    fn offer_all(
+        &self,
+        task: &Task<'vm, F>,
+        node: &Node,
+        offer: &mut impl FnMut(Entry),
+    ) -> Result<(), Errno> {
+        let files = &self.files;
+        let top = node.is_same(&files.top);
+        match node {
+            Node::Host(directory) => {
+                let file = files.host()?.reopen(directory, OFlags::RDONLY | OFlags::DIRECTORY)?;
+                read_host(Dir::new(file).map_err(errno)?, |entry| {
+                    if !top || !files.is_mount(node, &entry.name) {
+                        offer(entry);
+                    }
+                })?;
+            }
+            Node::Memory(memory) => {
+                for (name, inode, mode) in memory.list() {
+                    offer(Entry { name, inode, mode: mode & S_IFMT });
+                }
+            }
+            Node::Dev => {
+                let shared = [("shm", S_IFDIR)];
+                for (name, mode) in super::devices::list().into_iter().chain(shared) {
+                    offer(self.mounted(task, node, name, mode));
+                }
+            }
+            Node::Proc(proc) => {
+                for (name, proc) in self.list_proc(task, *proc)? {
+                    let (inode, mode) = (proc.inode(), proc.kind());
+                    offer(Entry { name: name.into_bytes(), inode, mode });
+                }
+            }
+            Node::InDev(_) => return Err(Errno::ENOTDIR),
+        }
+        if top {
+            for name in ["dev", "proc"] {
+                offer(self.mounted(task, node, name, S_IFDIR));
+            }
+        }
+        Ok(())
     }
 
     /// An entry that is found by its name.
@@ -117,17 +153,16 @@ impl<'vm, F: Format> Kernel<'vm, F> {
     }
 }
 
-fn read_host(directory: Dir) -> Result<Vec<Entry>, Errno> {
-    let mut entries = Vec::new();
+fn read_host(directory: Dir, mut offer: impl FnMut(Entry)) -> Result<(), Errno> {
     for entry in directory {
         let entry = entry.map_err(errno)?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
             let mode = entry.file_type().as_raw_mode() & S_IFMT;
-            entries.push(Entry { name: name.to_vec(), inode: entry.ino(), mode });
+            offer(Entry { name: name.to_vec(), inode: entry.ino(), mode });
         }
     }
-    Ok(entries)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -140,5 +175,18 @@ mod tests {
         let bytes = entry.bytes(2);
         assert_eq!((bytes.len(), bytes[0], bytes[8], bytes[16], bytes[18]), (32, 3, 2, 32, 4));
         assert_eq!(&bytes[19..25], b"abcde\0");
+    }
+
+    #[test]
+    fn a_large_directory_is_kept_whole_in_the_hosts_memory() {
+        let mut first = First { behind: b"01000", kept: BTreeSet::new(), more: false };
+        for number in (0..10_000).rev() {
+            let name = format!("{number:05}").into_bytes();
+            first.offer(Entry { name, inode: number, mode: 0 });
+            assert!(first.kept.len() <= PART);
+        }
+        let numbers: Vec<u64> = first.kept.iter().map(|entry| entry.inode).collect();
+        assert_eq!(numbers, (1001..1001 + PART as u64).collect::<Vec<_>>());
+        assert!(first.more);
     }
 }

@@ -8,15 +8,13 @@
 //!
 //! Order: an inode's `writing`, then the table's lock, then the library's locks.
 
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FallocateFlags, OFlags};
 use vmspace::format::Format;
-use vmspace::{Error, MaySleep, ObjectId};
-use vmspace_machine::MachinePlatform;
+use vmspace::{Error, MaySleep};
 
 use super::backing::Backing;
 use super::memory::{SEAL_FUTURE_WRITE, SEAL_GROW, SEAL_SHRINK, SEAL_WRITE};
@@ -25,9 +23,6 @@ use super::root::HostRoot;
 use crate::Errno;
 use crate::host::errno;
 use crate::kernel::Kernel;
-
-/// A file's pages.
-pub(crate) type Object<'vm, F> = vmspace::Object<'vm, MachinePlatform<F>>;
 
 /// A regular file that is open or mapped.
 #[derive(Debug)]
@@ -39,40 +34,12 @@ pub(crate) struct Inode {
     writing: Mutex<()>,
 }
 
-/// An inode with its pages.
-struct Cached<'vm, F: Format> {
-    inode: Arc<Inode>,
-    object: Object<'vm, F>,
-}
-
-/// All inodes, by device and inode number: while one is here, the host gives its number to no other.
-pub(crate) struct PageCache<'vm, F: Format>(Mutex<BTreeMap<(u64, u64), Cached<'vm, F>>>);
-
-impl<F: Format> Default for PageCache<'_, F> {
-    fn default() -> Self {
-        PageCache(Mutex::default())
-    }
-}
-
-impl<'vm, F: Format> PageCache<'vm, F> {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(u64, u64), Cached<'vm, F>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<F: Format> Cached<'_, F> {
-    /// Whether nobody has it open or mapped, nor can find it in a tree in memory. Who could change
-    /// that needs the table's lock.
-    fn is_unused(&self) -> bool {
-        let found = match &self.inode.node {
-            Node::Memory(node) => Arc::strong_count(node) > 1,
-            _ => false,
-        };
-        !found && Arc::strong_count(&self.inode) == 1 && self.object.is_unshared()
-    }
-}
-
 impl Inode {
+    /// A file's, which was found by this path.
+    pub fn new(node: Node, path: &[u8], backing: Arc<Backing>) -> Inode {
+        Inode { node, opened_as: path.to_vec(), backing, writing: Mutex::new(()) }
+    }
+
     pub fn identity(&self) -> (u64, u64) {
         self.node.identity()
     }
@@ -136,80 +103,6 @@ impl Inode {
 }
 
 impl<'vm, F: Format> Kernel<'vm, F> {
-    /// The inode of a regular file, made if there is none.
-    pub fn inode(&self, ms: &mut MaySleep, node: Node, path: &[u8]) -> Result<Arc<Inode>, Errno> {
-        self.drop_unused(ms);
-        let identity = node.identity();
-        let found = self.pages.lock().get(&identity).map(|cached| cached.inode.clone());
-        if let Some(inode) = found {
-            let writing = inode.writing();
-            self.adopt_size(ms, &inode)?;
-            drop(writing);
-            return Ok(inode);
-        }
-        let size = node.stat()?.size;
-        let (number, backing) = match node {
-            Node::Host(_) => self.files.backings.add(),
-            _ => Default::default(),
-        };
-        let object = self.vm.object(ms, size, number).map_err(|error| {
-            self.files.backings.remove(number);
-            number_of(error)
-        })?;
-        let (opened_as, writing) = (path.to_vec(), Mutex::new(()));
-        let inode = Arc::new(Inode { node, opened_as, backing, writing });
-        let mine = Cached { inode, object };
-        let mut table = self.pages.lock();
-        // Another may have been faster; then ours goes, without the lock.
-        let before = table.get(&identity).map(|cached| cached.inode.clone());
-        let inode = before.clone().unwrap_or_else(|| mine.inode.clone());
-        let spare = match before {
-            Some(_) => Some(mine),
-            None => table.insert(identity, mine),
-        };
-        drop(table);
-        if let Some(spare) = spare {
-            spare.object.close(ms);
-        }
-        Ok(inode)
-    }
-
-    /// A file's pages.
-    pub fn object(&self, inode: &Inode) -> Result<Object<'vm, F>, Errno> {
-        let table = self.pages.lock();
-        table.get(&inode.identity()).map(|cached| cached.object.clone()).ok_or(Errno::EIO)
-    }
-
-    /// Whose pages an object holds, if it is a file's.
-    pub fn inode_of(&self, object: ObjectId) -> Option<(Arc<Inode>, Object<'vm, F>)> {
-        let table = self.pages.lock();
-        let cached = table.values().find(|cached| cached.object.id() == object)?;
-        Some((cached.inode.clone(), cached.object.clone()))
-    }
-
-    /// Lets files go that nobody has open or mapped any more; what is dirty of them is written.
-    pub fn drop_unused(&self, ms: &mut MaySleep) {
-        let unused: Vec<Cached<'vm, F>> = {
-            let mut table = self.pages.lock();
-            let unused = table.iter().filter(|(_, cached)| cached.is_unused()).map(|it| *it.0);
-            let unused: Vec<_> = unused.collect();
-            unused.iter().filter_map(|identity| table.remove(identity)).collect()
-        };
-        for cached in unused {
-            cached.object.close(ms);
-        }
-    }
-
-    /// Writes what is dirty of all files, at the end of the run.
-    pub fn sync_all(&self, ms: &mut MaySleep) {
-        let objects: Vec<_> = self.pages.lock().values().map(|it| it.object.clone()).collect();
-        for object in objects {
-            // Nobody is left who could be told.
-            let _ = object.sync(ms, 0..u64::MAX);
-            object.close(ms);
-        }
-    }
-
     /// The path of a file, with " (deleted)" behind it when it has no name any more.
     pub fn file_path(&self, inode: &Inode) -> Result<Vec<u8>, Errno> {
         let Node::Memory(node) = &inode.node else { return self.files.path(&inode.node) };
@@ -222,7 +115,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
 
     /// Gives the object the length that the host's file has, should somebody outside have changed
     /// it. Who calls holds [`Inode::writing`].
-    fn adopt_size(&self, ms: &mut MaySleep, inode: &Inode) -> Result<(), Errno> {
+    pub fn adopt_size(&self, ms: &mut MaySleep, inode: &Inode) -> Result<(), Errno> {
         let (object, size) = (self.object(inode)?, inode.size()?);
         if matches!(inode.node, Node::Host(_)) && object.len() != size {
             inode.backing.adopting.store(true, Ordering::Relaxed);

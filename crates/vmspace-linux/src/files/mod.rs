@@ -13,11 +13,14 @@
 //! | `memory` | trees in the machine's memory |
 //! | `devices`, `proc` | /dev and /proc |
 //! | `inode` | regular files: one inode and one object each, whoever opened or mapped them |
+//! | `cache` | all of them, and how they go when nobody needs them |
 //! | `backing` | where their pages come from and go |
 //! | `directory`, `stat`, `shown` | what directories hold; what is known about a file, and shown |
+//! | `window` | long listings and texts, read in parts |
 //! | `locks` | who holds which part of a file |
 
 pub(crate) mod backing;
+pub(crate) mod cache;
 pub(crate) mod descriptors;
 pub(crate) mod devices;
 pub(crate) mod directory;
@@ -30,6 +33,7 @@ pub(crate) mod root;
 pub(crate) mod shown;
 pub(crate) mod stat;
 pub(crate) mod walk;
+pub(crate) mod window;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -45,7 +49,7 @@ use self::inode::Inode;
 use self::locks::Owner;
 use self::memory::MemoryNode;
 use self::node::Node;
-use self::proc::Proc;
+use self::proc::{Proc, Text};
 use self::root::{HostNode, HostRoot, RootError};
 use crate::kernel::{Kernel, State};
 use crate::task::Wait;
@@ -95,8 +99,8 @@ pub(crate) enum FileKind {
     File(Arc<Inode>),
     Directory(Node, Listing),
     Device(Device),
-    /// A file of /proc: what it said when it was opened.
-    Text(Proc, Vec<u8>),
+    /// A file of /proc, and the part of its text that is being read.
+    Text(Proc, Text),
     /// Only the place (O_PATH).
     Path(Node),
 }
@@ -261,7 +265,12 @@ impl<'vm, F: Format> Kernel<'vm, F> {
                 }
                 self.wake_where(&mut state, |wait| wait.is_for_pipe(id));
             }
-            FileKind::File(inode) => self.forget_locks(inode.identity(), owner),
+            FileKind::File(inode) => {
+                let identity = inode.identity();
+                drop(inode);
+                self.forget_locks(identity, owner);
+                self.pages.note_closed(identity);
+            }
             _ => {}
         }
     }

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use vmspace::format::Format;
 
+use super::node::Node;
 use super::stat::{Stat, StatFs, Time};
 use crate::calls::EPOCH;
 use crate::kernel::Kernel;
@@ -25,8 +26,15 @@ const DEVICE: u64 = 0x801;
 pub(crate) struct Shown {
     /// By the host's calendar.
     began: Time,
-    /// The numbers given to the host's files, by device and inode.
-    numbers: Mutex<BTreeMap<(u64, u64), u64>>,
+    /// The numbers given to the host's files.
+    numbers: Mutex<Numbers>,
+}
+
+/// Numbers by device and inode, and the last that was given.
+#[derive(Debug, Default)]
+struct Numbers {
+    given: BTreeMap<(u64, u64), u64>,
+    last: u64,
 }
 
 impl Shown {
@@ -42,8 +50,17 @@ impl Shown {
             return inode;
         }
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = numbers.len() as u64 + 1;
-        *numbers.entry((device, inode)).or_insert(next)
+        let Numbers { given, last } = &mut *numbers;
+        *given.entry((device, inode)).or_insert_with(|| {
+            *last += 1;
+            *last
+        })
+    }
+
+    /// A file has just been made: it is not the one that had its inode before, though the host may
+    /// have given that again.
+    fn renew(&self, identity: (u64, u64)) {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner).given.remove(&identity);
     }
 
     fn time(&self, time: Time) -> Time {
@@ -70,6 +87,13 @@ impl Shown {
 }
 
 impl<F: Format> Kernel<'_, F> {
+    /// Whatever is shown of a node that has just been made is new.
+    pub fn renew_shown(&self, node: &Node) {
+        if let Some(shown) = &self.shown {
+            shown.renew(node.identity());
+        }
+    }
+
     /// What the program is shown of a file.
     pub fn shown(&self, stat: Stat) -> Stat {
         self.shown.as_ref().map_or(stat, |shown| shown.stat(stat))
@@ -123,6 +147,9 @@ mod tests {
         let new = shown.stat(file(98, 1000));
         assert_eq!((new.inode, new.modified), (2, (EPOCH.as_secs().cast_signed(), 0)));
         assert_eq!(shown.stat(file(99, 999)).inode, 1, "a file keeps its number");
+        shown.renew((7, 99));
+        assert_eq!(shown.stat(file(99, 999)).inode, 3, "another file with the number of the first");
+        assert_eq!(shown.stat(file(98, 999)).inode, 2);
         let own = shown.stat(Stat::own(0xffff_0010, 42, 0));
         assert_eq!((own.device, own.inode), (0xffff_0010, 42));
     }

@@ -12,20 +12,26 @@
 //! counted; and who samples later finds the new length. Hence the count need not be odd meanwhile,
 //! and no fault waits for a truncation.
 
-use super::{Body, body, pages};
+use super::{Body, Object, body, pages};
 use crate::addr::Frame;
 use crate::context::MaySleep;
 use crate::counters::Event;
 use crate::error::Error;
+use crate::format::Geometry;
 use crate::frame::meta::Kind;
 use crate::pager::{Page, Pager, PagerError};
 use crate::platform::Platform;
 use crate::rmap;
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::vm::Vm;
+use core::ops::Range;
 
 /// How many pages are brought ahead of one that follows another.
 const AHEAD: u64 = 8;
+
+/// How many pages are brought at once because they will be needed. (Linux takes what its device takes
+/// in one request.)
+const MOST_AHEAD: u64 = 512;
 
 /// The state of an object before a page was asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,7 +87,7 @@ pub(crate) fn page<P: Platform>(
         && index.checked_sub(1).is_some_and(|before| pages::is_there(vm, found, before));
     let cached = get(vm, ms, object, index, Reach::Within)?;
     if follows && cached.is_some() {
-        read_ahead(vm, ms, object, index + 1);
+        read_ahead(vm, ms, object, index + 1..index.saturating_add(1 + AHEAD));
     }
     Ok(cached)
 }
@@ -188,16 +194,46 @@ fn contents<P: Platform>(
     Ok(())
 }
 
-/// Brings a few pages from `from` on, as long as that is easy.
-fn read_ahead<P: Platform>(vm: &Vm<P>, ms: &mut MaySleep, object: u64, from: u64) {
+/// Brings the pages that are not there, as long as that is easy.
+fn read_ahead<P: Platform>(vm: &Vm<P>, ms: &mut MaySleep, object: u64, pages: Range<u64>) {
     let found = body(vm, object);
-    for index in from..from.saturating_add(AHEAD) {
+    for index in pages {
         let changes = found.changes.load(Ordering::Acquire);
-        if index >= found.pages::<P::Format>() || pages::is_there(vm, found, index) {
+        if index >= found.pages::<P::Format>() {
             return;
         }
+        if pages::is_there(vm, found, index) {
+            continue;
+        }
         let Some(room) = Room::take(vm, found, index) else { return };
-        let Ok(Some(frame)) = fill(vm, ms, object, index, room, changes) else { return };
-        rmap::put_page(vm, frame);
+        match fill(vm, ms, object, index, room, changes) {
+            Ok(Some(frame)) => rmap::put_page(vm, frame),
+            Ok(None) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// The pages will be asked for: brings the first of them, where a pager has them. The caller has a
+/// reference to the object and holds no lock of the tree.
+pub(crate) fn will_need<P: Platform>(
+    vm: &Vm<P>,
+    ms: &mut MaySleep,
+    object: u64,
+    pages: Range<u64>,
+) {
+    if body(vm, object).pager() != 0 {
+        let end = pages.end.min(pages.start.saturating_add(MOST_AHEAD));
+        read_ahead(vm, ms, object, pages.start..end);
+    }
+}
+
+impl<P: Platform> Object<'_, P> {
+    /// Brings what bytes lie in ahead of their use: at most the first 512 pages, and fewer when
+    /// memory is short or the pager fails, which nobody is told. See posix_fadvise(2),
+    /// POSIX_FADV_WILLNEED.
+    pub fn will_need(&self, ms: &mut MaySleep, bytes: Range<u64>) {
+        let page = <P::Format as Geometry>::PAGE_SIZE;
+        will_need(self.vm, ms, self.address, bytes.start / page..bytes.end.div_ceil(page));
     }
 }

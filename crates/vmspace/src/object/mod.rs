@@ -21,7 +21,7 @@ mod pages;
 mod truncate;
 mod writeback;
 
-pub(crate) use bring::{Cached, page};
+pub(crate) use bring::{Cached, page, will_need};
 pub(crate) use evict::Hand;
 pub(crate) use writeback::{is_dirty, mark_dirty};
 

@@ -6,9 +6,11 @@ use crate::context::MaySleep;
 use crate::error::Error;
 use crate::format::Rights;
 use crate::mutation::Mutation;
+use crate::object;
 use crate::platform::Platform;
 use crate::region::{Attributes, Key};
 use crate::tree::locking::Cover;
+use crate::tree::walk;
 
 /// What is said about a range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,7 +21,8 @@ pub enum Advice {
     Random,
     /// Pages are accessed one after the other (MADV_SEQUENTIAL).
     Sequential,
-    /// It is needed soon (MADV_WILLNEED).
+    /// It is needed soon: an object's pages are brought, where its pager has them, but not mapped
+    /// (MADV_WILLNEED).
     WillNeed,
     /// The contents are not needed: the next touch finds zeros, or the object's page
     /// (MADV_DONTNEED).
@@ -40,6 +43,9 @@ pub enum Advice {
     Cold,
     /// It is not needed for long (MADV_PAGEOUT).
     PageOut,
+    /// What the manager has no use for: merging, huge pages, dumps (MADV_MERGEABLE, MADV_HUGEPAGE,
+    /// MADV_DONTDUMP and their opposites).
+    Other,
 }
 
 impl Advice {
@@ -130,9 +136,33 @@ impl<P: Platform> Space<'_, P> {
             other => other,
         })?;
         if !range.is_empty() {
-            self.follow(ms, range, advice)?;
+            let followed = self.follow(ms, range, advice);
+            if advice == Advice::WillNeed {
+                self.bring_ahead(ms, range);
+            }
+            followed?;
         }
         if beyond { Err(Error::NotMapped) } else { Ok(()) }
+    }
+
+    /// Brings pages of the objects that the range shows.
+    fn bring_ahead(&self, ms: &mut MaySleep, range: PageRange) {
+        let mut page = range.start;
+        while page < range.end {
+            let (part, key) = {
+                let guard = self.vm.walk(ms);
+                let next = walk::next_mapping(&guard, self.root(), page, range.end);
+                let Some(run) = next else { return };
+                let held = run.key.object != 0 && object::try_get(&guard, run.key.object);
+                (run.range.intersect(range), held.then_some(run.key))
+            };
+            page = part.end;
+            if let Some(Key { object, origin, .. }) = key {
+                let first = part.start.wrapping_sub(origin);
+                object::will_need(self.vm, ms, object, first..first + part.len());
+                object::put(self.vm, ms, object, 1);
+            }
+        }
     }
 
     fn follow(&self, ms: &mut MaySleep, range: PageRange, advice: Advice) -> Result<(), Error> {

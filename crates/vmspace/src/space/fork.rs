@@ -83,6 +83,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
         ] {
             to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
         }
+        child.set_size_limit(self.size_limit());
     }
 
     fn copy_into(&self, ms: &mut MaySleep, child: &Space<'vm, P>) -> Option<()> {

@@ -8,6 +8,7 @@ use crate::platform::Platform;
 use crate::region::Attributes;
 use crate::sync::Ordering;
 use crate::tree::walk;
+use bitflags::bitflags;
 
 /// A mapping as Linux's /proc/PID/maps would show it: neighbours that agree are one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +29,32 @@ pub struct Region {
     pub offset: u64,
     /// Its pages are locked.
     pub locked: bool,
+    /// What else was said of it.
+    pub traits: Traits,
+}
+
+bitflags! {
+    /// What was said of a mapping when it was made, or since. (The bits stand where a piece's
+    /// attributes have them.)
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct Traits: u32 {
+        /// It is not counted against memory (MAP_NORESERVE).
+        const NO_RESERVE = Attributes::NO_RESERVE.bits();
+        /// Its pages are locked as they are touched (MLOCK_ONFAULT).
+        const LOCK_ON_FAULT = Attributes::LOCK_ON_FAULT.bits();
+        /// It can be neither unmapped, moved, replaced nor protected (mseal(2)).
+        const SEALED = Attributes::SEALED.bits();
+        /// A fork's child does not have it (MADV_DONTFORK).
+        const DONT_FORK = Attributes::DONT_FORK.bits();
+        /// A fork's child finds zeros (MADV_WIPEONFORK).
+        const WIPE_ON_FORK = Attributes::WIPE_ON_FORK.bits();
+        /// It is accessed in any order (MADV_RANDOM).
+        const RANDOM = Attributes::RANDOM.bits();
+        /// It is accessed from its start on (MADV_SEQUENTIAL).
+        const SEQUENTIAL = Attributes::SEQUENTIAL.bits();
+        /// Stores may never be allowed: it shows a file that was not opened for writing.
+        const NEVER_WRITE = Attributes::NEVER_WRITE.bits();
+    }
 }
 
 /// How much a space uses, in pages.
@@ -62,6 +89,7 @@ impl<P: Platform> Space<'_, P> {
                 _ => run.range.start.wrapping_sub(run.key.origin) << shift,
             },
             locked: attributes.contains(Attributes::LOCKED),
+            traits: Traits::from_bits_truncate(attributes.bits()),
         })
     }
 

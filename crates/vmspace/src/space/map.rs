@@ -329,6 +329,7 @@ impl<P: Platform> Space<'_, P> {
         key: Key,
         replace: bool,
     ) -> Result<(), Error> {
+        let room = self.room(ms);
         let replaced =
             self.edit(ms, range, Cover::Parent, Mutation::NoShootdownAtUnmap, |cursor| {
                 if !replace && cursor.first(range, true).is_some() {
@@ -337,12 +338,19 @@ impl<P: Platform> Space<'_, P> {
                 if let Err(error) = cursor.check_seals(range) {
                     return Some(Err(error));
                 }
+                if room.is_limited() {
+                    let mapped = cursor.pages_with(range, Attributes::MAPPED);
+                    if let Err(error) = room.check(range.len() - mapped) {
+                        return Some(Err(error));
+                    }
+                }
                 cursor.prepare(range, Some(key))?;
                 if let Err(error) = self.charge_locks(key, range.len()) {
                     return Some(Err(error));
                 }
                 Some(Ok(cursor.replace(range, key)))
             })??;
+        drop(room);
         if replaced {
             // It may have been a stack, whose guard gap is free now.
             self.has_freed(ms, range);

@@ -169,8 +169,7 @@ impl<P: Platform> Space<'_, P> {
         if all.current {
             self.relock_all(ms, wanted)?;
         }
-        let future = if all.future { wanted } else { Attributes::empty() };
-        self.header().future.store(u64::from(future.bits()), Ordering::Relaxed);
+        self.set_future_locks(if all.future { wanted } else { Attributes::empty() });
         if all.current {
             self.bring_all(ms);
         }
@@ -183,8 +182,14 @@ impl<P: Platform> Space<'_, P> {
     /// [`Error::OutOfMemory`].
     pub fn unlock_all(&self, ms: &mut MaySleep) -> Result<(), Error> {
         self.relock_all(ms, Attributes::empty())?;
-        self.header().future.store(0, Ordering::Relaxed);
+        self.set_future_locks(Attributes::empty());
         Ok(())
+    }
+
+    fn set_future_locks(&self, locks: Attributes) {
+        let others = !u64::from(Attributes::LOCKS.bits());
+        let changed = |word| Some(word & others | u64::from(locks.bits()));
+        self.header().future.change(Ordering::Relaxed, changed);
     }
 
     /// The pages that bytes lie in; whether some are beyond the user's addresses.
@@ -244,7 +249,7 @@ impl<P: Platform> Space<'_, P> {
     /// [`Error::NotLocked`] beyond the limit; then nothing is counted.
     #[inline]
     pub(super) fn charge_locks(&self, key: Key, pages: u64) -> Result<(), Error> {
-        if !key.attributes.contains(Attributes::LOCKED) {
+        if pages == 0 || !key.attributes.contains(Attributes::LOCKED) {
             return Ok(());
         }
         let header = self.header();
@@ -258,7 +263,9 @@ impl<P: Platform> Space<'_, P> {
     pub(super) fn with_future_locks(&self, attributes: Attributes) -> Attributes {
         match self.header().future.load(Ordering::Relaxed) {
             0 => attributes,
-            future => attributes | Attributes::from_bits_retain(future as u32),
+            future => {
+                attributes | Attributes::from_bits_truncate(future as u32) & Attributes::LOCKS
+            }
         }
     }
 

@@ -21,6 +21,7 @@ mod protect;
 mod remap;
 mod residency;
 mod seal;
+mod size;
 mod smaps;
 mod stack;
 mod transaction;
@@ -28,7 +29,7 @@ mod unmap;
 
 pub use advise::Advice;
 pub(crate) use fork::{is_device, is_own};
-pub use list::{Region, Usage};
+pub use list::{Region, Traits, Usage};
 pub use map::{Map, Place, Sharing};
 pub use mlock::LockAll;
 pub use remap::Remap;
@@ -107,6 +108,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
         header.root.store(root.frame.0, Ordering::Relaxed);
         header.stack_limit.store(STACK_LIMIT >> P::Format::PAGE_SHIFT, Ordering::Relaxed);
         header.lock_limit.store(u64::MAX, Ordering::Relaxed);
+        header.size_limit.store(u64::MAX, Ordering::Relaxed);
         place::init::<P>(&header.place);
         vm.join_registry(id, || vm.copy_kernel_half(root.frame));
         Ok(Space { vm, id, root: root.frame })

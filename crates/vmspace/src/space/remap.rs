@@ -217,6 +217,7 @@ impl<P: Platform> Space<'_, P> {
         if within.is_empty() {
             return Err(Error::NotOneMapping);
         }
+        let room = self.room(ms);
         self.edit(ms, within, Cover::Parent, Mutation::NoShootdownAtRemap, |cursor| {
             let key = match self.one_mapping(cursor, request) {
                 Ok(key) => key,
@@ -226,7 +227,8 @@ impl<P: Platform> Space<'_, P> {
             if request.old == 0 || within != whole || cursor.first(growth, true).is_some() {
                 return Some(Ok(Growth::MustMove));
             }
-            if let Err(error) = self.afford(key, growth.len()) {
+            let affordable = self.afford(key, growth.len());
+            if let Err(error) = affordable.and_then(|()| room.check(growth.len())) {
                 return Some(Err(error));
             }
             cursor.prepare(growth, Some(key))?;

@@ -81,10 +81,12 @@ impl<P: Platform> Space<'_, P> {
         }
     }
 
-    fn smaps_of(&self, ms: &mut MaySleep, region: &Region) -> Smaps {
+    /// What of one mapping is in memory, or of what is mapped there now.
+    pub fn smaps_of(&self, ms: &mut MaySleep, region: &Region) -> Smaps {
         let shift = P::Format::PAGE_SHIFT;
         let (mut sum, mut shares) = (Smaps::default(), [0; 2]);
         let range = PageRange::new(region.start >> shift, region.end >> shift);
+        let range = range.intersect(self.user());
         self.for_each_leaf(ms, range, |met| {
             let Some(meta) = self.vm.mapped_meta(met.leaf.frame) else { return true };
             let facts = Facts::of(meta);

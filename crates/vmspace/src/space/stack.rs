@@ -36,6 +36,7 @@ impl<P: Platform> Space<'_, P> {
             return Ok(grows && stack.range.start <= page);
         }
         let growth = PageRange::new(page, stack.range.start);
+        let room = self.room(ms);
         let guard = page.saturating_sub(STACK_GUARD);
         // The page above belongs to the range verified: the stack must still begin there.
         let verified = PageRange::new(guard, growth.end + 1);
@@ -44,7 +45,8 @@ impl<P: Platform> Space<'_, P> {
                 // Another fault, or a change, was faster: the fault looks again.
                 return Some(true);
             }
-            if last_mapping(cursor, PageRange::new(guard, page)).is_some_and(keeps_away) {
+            let crowded = last_mapping(cursor, PageRange::new(guard, page)).is_some_and(keeps_away);
+            if crowded || room.check(growth.len()).is_err() {
                 return Some(false);
             }
             cursor.prepare(growth, Some(stack.key))?;

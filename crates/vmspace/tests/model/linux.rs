@@ -85,13 +85,13 @@ pub struct Area {
 }
 
 pub const LOCKED: u8 = 1;
-const LOCK_ON_FAULT: u8 = 2;
+pub const LOCK_ON_FAULT: u8 = 2;
 const LOCKS: u8 = LOCKED | LOCK_ON_FAULT;
-const SEALED: u8 = 4;
-const DONT_FORK: u8 = 8;
-const WIPE_ON_FORK: u8 = 16;
-const RANDOM: u8 = 32;
-const SEQUENTIAL: u8 = 64;
+pub const SEALED: u8 = 4;
+pub const DONT_FORK: u8 = 8;
+pub const WIPE_ON_FORK: u8 = 16;
+pub const RANDOM: u8 = 32;
+pub const SEQUENTIAL: u8 = 64;
 
 /// madvise's numbers.
 pub const ADVICE: [u8; 13] = [0, 1, 2, 3, 4, 8, 10, 11, 18, 19, 20, 21, 24];

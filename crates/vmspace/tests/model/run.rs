@@ -1,13 +1,13 @@
 //! The library and the model side by side: each operation on both, then a look whether they agree.
 
-use super::linux::{Access, Arch, Mm, Objects, READ, Segv, WRITE};
+use super::linux::{self, Access, Arch, Area, Mm, Objects, READ, Segv, WRITE};
 use super::ops::{LAST, Op, What, heap};
 use crate::host::Host;
 use std::mem::ManuallyDrop;
 use vmspace::format::{Format, Geometry, Leaf, Rights};
 use vmspace::{
     Advice, Error, FaultError, Frame, LockAll, Map, MaySleep, Place, Region, Remap, Sharing, Space,
-    Vm,
+    Traits, Vm,
 };
 
 /// The most spaces alive at once.
@@ -254,7 +254,8 @@ impl<'vm, F: Format> Run<'vm, F> {
                 grows_down: area.grows_down,
                 object: None,
                 offset: 0,
-                locked: area.more & super::linux::LOCKED != 0,
+                locked: area.more & linux::LOCKED != 0,
+                traits: traits(area),
             })
             .collect();
         let objects: Vec<bool> = mm.areas().iter().map(|area| area.object.is_some()).collect();
@@ -318,6 +319,22 @@ fn agree<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, wanted: &T) -> R
         return Ok(());
     }
     Err(format!("{what}: the library says {found:x?}, Linux {wanted:x?}"))
+}
+
+/// What a listing says was said of an area.
+fn traits(area: &Area) -> Traits {
+    let said = [
+        (linux::LOCK_ON_FAULT, Traits::LOCK_ON_FAULT),
+        (linux::SEALED, Traits::SEALED),
+        (linux::DONT_FORK, Traits::DONT_FORK),
+        (linux::WIPE_ON_FORK, Traits::WIPE_ON_FORK),
+        (linux::RANDOM, Traits::RANDOM),
+        (linux::SEQUENTIAL, Traits::SEQUENTIAL),
+    ];
+    let more = said.iter().filter(|(bit, _)| area.more & bit != 0);
+    let mut traits: Traits = more.map(|(_, said)| *said).collect();
+    traits.set(Traits::NO_RESERVE, area.no_reserve);
+    traits
 }
 
 fn rights(prot: u8) -> Rights {

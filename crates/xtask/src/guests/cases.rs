@@ -31,6 +31,7 @@ const FILES: &[&str] = &[
     "files: mappings, read and write share pages; what is cut off gives SIGBUS",
     "files: locks exclude, wait, are given up, and do not wait in circles",
     "files: 10 ways out lead nowhere",
+    "files: /proc says what is mapped, and what of it is in memory",
     "files: 1024 descriptors and no more",
     "ok",
 ];
@@ -117,6 +118,7 @@ pub const RUST: &[Case] = &[
             "ok",
         ],
     ),
+    succeeds("limits", &["ok"]),
     Case {
         runs_data: true,
         ..succeeds(

@@ -2,7 +2,7 @@
 
 use crate::calls::*;
 use core::ffi::CStr;
-use guests::{Map, expect, page_size, println};
+use guests::{Map, expect, page_size, println, syscall};
 
 pub fn run() {
     let file = fresh(c"/bytes");
@@ -34,6 +34,7 @@ pub fn run() {
     pipes();
     expect!(Ok(0), close(file), "close");
     expect!(Ok(0), unlink(c"/bytes"), "unlink");
+    parts();
     println!("files: bytes are where they were written");
 }
 
@@ -178,4 +179,40 @@ fn many() {
         expect!(Ok(0), close(first + n), "close of file {n}");
         expect!(Ok(0), unlink(path), "unlink of file {n}");
     });
+}
+
+/// A pipe's bytes go to all parts of a vector; what cannot be stored is not lost.
+fn parts() {
+    let ends = syscall::pipe2(0).unwrap_or([-1; 2]).map(|end| end as usize);
+    expect!(Ok(8), write(ends[1], b"abcdefgh"), "write to a pipe");
+    let (mut first, mut second) = ([0u8; 3], [0u8; 9]);
+    let parts = [first.as_mut_ptr() as usize, 3, 0, 0, second.as_mut_ptr() as usize, 9];
+    expect!(Ok(8), call(65, [ends[0], parts.as_ptr() as usize, 3, 0, 0, 0]), "readv of a pipe");
+    expect!((*b"abc", *b"defgh\0\0\0\0"), (first, second), "what readv has read");
+    let map = Map::private(2);
+    map.unmap(1..2);
+    let end = map.address(0) + page_size();
+    expect!(Ok(8), write(ends[1], b"ijklmnop"), "write to a pipe");
+    let bad = call(63, [ends[0], end - 3, 8, 0, 0, 0]);
+    expect!(Err(EFAULT), bad, "a page of a pipe that cannot be stored whole");
+    expect!(Ok(8), read(ends[0], &mut second), "the same again");
+    expect!(b"ijklmnop", &second[..8], "what was not lost");
+    for end in ends {
+        expect!(Ok(0), close(end), "close");
+    }
+    map.free();
+}
+
+/// Standard input, eight bytes, for three of which there is room at first.
+pub fn input() {
+    let map = Map::private(2);
+    map.unmap(1..2);
+    let end = map.address(0) + page_size();
+    expect!(Err(EFAULT), call(63, [0, end, 8, 0, 0, 0]), "no room");
+    expect!(Ok(3), call(63, [0, end - 3, 8, 0, 0, 0]), "room for three bytes");
+    let mut rest = [0; 9];
+    expect!(Ok(5), read(0, &mut rest), "the rest");
+    expect!(b"defgh", &rest[..5], "the rest");
+    expect!(Ok(0), read(0, &mut rest), "the end");
+    println!("ok");
 }

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::*};
 use guests::process::{End, child};
 use guests::signal::{self, Action, Context, Info};
-use guests::syscall::{flag, mprotect, munmap, prot};
+use guests::syscall::{self, flag, mprotect, munmap, prot};
 use guests::{expect, page_size, println};
 
 const SYNC: usize = 4;
@@ -18,6 +18,7 @@ pub fn run() {
     expect!(Ok(0), unlink(c"/dev/shm/mapped"), "unlink");
     one(c"/memfd:name (deleted)", memory_file(c"name").unwrap_or(usize::MAX));
     refused();
+    advised();
     println!("files: mappings, read and write share pages; what is cut off gives SIGBUS");
 }
 
@@ -145,6 +146,51 @@ fn refused() {
     expect!(b'x', byte(at).load(Relaxed), "a mapping without a file");
     expect!(Ok(()), munmap(at, page), "munmap");
     large();
+}
+
+/// Advice brings pages, or is none.
+fn advised() {
+    let page = page_size();
+    let file = fresh(c"/advised");
+    for n in 0..4 {
+        expect!(Ok(1), pwrite(file, b"a", n * page), "pwrite");
+    }
+    let at = map(file, 4 * page, prot::READ, flag::SHARED, 0).unwrap_or(0);
+    let mut there = [0; 4];
+    expect!(Ok(()), syscall::madvise(at + page, page, 3), "MADV_WILLNEED of a page");
+    expect!(Ok(()), syscall::mincore(at, 4 * page, &mut there), "mincore");
+    expect!(1, there[1] & 1, "a page that will be needed");
+    expect!(Ok(0), call(223, [file, 0, 0, 3, 0, 0]), "POSIX_FADV_WILLNEED");
+    expect!(Ok(()), syscall::mincore(at, 4 * page, &mut there), "mincore");
+    expect!([1; 4], there.map(|byte| byte & 1), "pages of a file that will be needed");
+    for number in 12..=17 {
+        expect!(Ok(()), syscall::madvise(at, page, number), "advice {number}");
+    }
+    for number in [5, 25, 99] {
+        expect!(Err(EINVAL), syscall::madvise(at, page, number), "advice {number}");
+    }
+    expect!(Err(EINVAL), call(223, [file, 0, 0, 6, 0, 0]), "fadvise64 of no kind");
+    expect!(Ok(0), call(213, [file, 0, page, 0, 0, 0]), "readahead");
+    let ends = syscall::pipe2(0).unwrap_or([-1; 2]).map(|end| end as usize);
+    expect!(Err(EINVAL), call(213, [ends[0], 0, page, 0, 0, 0]), "readahead of a pipe");
+    expect!(Err(ESPIPE), call(223, [ends[0], 0, 0, 3, 0, 0]), "fadvise64 of a pipe");
+    for file in [ends[0], ends[1], file] {
+        expect!(Ok(0), close(file), "close");
+    }
+    expect!(Ok(()), munmap(at, 4 * page), "munmap");
+    expect!(Ok(0), unlink(c"/advised"), "unlink");
+}
+
+/// What was stored by a mapping that was the last of its file is the host's when it is gone.
+pub fn stored() {
+    let page = page_size();
+    let file = open(c"/victim", READ_WRITE).unwrap_or(usize::MAX);
+    let at = map(file, page, prot::RW, flag::SHARED, 0).unwrap_or(0);
+    expect!(Ok(0), close(file), "close");
+    byte(at).store(b's', Relaxed);
+    expect!(Ok(()), munmap(at, page), "munmap");
+    println!("files: stored");
+    expect!(Ok(1), read(0, &mut [0]), "a byte of standard input");
 }
 
 /// Somebody outside makes a file shorter that is mapped, and takes its name away.

@@ -1,6 +1,7 @@
 //! Names: making, finding, renaming and removing them.
 
 use crate::calls::*;
+use core::ffi::CStr;
 use guests::{expect, println};
 
 pub fn run() {
@@ -23,6 +24,7 @@ pub fn run() {
     expect!(Err(EBUSY), rmdir(c"/proc"), "rmdir of /proc");
     renames();
     directories();
+    large();
     expect!(Ok(0), unlink(c"/n/file"), "unlink");
     expect!(Ok((0o100_644, 0, 0)), stat(file), "a file without names");
     expect!(Ok(0), close(file), "close");
@@ -141,4 +143,45 @@ fn directories() {
     for path in [c"/n/c", c"/n/a", c"/n/b"] {
         expect!(Ok(0), unlink(path), "unlink {path:?}");
     }
+}
+
+/// A name from a number.
+fn numbered(number: usize, name: &mut [u8; 13]) -> &CStr {
+    *name = *b"/large/0000\0\0";
+    let mut rest = number;
+    for digit in name[7..11].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    CStr::from_bytes_until_nul(name).unwrap_or(c"")
+}
+
+/// A directory with more names than are listed at once, which go while they are read.
+fn large() {
+    const NAMES: usize = 1500;
+    expect!(Ok(0), mkdir(c"/large"), "mkdir");
+    let mut name = [0; 13];
+    for number in (0..NAMES).rev() {
+        close(fresh(numbered(number, &mut name))).unwrap_or(0);
+    }
+    let directory = open(c"/large", DIRECTORY).unwrap_or(usize::MAX);
+    let (mut buffer, mut found) = ([0; 4096], 0);
+    while let Ok(length @ 1..) = entries(directory, &mut buffer) {
+        let mut at = 0;
+        while at < length {
+            if buffer[at + 19] != b'.' {
+                let path = numbered(found, &mut name);
+                let same = buffer[at + 19..].starts_with(&path.to_bytes()[7..]);
+                expect!(true, same, "name {found} of a large directory");
+                expect!(Ok(0), unlink(path), "unlink of name {found}");
+                found += 1;
+            }
+            at += usize::from(buffer[at + 16]);
+        }
+    }
+    expect!(NAMES, found, "names in a large directory");
+    expect!(Ok(0), seek(directory, 0, 0), "lseek");
+    expect!(Ok(48), entries(directory, &mut buffer), "the dots that are left");
+    expect!(Ok(0), close(directory), "close");
+    expect!(Ok(0), rmdir(c"/large"), "rmdir");
 }

@@ -1,12 +1,13 @@
 //! /proc: the machine's own processes; nothing of the host's.
 //!
-//! Guarantee: a file says what was true when it was opened. Links to what a process has open lead
+//! Guarantee: a file says what is true when it is read, long ones part by part. Links to what a process has open lead
 //! to the file itself, as on Linux, and never out of the root.
 
 mod maps;
 mod text;
 
 pub(crate) use maps::maps;
+pub(crate) use text::Text;
 
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
@@ -58,6 +59,8 @@ pub(crate) enum Machine {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum About {
     Maps,
+    Smaps,
+    Pagemap,
     Status,
     Stat,
     Statm,
@@ -73,10 +76,12 @@ pub(crate) enum Link {
     Root,
 }
 
-const ABOUT: [(&str, About); 6] = [
+const ABOUT: [(&str, About); 8] = [
     ("cmdline", About::Cmdline),
     ("comm", About::Comm),
     ("maps", About::Maps),
+    ("pagemap", About::Pagemap),
+    ("smaps", About::Smaps),
     ("stat", About::Stat),
     ("statm", About::Statm),
     ("status", About::Status),
@@ -126,10 +131,18 @@ impl Proc {
         let mode = match self.kind() {
             S_IFDIR => S_IFDIR | 0o555,
             S_IFLNK => S_IFLNK | 0o777,
+            kind if matches!(self, Proc::About(_, About::Pagemap)) => kind | 0o400,
             kind => kind | 0o444,
         };
         let links = if mode & S_IFDIR == S_IFDIR { 2 } else { 1 };
         Stat { links, block: 1024, ..Stat::own(DEVICE, self.inode(), mode) }
+    }
+
+    /// EINVAL where a file is not read from that place, or so long: pagemap only in whole words.
+    pub fn check_read(self, at: u64, length: u64) -> Result<(), Errno> {
+        let words = matches!(self, Proc::About(_, About::Pagemap));
+        let whole = at.is_multiple_of(text::WORD) && length.is_multiple_of(text::WORD);
+        if words && !whole { Err(Errno::EINVAL) } else { Ok(()) }
     }
 
     /// The directory above a directory other than the top.

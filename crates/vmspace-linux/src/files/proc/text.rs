@@ -3,12 +3,18 @@
 use std::fmt::Write;
 
 use vmspace::MaySleep;
-use vmspace::format::Format;
+use vmspace::format::{Format, Geometry};
 
-use super::{About, Machine, Proc, View, maps};
+use super::maps::listing;
+use super::{About, Machine, Proc, View};
 use crate::Errno;
+use crate::files::window::Window;
 use crate::kernel::Kernel;
+use crate::space::{MOST_MAPPINGS, Space};
 use crate::task::{Id, Task};
+
+/// The bytes of a word of pagemap.
+pub(super) const WORD: u64 = 8;
 
 /// A process's numbers, under the kernel's lock.
 struct Numbers {
@@ -19,22 +25,66 @@ struct Numbers {
     state: (char, &'static str),
 }
 
+/// A text of /proc that is being read; the cursor of listings is an address.
+pub(crate) type Text = Window<u8, u64>;
+
 impl<'vm, F: Format> Kernel<'vm, F> {
-    /// The text of a file of /proc.
+    /// Reads from a file of /proc; fewer bytes than asked for only at its end. ESRCH when it is about a
+    /// process that has ended; what was its pagemap is empty then.
     pub fn read_proc(
         &self,
         ms: &mut MaySleep,
         task: &Task<'vm, F>,
-        proc: Proc,
-    ) -> Result<Vec<u8>, Errno> {
-        match proc {
-            Proc::Machine(Machine::Meminfo) => Ok(self.meminfo().into_bytes()),
-            Proc::Machine(Machine::Cpuinfo) => Ok(self.cpuinfo().into_bytes()),
-            Proc::Machine(Machine::Overcommit) => Ok(b"0\n".to_vec()),
-            Proc::Machine(Machine::MaxMapCount) => Ok(b"65530\n".to_vec()),
-            Proc::About(id, file) => {
-                self.viewing(task, id, |view| self.about(ms, task, id, view, file))
+        (proc, text): (Proc, &Text),
+        at: u64,
+        into: &mut [u8],
+    ) -> Result<usize, Errno> {
+        if let Proc::About(id, About::Pagemap) = proc {
+            let words = self.viewing(task, id, |view| Ok(pagemap(ms, &view.space, at, into)));
+            return Ok(words.unwrap_or(0));
+        }
+        let mut done = 0;
+        while done < into.len() {
+            let rest = &mut into[done..];
+            let read = text.read(
+                at.saturating_add(done as u64),
+                |from| self.part_of_proc(ms, task, proc, *from).map_err(gone),
+                |bytes| {
+                    let length = bytes.len().min(rest.len());
+                    rest[..length].copy_from_slice(&bytes[..length]);
+                    length
+                },
+            )?;
+            if read == 0 {
+                break;
             }
+            done += read;
+        }
+        Ok(done)
+    }
+
+    /// A part of a file's text, and where the next one begins.
+    fn part_of_proc(
+        &self,
+        ms: &mut MaySleep,
+        task: &Task<'vm, F>,
+        proc: Proc,
+        from: u64,
+    ) -> Result<(Vec<u8>, Option<u64>), Errno> {
+        let whole = |text: String| Ok((text.into_bytes(), None));
+        match proc {
+            Proc::Machine(Machine::Meminfo) => whole(self.meminfo()),
+            Proc::Machine(Machine::Cpuinfo) => whole(self.cpuinfo()),
+            Proc::Machine(Machine::Overcommit) => whole("0\n".to_string()),
+            Proc::Machine(Machine::MaxMapCount) => whole(format!("{MOST_MAPPINGS}\n")),
+            Proc::About(id, file) => self.viewing(task, id, |view| match file {
+                About::Maps | About::Smaps => {
+                    let smaps = file == About::Smaps;
+                    let (text, next) = listing(ms, self, &view.space, from, smaps);
+                    Ok((text.into_bytes(), next))
+                }
+                _ => Ok((self.about(ms, task, id, view, file)?, None)),
+            }),
             _ => Err(Errno::EISDIR),
         }
     }
@@ -51,15 +101,8 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         let usage = view.space.usage(ms);
         let name = comm(&view.name);
         let text = match file {
-            About::Maps => maps(ms, self, &view.space),
             About::Comm => format!("{name}\n"),
-            About::Cmdline => {
-                let (start, end) = view.space.marks.arguments;
-                let mut bytes = vec![0; (end - start) as usize];
-                let read = view.space.read(ms, start, &mut bytes);
-                bytes.truncate(read);
-                return Ok(bytes);
-            }
+            About::Cmdline => return Ok(arguments(ms, &view.space)),
             About::Statm => format!("{} {} 0 0 0 0 0\n", usage.mapped, usage.resident),
             About::Stat => stat(id, &name, &numbers, usage.mapped << F::PAGE_SHIFT, usage.resident),
             About::Status => {
@@ -70,13 +113,16 @@ impl<'vm, F: Format> Kernel<'vm, F> {
                     "Name:\t{name}\nUmask:\t{:04o}\nState:\t{letter} ({word})\nTgid:\t{id}\n\
                      Pid:\t{id}\nPPid:\t{parent}\nTracerPid:\t0\n\
                      Uid:\t{user}\t{user}\t{user}\t{user}\nGid:\t{user}\t{user}\t{user}\t{user}\n\
-                     FDSize:\t{}\nVmSize:\t{:8} kB\nVmRSS:\t{:8} kB\nThreads:\t{threads}\n",
+                     FDSize:\t{}\nVmSize:\t{:8} kB\nVmLck:\t{:8} kB\nVmRSS:\t{:8} kB\n\
+                     Threads:\t{threads}\n",
                     view.place.mask(),
                     crate::files::MOST_FILES,
                     kib(usage.mapped),
+                    kib(usage.locked),
                     kib(usage.resident),
                 )
             }
+            About::Maps | About::Smaps | About::Pagemap => return Err(Errno::EINVAL),
         };
         Ok(text.into_bytes())
     }
@@ -118,6 +164,37 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         }
         text
     }
+}
+
+/// What has no name any more, to who has it open.
+fn gone(error: Errno) -> Errno {
+    if error == Errno::ENOENT { Errno::ESRCH } else { error }
+}
+
+/// The strings of a program's arguments, each with its zero.
+fn arguments<F: Format>(ms: &mut MaySleep, space: &Space<'_, F>) -> Vec<u8> {
+    let (start, end) = space.marks.arguments;
+    let mut bytes = vec![0; (end - start) as usize];
+    let read = space.read(ms, start, &mut bytes);
+    bytes.truncate(read);
+    bytes
+}
+
+/// /proc/PID/pagemap from byte `at` on: a word a page, whole words only; how many bytes. Where frames
+/// lie is not told, as Linux tells nobody without CAP_SYS_ADMIN; pages are neither swapped nor watched
+/// for being written.
+fn pagemap<F: Format>(ms: &mut MaySleep, space: &Space<'_, F>, at: u64, into: &mut [u8]) -> usize {
+    const FRAME: u64 = (1 << 55) - 1;
+    let page = at / WORD;
+    if page >= F::USER_PAGES {
+        return 0;
+    }
+    let mut words = vec![0; into.len() / WORD as usize];
+    let there = space.pagemap(ms, page << F::PAGE_SHIFT, &mut words).unwrap_or(0);
+    for (bytes, word) in into.as_chunks_mut().0.iter_mut().zip(&words[..there]) {
+        *bytes = (word & !FRAME).to_le_bytes();
+    }
+    there * WORD as usize
 }
 
 /// A thread's name, up to its zero.

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::region::{Attributes, Key};
+use crate::space::size::Room;
 use crate::tree::cursor::Cursor;
 use crate::tree::locking::Cover;
 use crate::tree::moving::Shift;
@@ -94,8 +95,9 @@ impl<P: Platform> Space<'_, P> {
     ) -> Result<(), Error> {
         let source = request.source().intersect(self.user());
         let looked = self.looked_at(request);
+        let room = self.room(ms);
         self.edit2(ms, [looked, target], Mutation::NoShootdownAtRemap, |cursor| {
-            let key = match self.may_move(cursor, request, target) {
+            let key = match self.may_move(cursor, request, target, &room) {
                 Ok(key) => key,
                 Err(error) => return Some(Err(error)),
             };
@@ -135,6 +137,7 @@ impl<P: Platform> Space<'_, P> {
         cursor: &Cursor<'_, '_, P>,
         request: Request,
         target: PageRange,
+        room: &Room<'_, P>,
     ) -> Result<Key, Error> {
         let key = self.one_mapping(cursor, request)?;
         if target.start < Self::LEAST {
@@ -150,6 +153,12 @@ impl<P: Platform> Space<'_, P> {
             request.new.saturating_sub(request.old)
         };
         self.afford(key, more)?;
+        // What is left behind counts beside what goes to its new place, instead of what was there.
+        let instead = match request.args.keep_source && room.is_limited() {
+            true => cursor.pages_with(target, Attributes::MAPPED),
+            false => 0,
+        };
+        room.check(more - instead)?;
         Ok(key)
     }
 }
