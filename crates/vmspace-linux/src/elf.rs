@@ -209,53 +209,61 @@ fn check_segments(
 ) -> Result<Vec<Segment>, ProgramError> {
     let page = addresses.page;
     let mut segments: Vec<Segment> = Vec::new();
-    for (index, load) in loads.iter().enumerate() {
-        if load.p_memsz == 0 {
-            continue;
-        }
-        let bad = |what| ProgramError::Segment { index, what };
-        if load.p_filesz > load.p_memsz {
-            return Err(bad("has more in the file than in memory"));
-        }
-        if load.p_filesz > 0
-            && load.p_offset.checked_add(load.p_filesz).is_none_or(|end| end > size)
-        {
-            return Err(ProgramError::Truncated);
-        }
-        let start = load.p_vaddr.checked_add(base);
-        let end = start.and_then(|s| s.checked_add(load.p_memsz)).filter(|end| *end <= HIGHEST);
-        let (Some(start), Some(end)) = (start, end) else {
-            return Err(bad("lies beyond the addresses that a program may use"));
-        };
-        if end > addresses.program_end() {
-            return Err(ProgramError::Beyond { index, end, addresses });
-        }
-        if start < LOWEST {
-            return Err(bad("lies below 0x10000, the lowest address that a program may use"));
-        }
+    for (index, load) in loads.iter().enumerate().filter(|(_, load)| load.p_memsz > 0) {
+        let segment = check_segment(index, load, base, size, addresses)?;
         if let Some(before) = segments.last() {
-            if start < before.end() {
-                return Err(bad("overlaps the one before it, or lies below it"));
+            if segment.address < before.end() {
+                let what = "overlaps the one before it, or lies below it";
+                return Err(ProgramError::Segment { index, what });
             }
-            if start / page <= (before.end() - 1) / page {
+            if segment.address / page <= (before.end() - 1) / page {
                 return Err(ProgramError::Misaligned { index, page });
             }
         }
         if load.p_filesz > 0 && load.p_vaddr % page != load.p_offset % page {
             return Err(ProgramError::Misaligned { index, page });
         }
-        segments.push(Segment {
-            address: start,
-            length: load.p_memsz,
-            offset: load.p_offset,
-            filled: load.p_filesz,
-            rights: rights_of(load.p_flags),
-        });
+        segments.push(segment);
     }
     if segments.is_empty() {
         return Err(ProgramError::Damaged("it has no segment to load"));
     }
     Ok(segments)
+}
+
+/// A segment that lies in the file and among the addresses that a program may use.
+fn check_segment(
+    index: usize,
+    load: &ProgramHeader,
+    base: u64,
+    size: u64,
+    addresses: Addresses,
+) -> Result<Segment, ProgramError> {
+    let bad = |what| ProgramError::Segment { index, what };
+    if load.p_filesz > load.p_memsz {
+        return Err(bad("has more in the file than in memory"));
+    }
+    if load.p_filesz > 0 && load.p_offset.checked_add(load.p_filesz).is_none_or(|end| end > size) {
+        return Err(ProgramError::Truncated);
+    }
+    let start = load.p_vaddr.checked_add(base);
+    let end = start.and_then(|s| s.checked_add(load.p_memsz)).filter(|end| *end <= HIGHEST);
+    let (Some(start), Some(end)) = (start, end) else {
+        return Err(bad("lies beyond the addresses that a program may use"));
+    };
+    if end > addresses.program_end() {
+        return Err(ProgramError::Beyond { index, end, addresses });
+    }
+    if start < LOWEST {
+        return Err(bad("lies below 0x10000, the lowest address that a program may use"));
+    }
+    Ok(Segment {
+        address: start,
+        length: load.p_memsz,
+        offset: load.p_offset,
+        filled: load.p_filesz,
+        rights: rights_of(load.p_flags),
+    })
 }
 
 /// What a segment's flags allow; what may be written may be read.

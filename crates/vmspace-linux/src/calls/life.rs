@@ -51,21 +51,43 @@ enum Which {
 impl<'vm, F: Format> Call<'_, 'vm, F> {
     /// `clone(flags, stack, parent's word, thread pointer, child's word)`, RISC-V's order.
     pub(super) fn clone(&mut self) -> Outcome {
-        let [flags, stack, parent_word, thread_pointer, child_word, _] = self.args;
+        let [flags, _, parent_word, _, child_word, _] = self.args;
+        let has = |flag| flags & flag != 0;
+        self.check_clone(flags)?;
+        // Reserve the number first, so that nothing is copied for a child that may not be.
+        let id = self.kernel.new_id(&mut self.kernel.lock())?;
+        let child = self.child(id)?;
+        let number = id.to_le_bytes();
+        if has(CLONE_PARENT_SETTID) {
+            self.task.space.write(self.ms, parent_word, &number);
+        }
+        if has(CLONE_CHILD_SETTID) {
+            child.space.write(self.ms, child_word, &number);
+        }
+        self.begin(child, flags)
+    }
+
+    /// Whether Linux, and we, can make such a child.
+    fn check_clone(&self, flags: u64) -> Result<(), Errno> {
         let has = |flag| flags & flag != 0;
         if has(CLONE_OTHER)
             || has(CLONE_THREAD) && !has(CLONE_SIGHAND)
             || has(CLONE_SIGHAND) && !has(CLONE_VM)
             || flags & CSIGNAL > 64
         {
-            return Err(Errno::EINVAL.into());
+            return Err(Errno::EINVAL);
         }
         if has(CLONE_SIGHAND) && !has(CLONE_THREAD) || has(CLONE_PARENT) {
             self.kernel.counts.refuse("clone of a kind that is not there");
-            return Err(Errno::EINVAL.into());
+            return Err(Errno::EINVAL);
         }
-        // Reserve the number first, so that nothing is copied for a child that may not be.
-        let id = self.kernel.new_id(&mut self.kernel.lock())?;
+        Ok(())
+    }
+
+    /// A copy of the task that shares what the flags say.
+    fn child(&mut self, id: Id) -> Result<Box<Task<'vm, F>>, Errno> {
+        let [flags, stack, _, thread_pointer, child_word, _] = self.args;
+        let has = |flag| flags & flag != 0;
         let space = match has(CLONE_VM) {
             true => self.task.space.clone(),
             false => {
@@ -91,7 +113,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             false => Arc::new(self.task.place.copy()),
         };
         let shares_stack = has(CLONE_VM) && !has(CLONE_VFORK);
-        let task = Task {
+        Ok(Box::new(Task {
             id,
             process: if has(CLONE_THREAD) { self.task.process } else { id },
             registers,
@@ -106,15 +128,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             saved_mask: None,
             alternate: if shares_stack { AlternateStack::default() } else { self.task.alternate },
             image: None,
-        };
-        let number = id.to_le_bytes();
-        if has(CLONE_PARENT_SETTID) {
-            self.task.space.write(self.ms, parent_word, &number);
-        }
-        if has(CLONE_CHILD_SETTID) {
-            task.space.write(self.ms, child_word, &number);
-        }
-        self.begin(Box::new(task), flags)
+        }))
     }
 
     /// Makes the child known and lets it run.

@@ -7,6 +7,10 @@ use crate::Access;
 use crate::format::{Format, Rights};
 
 pub fn all<F: Format>() -> Vec<Scenario<F>> {
+    private().into_iter().chain(of_objects()).collect()
+}
+
+fn private<F: Format>() -> Vec<Scenario<F>> {
     vec![
         scenario(
             "a write fault without tables",
@@ -33,6 +37,35 @@ pub fn all<F: Format>() -> Vec<Scenario<F>> {
             },
             |w| w.fault(-8, Access::Write),
         ),
+        scenario(
+            "copy-on-write",
+            |w| {
+                touched(w);
+                w.fork();
+            },
+            |w| w.fault(0, Access::Write),
+        ),
+        Scenario {
+            memory: Memory::Never,
+            ..scenario(
+                "a write fault that finds the page its own",
+                |w| {
+                    touched(w);
+                    w.protect(0, 1, Rights::READ);
+                    w.protect(0, 1, RW);
+                },
+                |w| w.fault(0, Access::Write),
+            )
+        },
+        Scenario {
+            keeps: Keeps::AllButGrowth,
+            ..scenario("stack growth", stack, |w| w.fault(-20, Access::Write))
+        },
+    ]
+}
+
+fn of_objects<F: Format>() -> Vec<Scenario<F>> {
+    vec![
         scenario("a fault of a shared page", shared, |w| w.fault(-8, Access::Read)),
         scenario(
             "a fault of a page of a large object, without tables",
@@ -71,29 +104,5 @@ pub fn all<F: Format>() -> Vec<Scenario<F>> {
             },
             |w| w.fault(1, Access::Write),
         ),
-        scenario(
-            "copy-on-write",
-            |w| {
-                touched(w);
-                w.fork();
-            },
-            |w| w.fault(0, Access::Write),
-        ),
-        Scenario {
-            memory: Memory::Never,
-            ..scenario(
-                "a write fault that finds the page its own",
-                |w| {
-                    touched(w);
-                    w.protect(0, 1, Rights::READ);
-                    w.protect(0, 1, RW);
-                },
-                |w| w.fault(0, Access::Write),
-            )
-        },
-        Scenario {
-            keeps: Keeps::AllButGrowth,
-            ..scenario("stack growth", stack, |w| w.fault(-20, Access::Write))
-        },
     ]
 }
