@@ -16,53 +16,17 @@ const MCL_CURRENT: u64 = 1;
 const MCL_FUTURE: u64 = 2;
 const MCL_ONFAULT: u64 = 4;
 
-/// The advice with this number. What is said of merging (12, 13), huge pages (14, 15) and dumps (16,
-/// 17) changes nothing that a program could see.
-fn advice(number: u64) -> Option<Advice> {
-    Some(match number {
-        0 => Advice::Normal,
-        1 => Advice::Random,
-        2 => Advice::Sequential,
-        3 => Advice::WillNeed,
-        4 => Advice::DontNeed,
-        8 => Advice::Free,
-        10 => Advice::DontFork,
-        11 => Advice::DoFork,
-        12..=17 => Advice::Other,
-        18 => Advice::WipeOnFork,
-        19 => Advice::KeepOnFork,
-        20 => Advice::Cold,
-        21 => Advice::PageOut,
-        24 => Advice::DontNeedLocked,
-        _ => return None,
-    })
-}
-
-/// Whether the advice stays with a mapping, so that a part of one becomes one of its own.
-fn splits(advice: Advice) -> bool {
-    matches!(
-        advice,
-        Advice::Normal
-            | Advice::Random
-            | Advice::Sequential
-            | Advice::DontFork
-            | Advice::DoFork
-            | Advice::WipeOnFork
-            | Advice::KeepOnFork
-    )
-}
-
 impl<F: Format> Call<'_, '_, F> {
     pub(super) fn madvise(&mut self) -> Outcome {
         let [address, length, number, ..] = self.args;
         self.kernel.counts.sample(self.kernel.vm);
-        match (number, advice(number)) {
+        match (number, Advice::from_number(number)) {
             (MADV_POPULATE_READ | MADV_POPULATE_WRITE, _) => {
                 let write = number == MADV_POPULATE_WRITE;
                 self.task.space.populate(self.ms, address, length, write).map_err(errno)?;
             }
             (_, Some(advice)) => {
-                if splits(advice) {
+                if advice.stays() {
                     self.check_splits(address, length)?;
                 }
                 let space = &self.task.space;

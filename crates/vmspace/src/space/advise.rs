@@ -49,6 +49,41 @@ pub enum Advice {
 }
 
 impl Advice {
+    /// What madvise(2) knows by this number. None: nothing, or what is an operation of its own here
+    /// (MADV_POPULATE_READ and _WRITE are [`Space::populate`]).
+    ///
+    /// ```
+    /// use vmspace::Advice;
+    ///
+    /// assert_eq!(Advice::from_number(4), Some(Advice::DontNeed)); // MADV_DONTNEED
+    /// assert_eq!(Advice::from_number(5), None);
+    /// ```
+    pub const fn from_number(number: u64) -> Option<Advice> {
+        Some(match number {
+            0 => Advice::Normal,
+            1 => Advice::Random,
+            2 => Advice::Sequential,
+            3 => Advice::WillNeed,
+            4 => Advice::DontNeed,
+            8 => Advice::Free,
+            10 => Advice::DontFork,
+            11 => Advice::DoFork,
+            12..=17 => Advice::Other,
+            18 => Advice::WipeOnFork,
+            19 => Advice::KeepOnFork,
+            20 => Advice::Cold,
+            21 => Advice::PageOut,
+            24 => Advice::DontNeedLocked,
+            _ => return None,
+        })
+    }
+
+    /// Whether it is said of the mapping, not of its pages: a part of a mapping becomes one of its
+    /// own.
+    pub fn stays(self) -> bool {
+        [Attributes::empty(), Attributes::all()].iter().any(|now| self.apply(*now) != *now)
+    }
+
     /// Why Linux refuses the advice for a mapping, if it does.
     fn refused(self, key: Key) -> Option<Error> {
         let has = |attributes| key.attributes.contains(attributes);
@@ -90,11 +125,6 @@ impl Advice {
             Advice::KeepOnFork => now - Attributes::WIPE_ON_FORK,
             _ => now,
         }
-    }
-
-    /// Whether it says something that stays with the mapping.
-    fn stays(self) -> bool {
-        [Attributes::empty(), Attributes::all()].iter().any(|now| self.apply(*now) != *now)
     }
 }
 

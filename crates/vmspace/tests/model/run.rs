@@ -168,7 +168,8 @@ impl<'vm, F: Format> Run<'vm, F> {
                 agree("mremap", &found, &wanted)
             }
             What::Advise { address, length, advice } => {
-                let found = space.advise(ms, address, length, library_advice(advice));
+                let known = Advice::from_number(advice.into()).expect("one that there is");
+                let found = space.advise(ms, address, length, known);
                 agree("madvise", &found.map_err(number), &mm.madvise(address, length, advice))
             }
             What::Populate { address, length, write } => {
@@ -360,24 +361,6 @@ fn library(access: Access) -> vmspace::Access {
         Access::Read => vmspace::Access::Read,
         Access::Write => vmspace::Access::Write,
         Access::Execute => vmspace::Access::Execute,
-    }
-}
-
-fn library_advice(advice: u8) -> Advice {
-    match advice {
-        0 => Advice::Normal,
-        1 => Advice::Random,
-        2 => Advice::Sequential,
-        3 => Advice::WillNeed,
-        4 => Advice::DontNeed,
-        8 => Advice::Free,
-        10 => Advice::DontFork,
-        11 => Advice::DoFork,
-        18 => Advice::WipeOnFork,
-        19 => Advice::KeepOnFork,
-        20 => Advice::Cold,
-        21 => Advice::PageOut,
-        _ => Advice::DontNeedLocked,
     }
 }
 
