@@ -122,6 +122,13 @@ fn what_a_closed_file_was_given_by_its_last_mapping_is_kept_from_the_host() {
 }
 
 #[test]
+fn a_process_has_more_mappings_than_linux_gives_it() {
+    for format in FORMATS {
+        ends(&["--format", format], &rust("limits"), &["many"], 0);
+    }
+}
+
+#[test]
 fn a_spinning_thread_starves_nobody() {
     for harts in ["1", "2"] {
         ends(&["--harts", harts], &rust("spin"), &["64"], 0);
