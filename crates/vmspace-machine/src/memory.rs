@@ -82,16 +82,16 @@ impl Memory {
         self.frames::<F>().contains(&frame.0).then(|| self.frame_ptr::<F>(frame))
     }
 
-    /// An entry of a table, if its frame is one of this memory's.
+    /// An entry of a table, which may have several pages, if its frame is one of this memory's.
     #[inline]
     pub fn cell<F: Format>(&self, table: Frame, index: usize) -> Option<&F::Cell> {
-        debug_assert!(index < F::PAGE_SIZE as usize / F::Cell::BYTES);
-        let table = self.get::<F>(table)?;
-        // SAFETY: the frame is a whole page of memory that lives as long as `self`, and formats
-        // have no table that is larger than a page (asserted above). Others reach the entries of
-        // tables as atomics too; a program that writes here through a stale translation is what
-        // the machine is there to catch, and does so by relaxed atomics.
-        Some(unsafe { &*table.cast::<F::Cell>().add(index) })
+        let in_page = F::PAGE_SIZE as usize / F::Cell::BYTES;
+        let page = self.get::<F>(Frame(table.0.wrapping_add((index / in_page) as u64)))?;
+        // SAFETY: the frame is a whole page of memory that lives as long as `self`, and as many
+        // entries fit. Others reach the entries of tables as atomics too; a program that writes
+        // here through a stale translation is what the machine is there to catch, and does so by
+        // relaxed atomics.
+        Some(unsafe { &*page.cast::<F::Cell>().add(index % in_page) })
     }
 }
 
@@ -118,7 +118,7 @@ fn host_memory() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vmspace::format::{Aarch64Granule64K, Sv48};
+    use vmspace::format::{Aarch64Granule64K, Sv39x4, Sv48};
 
     #[test]
     fn frames_are_contiguous_zeroed_and_checked() {
@@ -134,6 +134,9 @@ mod tests {
         assert!(memory.get::<Sv48>(Frame(0x80100)).is_none());
         assert!(memory.get::<Sv48>(Frame(0)).is_none());
         assert!(memory.cell::<Sv48>(Frame(u64::MAX), 0).is_none());
+        // A table of four pages that begins on the last.
+        assert!(memory.cell::<Sv39x4>(Frame(0x800ff), 511).is_some());
+        assert!(memory.cell::<Sv39x4>(Frame(0x800ff), 512).is_none());
     }
 
     #[test]
