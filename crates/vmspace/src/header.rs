@@ -27,6 +27,8 @@ pub(crate) struct Header {
     /// The registry's links (under its lock).
     pub next: AtomicU64,
     pub previous: AtomicU64,
+    /// How many visitors of all spaces are at this one (under the registry's lock).
+    pub visitors: AtomicU64,
     /// The next of those that were dropped.
     pub dropped: AtomicU64,
     /// The heap: its lock, its first address and its break, in bytes.

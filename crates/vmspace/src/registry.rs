@@ -6,9 +6,14 @@
 //! or complete (R03, R05, R06). The lock is a spin lock with the shortest of sections: making and
 //! ending a space, and adding a table to the kernel's half.
 //!
+//! Who visits the spaces one by one and must sleep meanwhile holds the one that he is at: it stays
+//! in the list, and its root stays a table, until he has gone on. He meets all that were there when
+//! he began, in their order, and a child that came of one that he had yet to leave.
+//!
 //! A space that is dropped instead of exited stays in it, and goes onto a list besides, whence
 //! someone takes it who may sleep.
 
+use crate::addr::Frame;
 use crate::flush::SpaceId;
 use crate::lock::{self, Attempt};
 use crate::platform::Platform;
@@ -62,10 +67,19 @@ impl<P: Platform> Vm<P> {
         });
     }
 
-    /// Takes a space out: no CPU can have its root loaded any more.
+    /// Takes a space out, when nobody is at it: no CPU can have its root loaded any more.
     pub(crate) fn leave_registry(&self, space: SpaceId) {
+        while !self.try_leave_registry(space) {
+            self.platform().relax();
+        }
+    }
+
+    fn try_leave_registry(&self, space: SpaceId) -> bool {
         self.with_registry(|registry| {
             let header = self.header(space);
+            if header.visitors.load(Ordering::Relaxed) != 0 {
+                return false;
+            }
             let next = header.next.load(Ordering::Relaxed);
             let previous = header.previous.load(Ordering::Relaxed);
             match previous {
@@ -76,7 +90,33 @@ impl<P: Platform> Vm<P> {
                 0 => registry.last.store(previous, Ordering::Relaxed),
                 next => self.header(SpaceId(next)).previous.store(previous, Ordering::Relaxed),
             }
-        });
+            true
+        })
+    }
+
+    /// Calls `visit` with the root of each space, with no lock held; the root stays a table until it
+    /// returns.
+    pub(crate) fn visit_spaces(&self, mut visit: impl FnMut(Frame)) {
+        let mut at = self.step_on(None);
+        while let Some(space) = at {
+            visit(Frame(self.header(space).root.load(Ordering::Relaxed)));
+            at = self.step_on(Some(space));
+        }
+    }
+
+    /// From a space, or from before the first, to the next, which is then held instead.
+    fn step_on(&self, from: Option<SpaceId>) -> Option<SpaceId> {
+        self.with_registry(|registry| {
+            let link = from.map_or(&registry.first, |space| &self.header(space).next);
+            let next = match link.load(Ordering::Relaxed) {
+                0 => None,
+                next => Some(SpaceId(next)),
+            };
+            let visitors = |space| &self.header(space).visitors;
+            next.map(|space| visitors(space).fetch_add(1, Ordering::Relaxed));
+            from.map(|space| visitors(space).fetch_sub(1, Ordering::Relaxed));
+            next
+        })
     }
 
     /// A space was dropped, perhaps where nothing may sleep. Takes no lock.

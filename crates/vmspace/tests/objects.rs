@@ -155,6 +155,54 @@ fn a_page_cut_off_under_a_mapping_stays_reachable() {
 }
 
 #[test]
+fn a_private_copy_outlives_the_page_that_it_was_copied_from() {
+    with_file(256, 8, |vm, file| {
+        let space = Space::new(vm, &mut token()).unwrap();
+        let at = map(&space, &file, whole(&file));
+        let other = map(&space, &file, whole(&file));
+        for page in 0..6 {
+            space.write(&mut token(), at + page * PAGE, b"copy");
+        }
+        let child = space.fork(&mut token()).unwrap();
+        // A copy of a copy, one of each that both have, and one that has moved.
+        child.write(&mut token(), at + 4 * PAGE, b"again");
+        let away = vmspace::Remap {
+            address: at + 5 * PAGE,
+            old_length: PAGE,
+            new_length: PAGE,
+            may_move: true,
+            fixed: true,
+            new_address: at + 64 * PAGE,
+            ..Default::default()
+        };
+        child.remap(&mut token(), away).unwrap();
+        let pinned = space.pin(&mut token(), at + 3 * PAGE, true).unwrap();
+        file.set_len(&mut token(), 2 * PAGE + 100).unwrap();
+        for space in [&space, &child] {
+            // That of the last page is all the space's, beyond the end too (mmap(2)).
+            assert_eq!(byte(space, at + 2 * PAGE), Some(b'c'));
+            for page in [3, 4, 5, 64] {
+                let at = at + page * PAGE;
+                assert!(space.translate(&vm.walk(&mut token()), at).is_none(), "page {page}");
+                assert_eq!(byte(space, at), None, "page {page}");
+                assert_eq!(space.write(&mut token(), at, b"no"), 0, "page {page}");
+            }
+            assert_eq!(space.usage(&mut token()).resident, 3, "what is gone is counted");
+        }
+        drop(pinned);
+        file.set_len(&mut token(), 8 * PAGE).unwrap();
+        assert_eq!(byte(&space, at + 3 * PAGE), Some(0));
+        assert_eq!(
+            (byte(&child, at + 64 * PAGE), byte(&space, other + 4 * PAGE)),
+            (Some(0), Some(0))
+        );
+        assert_eq!(byte(&space, at), Some(b'c'), "what is before the end stays");
+        child.exit(&mut token());
+        space.exit(&mut token());
+    });
+}
+
+#[test]
 fn stores_between_two_syncs_are_lost() {
     with_file(256, 4, |vm, file| {
         let space = Space::new(vm, &mut token()).unwrap();

@@ -5,7 +5,7 @@ mod host;
 
 use host::Host;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use vmspace::format::{Rights, Sv48};
 use vmspace::{Access, FaultError, Map, MaySleep, Object, PagerError, Space};
@@ -121,15 +121,13 @@ fn fault_around(
     let (called, calls) = channel();
     let (go_on, wait) = channel::<()>();
     let mut host = Host::<Sv48>::new(1024, 2);
-    let state = Mutex::new((0, false, called, wait));
+    let (number, ends) = (AtomicU8::new(0), Mutex::new(Some((called, wait))));
     host.files.on_page_in = Some(Box::new(move |_, _, index| {
-        let mut state = state.lock().unwrap();
-        state.0 += 1;
-        let number = state.0;
-        if index == stop && !state.1 {
-            state.1 = true;
-            state.2.send(()).unwrap();
-            state.3.recv().unwrap();
+        let number = number.fetch_add(1, Ordering::Relaxed) + 1;
+        let first = (index == stop).then(|| ends.lock().unwrap().take()).flatten();
+        if let Some((called, wait)) = first {
+            called.send(()).unwrap();
+            wait.recv().unwrap();
         }
         Ok(number)
     }));
@@ -183,4 +181,41 @@ fn a_page_that_comes_after_it_was_written_brings_the_old_bytes_back() {
     // The pager is asked for page 4, for page 5 before the write, and for page 5 again.
     let write = |file: &Object<'_, _>| assert_eq!(file.write(&mut token(), 5 * 4096, b"x"), Ok(1));
     fault_around(5, 5, write, |_, answer, byte| assert_eq!((answer, byte), (Ok(()), Some(3))));
+}
+
+/// Lets memory run short, so that all pages of objects go which nobody holds.
+fn starve(file: &Object<'_, Host<Sv48>>) {
+    let greedy = Space::new(file.vm(), &mut token()).unwrap();
+    let map = Map::anonymous(1024 << 12, Rights::READ | Rights::WRITE);
+    let at = greedy.map(&mut token(), Map { no_reserve: true, ..map }).unwrap();
+    assert!((0..1024).any(|page| greedy.write(&mut token(), at + page * 4096, b"x") == 0));
+    greedy.exit(&mut token());
+}
+
+fn read_page(file: &Object<'_, Host<Sv48>>, page: u64) {
+    assert_eq!(file.read(&mut token(), page * 4096, &mut [0]), Ok(1));
+    assert!(file.holds(page * 4096));
+}
+
+#[test]
+fn a_page_is_filled_again_because_another_was_given_up_or_written() {
+    // The pager is asked for page 4, for page 5, and meanwhile for page 10.
+    let others = |file: &Object<'_, _>| {
+        read_page(file, 10);
+        starve(file);
+        assert!(!file.holds(10 * 4096), "page 10 was to be given up");
+        assert_eq!(file.write(&mut token(), 12 * 4096, b"x"), Ok(1));
+    };
+    fault_around(5, 5, others, |_, answer, byte| assert_eq!((answer, byte), (Ok(()), Some(2))));
+}
+
+#[test]
+fn a_page_that_came_and_went_while_it_was_being_filled_is_as_it_was_before() {
+    // Asked for page 5 once more, and those that follow, the pager gives 3 to 11; then 12.
+    let same = |file: &Object<'_, _>| {
+        read_page(file, 5);
+        starve(file);
+        assert!(!file.holds(5 * 4096), "page 5 was to be given up");
+    };
+    fault_around(5, 5, same, |_, answer, byte| assert_eq!((answer, byte), (Ok(()), Some(12))));
 }

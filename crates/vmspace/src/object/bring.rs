@@ -1,10 +1,9 @@
 //! Bringing a page of an object in: from its pager, or as zeros.
 //!
 //! Guarantee: a page found or brought is the object's when it is asked for, and nobody brings what
-//! is no longer true. Who fills a page samples `changes` first, and the page stays out if that has
-//! changed when its slot is claimed: whatever may make a filled page wrong (truncation, a write past
-//! the cache, the end of a page that was there meanwhile) counts a change before it looks at the
-//! slot or empties it.
+//! is no longer true. Who fills a page looks at its empty slot first and claims it as it was: a
+//! write past the cache, and the end of a page that was there meanwhile, make it another (see
+//! `pages`). A truncation since the stamp was taken keeps the page out, too.
 //!
 //! Who maps a page samples `truncations` first, looks at the length, asks for the page, and compares
 //! once the reverse map has its record ([`Stamp::holds`]). Truncation sets the length, counts
@@ -47,10 +46,10 @@ impl Stamp {
         Stamp { object, truncations }
     }
 
-    /// Whether the page may still be mapped. The caller has a reference to the object, and the
-    /// record of the entry to come is in the reverse map.
+    /// Whether the page may still be mapped, or come. The caller has a reference to the object, and
+    /// the record of the entry to come is in the reverse map, or the page's slot is claimed.
     pub fn holds<P: Platform>(self, vm: &Vm<P>) -> bool {
-        // Pairs with the fence in truncation: it sees our record, or we see it counted.
+        // Pairs with the fence in truncation: it sees our record or claim, or we see it counted.
         fence(Ordering::SeqCst);
         body(vm, self.object).truncations.load(Ordering::Relaxed) == self.truncations
     }
@@ -103,9 +102,8 @@ pub(super) fn get<P: Platform>(
     let found = body(vm, object);
     let mut room = None;
     loop {
+        // Before the length is looked at: a truncation from now on is counted later.
         let stamp = Stamp::take(vm, object);
-        // Before the length is looked at: a truncation from now on is a change.
-        let changes = found.changes.load(Ordering::Acquire);
         let within = reach == Reach::Beyond || index < found.pages::<P::Format>();
         let there = if within { pages::find(vm, found, index) } else { None };
         match (there, room.take()) {
@@ -113,7 +111,7 @@ pub(super) fn get<P: Platform>(
                 room = Some(vm.reclaiming(ms, |_| Room::take(vm, found, index))?);
             }
             (None, Some(room)) if within => {
-                if let Some(frame) = fill(vm, ms, object, index, room, changes)? {
+                if let Some(frame) = fill(vm, ms, index, room, stamp)? {
                     return Ok(Some(Cached { frame, stamp }));
                 }
             }
@@ -142,30 +140,27 @@ impl<'a> Room<'a> {
 }
 
 /// Fills the frame and hangs it in the slot; it comes back with a reference for the caller. None:
-/// another is there, or the object has changed.
+/// another is there, or the page has changed.
 fn fill<P: Platform>(
     vm: &Vm<P>,
     ms: &mut MaySleep,
-    object: u64,
     index: u64,
     room: Room<'_>,
-    changes: u64,
+    stamp: Stamp,
 ) -> Result<Option<Frame>, Error> {
-    let found = body(vm, object);
     let Room { frame, slot } = room;
-    if let Err(error) = contents(vm, ms, found, index, frame) {
+    let Some(empty) = pages::empty(slot) else {
+        vm.give_frame(frame);
+        return Ok(None);
+    };
+    if let Err(error) = contents(vm, ms, body(vm, stamp.object), index, frame) {
         vm.give_frame(frame);
         return Err(Error::Pager(error));
     }
     let meta = vm.meta_of(frame);
-    rmap::init_cached(meta, object, index);
+    rmap::init_cached(meta, stamp.object, index);
     meta.refs.get();
-    let changed = || {
-        // Pairs with the fence of who counts a change: he sees our claim, or we see it counted.
-        fence(Ordering::SeqCst);
-        found.changes.load(Ordering::Relaxed) != changes
-    };
-    if pages::put(slot, frame, changed) {
+    if pages::put(slot, empty, frame, || stamp.holds(vm)) {
         return Ok(Some(frame));
     }
     rmap::put_page(vm, frame);
@@ -198,7 +193,7 @@ fn contents<P: Platform>(
 fn read_ahead<P: Platform>(vm: &Vm<P>, ms: &mut MaySleep, object: u64, pages: Range<u64>) {
     let found = body(vm, object);
     for index in pages {
-        let changes = found.changes.load(Ordering::Acquire);
+        let stamp = Stamp::take(vm, object);
         if index >= found.pages::<P::Format>() {
             return;
         }
@@ -206,7 +201,7 @@ fn read_ahead<P: Platform>(vm: &Vm<P>, ms: &mut MaySleep, object: u64, pages: Ra
             continue;
         }
         let Some(room) = Room::take(vm, found, index) else { return };
-        match fill(vm, ms, object, index, room, changes) {
+        match fill(vm, ms, index, room, stamp) {
             Ok(Some(frame)) => rmap::put_page(vm, frame),
             Ok(None) => {}
             Err(_) => return,

@@ -69,8 +69,6 @@ impl<P: Platform> Vm<P> {
                     meta.refs.thaw(2);
                     return false;
                 }
-                // Before the slot is empty: who fills it from what was before starts again.
-                found.changes.fetch_add(1, Ordering::Relaxed);
                 true
             });
         if gone {

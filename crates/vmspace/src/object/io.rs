@@ -15,7 +15,7 @@ use crate::format::{Format, Geometry};
 use crate::pager::{Page, Pager};
 use crate::platform::Platform;
 use crate::rmap;
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
 
 /// A part of a transfer that lies in one page.
 struct Part {
@@ -159,11 +159,8 @@ impl<P: Platform> Object<'_, P> {
         let (vm, object) = (self.vm, self.body());
         let done = vm.platform().pager().write(ms, object.pager(), offset, from);
         let done = done.map_err(Error::Pager)?.min(from.len());
-        object.changes.fetch_add(1, Ordering::Relaxed);
-        // Pairs with the fence of who fills a page: he sees this counted, or we see his claim.
-        fence(Ordering::SeqCst);
         for part in parts::<P::Format>(offset, done) {
-            if let Some(frame) = pages::find(vm, object, part.index) {
+            if let Some(frame) = pages::find_or_renew(vm, object, part.index) {
                 self.update(frame, &part, from);
             }
         }

@@ -32,7 +32,7 @@ use crate::lock::SleepLock;
 use crate::pager::Pager;
 use crate::platform::Platform;
 use crate::region::{Key, Piece};
-use crate::sync::{AtomicU64, Change, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Change, Ordering};
 use crate::vm::{Guard, Vm};
 use core::fmt;
 use core::mem::size_of;
@@ -60,10 +60,12 @@ struct Body {
     bytes: AtomicU64,
     /// How often it was truncated: who maps a page compares.
     truncations: AtomicU64,
-    /// How often a page that was not there may have become another: who fills one compares.
-    changes: AtomicU64,
+    /// The last number given to an empty slot: see `pages`.
+    empties: AtomicU64,
     /// Held by who writes to it, changes its length, or hands a page to the pager.
     writers: SleepLock,
+    /// Not 0: it was mapped privately, so spaces may have copies of its pages.
+    has_copies: AtomicU32,
 }
 
 const _: () = assert!(cfg!(loom) || size_of::<Body>() == 1 << OBJECT_LOG2);
@@ -215,6 +217,12 @@ impl<'vm, P: Platform> Object<'vm, P> {
         core::mem::forget(self);
     }
 
+    /// It is about to be mapped privately.
+    pub(crate) fn expect_copies(&self) {
+        // The fence of who maps a page comes after, that of truncation before it looks.
+        self.body().has_copies.store(1, Ordering::Relaxed);
+    }
+
     /// What its pieces say.
     pub(crate) fn address(&self) -> u64 {
         self.address
@@ -260,7 +268,8 @@ fn make<P: Platform>(vm: &Vm<P>, bytes: u64, pager: u64) -> Option<u64> {
     object.pager.store(pager, Ordering::Relaxed);
     object.bytes.store(bytes, Ordering::Relaxed);
     object.truncations.store(0, Ordering::Relaxed);
-    object.changes.store(0, Ordering::Relaxed);
+    object.empties.store(0, Ordering::Relaxed);
+    object.has_copies.store(0, Ordering::Relaxed);
     object.writers.renew();
     object.count.store(1, Ordering::Relaxed);
     Some(address)

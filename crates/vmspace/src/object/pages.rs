@@ -7,12 +7,17 @@
 //! few steps that wait for nothing; everybody else looks again. A page comes by a claim of the empty
 //! slot, a comparison, and the release of the claim; it goes by a claim of the full one. Who finds
 //! a page takes a reference by try-get and reads the slot again (R24).
+//!
+//! An empty slot carries a number, none of them twice in an object: a page that went leaves another
+//! than the one that it found, and a write past the cache gives the slot a new one. Who fills a page
+//! claims the slot as it was before he asked for the contents, so he brings nothing older than what
+//! has been there since; and what happens to other pages is nothing to him.
 
 use super::Body;
 use crate::addr::Frame;
 use crate::platform::Platform;
 use crate::rmap;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, fence};
 use crate::vm::Vm;
 
 /// log2 of a node's bytes, and of its slots.
@@ -23,13 +28,28 @@ const SLOTS: usize = 1 << RADIX_BITS;
 /// The low bits of the root's word that hold the height.
 const HEIGHT_MASK: u64 = 15;
 
-/// A slot that names a page, and one whose page is coming or going.
+/// The low bits of a slot's word; above them is a frame, or an empty slot's number.
+const BITS: u32 = 2;
+/// The slot names a page, and that is coming or going.
 const FULL: u64 = 1;
 const CLAIMED: u64 = 2;
 
 fn full(frame: Frame) -> u64 {
-    frame.0 << 2 | FULL
+    frame.0 << BITS | FULL
 }
+
+fn is_empty(word: u64) -> bool {
+    word & FULL == 0
+}
+
+/// An empty slot's word that no slot of the object has had.
+fn new_empty(object: &Body) -> u64 {
+    (object.empties.fetch_add(1, Ordering::Relaxed) + 1) << BITS
+}
+
+/// What an empty slot was, for who fills it.
+#[derive(Clone, Copy)]
+pub(super) struct Empty(u64);
 
 /// A node, and how many levels there are from it down.
 #[derive(Clone, Copy)]
@@ -145,7 +165,7 @@ fn put_node<P: Platform>(vm: &Vm<P>, slot: &AtomicU64, mine: u64) -> u64 {
 
 /// Whether the page is there.
 pub(super) fn is_there<P: Platform>(vm: &Vm<P>, object: &Body, index: u64) -> bool {
-    slot(vm, object, index).is_some_and(|slot| slot.load(Ordering::Relaxed) != 0)
+    slot(vm, object, index).is_some_and(|slot| !is_empty(slot.load(Ordering::Relaxed)))
 }
 
 /// The page at `index`, if it is there, with a reference for the caller, who has one to the object.
@@ -154,10 +174,10 @@ pub(super) fn find<P: Platform>(vm: &Vm<P>, object: &Body, index: u64) -> Option
     loop {
         // Acquire: pairs with the Release that filled the slot.
         let word = slot.load(Ordering::Acquire);
-        if word == 0 {
+        if is_empty(word) {
             return None;
         }
-        let frame = Frame(word >> 2);
+        let frame = Frame(word >> BITS);
         if word & CLAIMED == 0 && vm.meta_of(frame).refs.try_get() {
             // The Acquire of try-get: a frame in a later life has left the slot before.
             if slot.load(Ordering::Relaxed) == word {
@@ -183,8 +203,8 @@ fn next_in<P: Platform>(vm: &Vm<P>, top: Top, from: u64) -> Option<u64> {
         from = 0;
         // Acquire: as above.
         let found = match slots(vm, top.node)[at].load(Ordering::Acquire) {
+            word if level == 0 => (!is_empty(word)).then_some(0),
             0 => None,
-            _ if level == 0 => Some(0),
             node => next_in(vm, Top { node, height: level }, within),
         };
         if let Some(found) = found {
@@ -199,20 +219,51 @@ fn low_bits(level: u32) -> u64 {
     (1 << (level * RADIX_BITS)) - 1
 }
 
-/// Puts a page, whose metadata name this place, into its slot unless another is there, or the
-/// object has `changed`, asked when nobody can change it unseen any more. The caller's reference
-/// becomes the slot's.
-pub(super) fn put(slot: &AtomicU64, frame: Frame, changed: impl FnOnce() -> bool) -> bool {
-    // Acquire: who emptied the slot said before that the object changes.
-    let claim =
-        slot.compare_exchange(0, full(frame) | CLAIMED, Ordering::AcqRel, Ordering::Relaxed);
-    if claim.is_err() {
+/// The slot as it is before its page is asked for. None: a page is there.
+pub(super) fn empty(slot: &AtomicU64) -> Option<Empty> {
+    let word = slot.load(Ordering::Relaxed);
+    // Pairs with the fence in `find_or_renew`: it finds the slot, or we ask for what was written.
+    fence(Ordering::SeqCst);
+    is_empty(word).then_some(Empty(word))
+}
+
+/// Puts a page, whose metadata name this place, into its slot unless that is not the `Empty` slot
+/// any more, or it is not `wanted`, asked when nobody can take it unseen any more. The caller's
+/// reference becomes the slot's.
+pub(super) fn put(
+    slot: &AtomicU64,
+    Empty(word): Empty,
+    frame: Frame,
+    wanted: impl FnOnce() -> bool,
+) -> bool {
+    let claimed = full(frame) | CLAIMED;
+    if slot.compare_exchange(word, claimed, Ordering::AcqRel, Ordering::Relaxed).is_err() {
         return false;
     }
-    let come = !changed();
+    let comes = wanted();
     // Release: the page is filled.
-    slot.store(if come { full(frame) } else { 0 }, Ordering::Release);
-    come
+    slot.store(if comes { full(frame) } else { word }, Ordering::Release);
+    comes
+}
+
+/// The page at `index`, with a reference for the caller. If it is not there, who is filling it from
+/// what the pager had before starts again.
+pub(super) fn find_or_renew<P: Platform>(vm: &Vm<P>, object: &Body, index: u64) -> Option<Frame> {
+    // Pairs with the fence in `empty`: he asks for what was written, or we find his slot.
+    fence(Ordering::SeqCst);
+    let slot = slot(vm, object, index)?;
+    loop {
+        if let Some(frame) = find(vm, object, index) {
+            return Some(frame);
+        }
+        let word = slot.load(Ordering::Relaxed);
+        let new = new_empty(object);
+        if is_empty(word)
+            && slot.compare_exchange(word, new, Ordering::Release, Ordering::Relaxed).is_ok()
+        {
+            return None;
+        }
+    }
 }
 
 /// Takes the page out of its slot, if it stands there and `decide` agrees, which waits for nothing.
@@ -235,7 +286,7 @@ pub(super) fn take_out<P: Platform>(
         forget_place(vm, frame);
     }
     // Release: whoever fills the slot next sees why it is empty.
-    slot.store(if goes { 0 } else { word }, Ordering::Release);
+    slot.store(if goes { new_empty(object) } else { word }, Ordering::Release);
     goes
 }
 
@@ -252,11 +303,13 @@ pub(super) fn end<P: Platform>(vm: &Vm<P>, object: &Body) {
 fn end_node<P: Platform>(vm: &Vm<P>, top: Top) {
     for slot in slots(vm, top.node) {
         match slot.load(Ordering::Relaxed) {
-            0 => {}
-            page if top.height == 1 => {
-                forget_place(vm, Frame(page >> 2));
-                rmap::put_page(vm, Frame(page >> 2));
+            word if top.height == 1 => {
+                if !is_empty(word) {
+                    forget_place(vm, Frame(word >> BITS));
+                    rmap::put_page(vm, Frame(word >> BITS));
+                }
             }
+            0 => {}
             node => end_node(vm, Top { node, height: top.height - 1 }),
         }
     }

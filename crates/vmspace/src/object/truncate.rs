@@ -1,23 +1,35 @@
 //! ftruncate(2): the length of an object, and its pages taken away from under mappings.
 //!
 //! Guarantee: when [`Object::set_len`] returns, no entry names a page beyond the end, no CPU has a
-//! translation of one, and the object holds none; whoever touches one gets
-//! [`FaultError::NoPage`](crate::FaultError). Bytes beyond the end read as zeros when the object
-//! grows again. Private copies of such pages stay with those who made them.
+//! translation of one, and the object holds none; nor has any space a private copy of one. Whoever
+//! touches one gets [`FaultError::NoPage`](crate::FaultError). Bytes beyond the end read as zeros
+//! when the object grows again.
 //!
 //! Protocol (`protocol.md`, scenario 4): the length is set; the truncation is counted; then page
 //! by page its entries are cleared, each under its leaf's lock, and the page leaves its slot. What
 //! a fault had got before, it finds counted (see `bring`); what a fork copies, it copies under the
 //! lock of an entry that is still to be cleared, so that the record of the copy is met too.
+//!
+//! Nothing leads from an object to the copies. If it was ever mapped privately, every space is
+//! locked whole in turn, so that nothing moves meanwhile, and what its private mappings of the object
+//! have beyond the end is cleared. A child's turn comes after its parent's, and the lock of its root
+//! is held while it is filled: either it gets nothing, or what it got is met.
 
 use super::{MOST_BYTES, Object, mappers, pages};
+use crate::addr::{Frame, PageRange};
 use crate::context::MaySleep;
 use crate::error::Error;
 use crate::format::Geometry;
+use crate::mutation::Mutation;
 use crate::pager::Pager;
 use crate::platform::Platform;
+use crate::region::Key;
 use crate::rmap;
 use crate::sync::{Ordering, fence};
+use crate::tree::cursor::Cursor;
+use crate::tree::gather::Gather;
+use crate::tree::locking;
+use crate::tree::node::Node;
 
 impl<P: Platform> Object<'_, P> {
     /// Makes the object `bytes` long: cut off, or extended by zeros. See ftruncate(2).
@@ -67,15 +79,43 @@ impl<P: Platform> Object<'_, P> {
         object.bytes.store(bytes, Ordering::Relaxed);
         // Release: who sees it counted sees the length.
         object.truncations.fetch_add(1, Ordering::Release);
-        object.changes.fetch_add(1, Ordering::Release);
         // Pairs with the fences of who maps and who fills a page: see `bring`.
         fence(Ordering::SeqCst);
-        let mut from = bytes.div_ceil(<P::Format as Geometry>::PAGE_SIZE);
+        let end = bytes.div_ceil(<P::Format as Geometry>::PAGE_SIZE);
+        let mut from = end;
         while let Some(index) = pages::next(self.vm, object, from) {
             self.drop_page(ms, index);
             from = index + 1;
         }
+        if object.has_copies.load(Ordering::Relaxed) != 0 {
+            self.vm.visit_spaces(|root| self.drop_copies(ms, root, end));
+        }
         self.zero_tail();
+    }
+
+    /// Clears what the private mappings of a space have of the object from page `end` on.
+    fn drop_copies(&self, ms: &mut MaySleep, root: Frame, end: u64) {
+        let user = PageRange::new(0, P::Format::USER_PAGES);
+        let root = Node::at(self.vm, root, P::Format::ROOT_LEVEL);
+        // It is ending, and its entries with it.
+        let Some(held) = locking::lock_root(root, ms, user) else { return };
+        let mut gather = Gather::default();
+        let skip = Mutation::NoShootdownAtTruncation;
+        let mut cursor = Cursor::of(held, ms, &mut gather, user, skip);
+        let is_beyond = |page: u64, key: Key| {
+            let index = page.wrapping_sub(key.origin);
+            key.object == self.address && key.is_private() && index >= end
+        };
+        for node in cursor.nodes() {
+            for index in node.occupied(node.slots(user)) {
+                let page = node.slot_range(index).start;
+                if node.leaf(index).is_some() && is_beyond(page, node.piece(page).0.key) {
+                    cursor.take_entry(node, index);
+                    node.lost(1);
+                }
+            }
+        }
+        cursor.commit().release();
     }
 
     /// Takes a page that nobody can map any more from its entries and from the object.

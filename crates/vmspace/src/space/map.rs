@@ -174,8 +174,11 @@ impl<P: Platform> Space<'_, P> {
             return Err(Error::TooLarge);
         }
         // What is shared is the object's, and not counted.
-        let copies = map.sharing == Sharing::Private && map.rights.contains(Rights::WRITE);
-        self.check_commitment(&map, length, copies)?;
+        let private = map.sharing == Sharing::Private;
+        self.check_commitment(&map, length, private && map.rights.contains(Rights::WRITE))?;
+        if private {
+            object.expect_copies();
+        }
         self.place(ms, &map, length, Behind::Object(object.address(), offset >> shift))
     }
 

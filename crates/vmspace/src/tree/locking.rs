@@ -71,6 +71,25 @@ pub(crate) fn lock<'a, P: Platform>(
     Held::below(top, [range, PageRange::new(range.end, range.end)])
 }
 
+/// Locks all that `range` touches of a space that the caller keeps from going (see `registry`). None:
+/// it is ending, and has no tables any more.
+pub(crate) fn lock_root<'a, P: Platform>(
+    root: Node<'a, P>,
+    _: &mut MaySleep,
+    range: PageRange,
+) -> Option<Held<'a, P>> {
+    let word = &root.meta.lock;
+    loop {
+        match lock::try_acquire(word) {
+            Attempt::Acquired => {
+                return Some(Held::below(root, [range, PageRange::new(range.end, range.end)]));
+            }
+            Attempt::Stale => return None,
+            Attempt::Held => lock::wait(root.vm.platform(), word),
+        }
+    }
+}
+
 /// Locks all that two windows, disjoint and not empty, touch below the lowest node that covers both:
 /// each node once, in pre-order, as for one range.
 pub(crate) fn lock2<'a, P: Platform>(
