@@ -47,6 +47,8 @@ mutations! {
     NoStaleCheck,
     /// A store where a compare-exchange belongs.
     StoreForCompareExchange,
+    /// A page is held without locks by what its entry said before the reference was taken.
+    NoSecondLookAtPin,
 }
 
 impl Mutation {

@@ -271,3 +271,14 @@ fn an_object_beyond_256_tebibytes_is_taken_for_another() {
     let made = Vm::new(Host::<Sv48>::new(1, 1), end - 4096..end + 1);
     assert_eq!(made.err(), Some(Error::TooHigh { end }));
 }
+
+/// The search for free memory goes on where the parent's had ended, below what the child lacks.
+#[test]
+fn a_child_never_uses_the_place_of_what_it_did_not_inherit() {
+    with_space(|_, parent, ms| {
+        let at = parent.map(ms, Map::anonymous(4 * PAGE, RW)).unwrap();
+        parent.advise(ms, at, 4 * PAGE, Advice::DontFork).unwrap();
+        let child = parent.fork(ms).unwrap();
+        assert_eq!(child.map(ms, Map::anonymous(4 * PAGE, RW)), Ok(at));
+    });
+}

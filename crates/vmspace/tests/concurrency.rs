@@ -4,6 +4,7 @@
 //! Threads meet through channels, never by sleeping. A test that gets stuck fails with the step it
 //! is stuck in, after [`LIMIT`].
 
+#[macro_use]
 mod host;
 #[path = "model/linux.rs"]
 mod linux;
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
-use vmspace::format::{Aarch64Granule64K, Format, Geometry, Rights, Sv48, X86_64};
+use vmspace::format::{Format, Geometry, Rights};
 use vmspace::{Advice, Map, MaySleep, Remap, Space, Vm};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -147,21 +148,20 @@ fn works_beside<F: Format>(step: &Step) {
     });
 }
 
-#[test]
-fn work_in_one_leaf_waits_for_who_holds_another() {
-    watched(works_beside::<Sv48>);
-    watched(works_beside::<X86_64>);
-    watched(works_beside::<Aarch64Granule64K>);
+fn work_in_one_leaf_waits_for_who_holds_another<F: Format>() {
+    watched(works_beside::<F>);
 }
 
 fn reads_without_locks<F: Format>(step: &Step) {
     with_space(Host::<F>::new(1024, 2), |vm, space| {
-        map_leaves(space, &mut may_sleep(), [8, 4000]);
+        // Near, and as far as there are leaves.
+        let far = 4000.min(F::USER_PAGES / F::table_pages(0) - 8);
+        map_leaves(space, &mut may_sleep(), [8, far]);
         let user = F::USER_PAGES << F::PAGE_SHIFT;
         while_held(space, (0, user), |ms| {
             step.at("translate, while all locks are held");
             let guard = vm.walk(ms);
-            for n in [8, 4000] {
+            for n in [8, far] {
                 assert!(space.translate(&guard, leaf::<F>(n)).is_some());
                 assert!(space.translate(&guard, leaf::<F>(n) - 1).is_none());
             }
@@ -169,7 +169,7 @@ fn reads_without_locks<F: Format>(step: &Step) {
             step.at("a listing, while all locks are held");
             let mut starts = Vec::new();
             space.for_each_region(ms, |region| starts.push(region.start));
-            assert_eq!(starts, [leaf::<F>(8), leaf::<F>(4000)]);
+            assert_eq!(starts, [leaf::<F>(8), leaf::<F>(far)]);
             step.at("usage, while all locks are held");
             assert_eq!(space.usage(ms).resident, 2);
             step.at("reading from outside, while all locks are held");
@@ -180,11 +180,8 @@ fn reads_without_locks<F: Format>(step: &Step) {
     });
 }
 
-#[test]
-fn readers_without_locks_wait_for_locks() {
-    watched(reads_without_locks::<Sv48>);
-    watched(reads_without_locks::<X86_64>);
-    watched(reads_without_locks::<Aarch64Granule64K>);
+fn readers_without_locks_wait_for_locks<F: Format>() {
+    watched(reads_without_locks::<F>);
 }
 
 /// A host whose `nth` zeroing says so and then waits; the ends of the two channels.
@@ -240,16 +237,18 @@ fn faults_beside<F: Format>(step: &Step, fresh: bool) {
     });
 }
 
-#[test]
-fn a_fault_waits_for_another_that_is_zeroing() {
+fn a_fault_waits_for_another_that_is_zeroing<F: Format>() {
     for fresh in [true, false] {
-        watched(move |step| faults_beside::<Sv48>(step, fresh));
-        watched(move |step| faults_beside::<X86_64>(step, fresh));
-        watched(move |step| faults_beside::<Aarch64Granule64K>(step, fresh));
+        watched(move |step| faults_beside::<F>(step, fresh));
     }
 }
 
 const THREADS: usize = 4;
+
+/// A page where tables of two levels meet, or of one where there are but two.
+fn bound<F: Format>() -> u64 {
+    if F::LEVELS == 2 { 8 * F::table_pages(0) } else { F::table_pages(1) }
+}
 
 fn moved(address: u64, length: u64, new_address: u64, keep_source: bool) -> Remap {
     Remap {
@@ -287,10 +286,10 @@ impl<F: Format> Worker<'_, '_, F> {
         self.check(self.space);
     }
 
-    /// One of the thread's pages, on either side of a bound of two levels of tables.
+    /// One of the thread's pages, on either side of the bound.
     fn own_page(&mut self) -> u64 {
         let n = self.random.below(16) * THREADS as u64 + self.number;
-        F::table_pages(1) - 8 * THREADS as u64 + n
+        bound::<F>() - 8 * THREADS as u64 + n
     }
 
     /// Does the same to the space and to the model, and compares.
@@ -305,7 +304,7 @@ impl<F: Format> Worker<'_, '_, F> {
                 let flags = Flags { fixed: true, shared, ..Flags::default() };
                 let map = Map::anonymous(length, RW).at(at);
                 let map = if shared { map.shared() } else { map };
-                mm.mmap(objects, at, length, READ | WRITE, flags).unwrap();
+                mm.mmap(objects, None, at, length, READ | WRITE, flags).unwrap();
                 assert_eq!(space.map(ms, map), Ok(at));
             }
             1 => {
@@ -359,7 +358,7 @@ impl<F: Format> Worker<'_, '_, F> {
 
     /// All of the thread's pages, in the space or in a fork of it.
     fn check(&mut self, space: &Space<'_, Host<F>>) {
-        let start = F::table_pages(1) - 8 * THREADS as u64 + self.number;
+        let start = bound::<F>() - 8 * THREADS as u64 + self.number;
         for page in (start..).step_by(THREADS).take(16) {
             let mut found = [0; 24];
             let read = space.read(&mut self.ms, page << F::PAGE_SHIFT, &mut found);
@@ -372,7 +371,7 @@ impl<F: Format> Worker<'_, '_, F> {
     fn fight(&mut self) {
         let Worker { space, ms, random, .. } = self;
         let leaf = F::table_pages(0);
-        let places = [F::table_pages(1) + 4 * leaf, F::table_pages(1) - 4 * leaf, 3 * leaf];
+        let places = [bound::<F>() + 4 * leaf, bound::<F>() - 4 * leaf, 3 * leaf];
         let page = random.pick(&places) + random.below(12) - 6;
         let pages = if random.one_in(4) { leaf + random.below(12) } else { 1 + random.below(12) };
         let (at, length) = (page << F::PAGE_SHIFT, pages << F::PAGE_SHIFT);
@@ -441,7 +440,7 @@ fn fights<F: Format>(step: &Step, seed: u64) {
                         number,
                         random: Random(seed << 8 | number),
                         mm: Mm::new(arch, 0),
-                        objects: Objects::default(),
+                        objects: Objects::new(F::PAGE_SHIFT),
                     };
                     worker.run(1200);
                 });
@@ -451,11 +450,15 @@ fn fights<F: Format>(step: &Step, seed: u64) {
     });
 }
 
-#[test]
-fn threads_lose_each_others_pages_or_leak() {
-    for seed in 0..6 {
-        watched(move |step| fights::<Sv48>(step, seed));
-        watched(move |step| fights::<X86_64>(step, seed));
-        watched(move |step| fights::<Aarch64Granule64K>(step, seed));
+fn threads_lose_each_others_pages_or_leak<F: Format>() {
+    for seed in 0..4 {
+        watched(move |step| fights::<F>(step, seed));
     }
 }
+
+in_typical_formats!(
+    work_in_one_leaf_waits_for_who_holds_another,
+    readers_without_locks_wait_for_locks,
+    a_fault_waits_for_another_that_is_zeroing,
+    threads_lose_each_others_pages_or_leak,
+);

@@ -2,8 +2,8 @@
 //!
 //! Guarantee: for at least 30,000 operations on each format (ranges over the bounds of two and
 //! three levels of tables, forks nested three deep, all living spaces in use) the answers, the
-//! listings, the totals, the entries and every byte agree with the model, and when all spaces have
-//! ended no frame and no slab object is in use.
+//! listings, the totals, the entries and every byte agree with the model, those of files in the cache
+//! and on disk too, and when all spaces have ended no frame and no slab object is in use.
 //!
 //! A failure prints its seed and a short sequence that still fails. `VMSPACE_SEED=n` runs the one
 //! sequence with that seed; `VMSPACE_SEQUENCES=n` runs more or fewer.

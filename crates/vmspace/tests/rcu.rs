@@ -5,6 +5,7 @@
 
 #![cfg(not(loom))]
 
+#[macro_use]
 mod host;
 
 use host::{Host, be_cpu};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use vmspace::format::{Aarch64Granule64K, Format, Geometry, Rights, Sv48, X86_64};
+use vmspace::format::{Format, Geometry, Rights, Sv48};
 use vmspace::rcu::{Epoch, Readers};
 use vmspace::{Advice, Map, MaySleep, Space, Vm};
 
@@ -74,7 +75,7 @@ fn beside_a_reader<F: Format>(
     assert_eq!(vm.statistics().tables_alive, 0);
 }
 
-fn holds_back_tables<F: Format>() {
+fn a_reader_on_a_cpu_that_never_ran_the_space_is_not_waited_for<F: Format>() {
     beside_a_reader::<F>(2048, |vm, space, ms| {
         // Many batches of retirements, each a look at the epoch.
         for _ in 0..400 {
@@ -84,13 +85,6 @@ fn holds_back_tables<F: Format>() {
         assert!(counted.tables_made >= 400, "no tables were made");
         assert_eq!(counted.tables_freed, 0, "a table was reused under a reader");
     });
-}
-
-#[test]
-fn a_reader_on_a_cpu_that_never_ran_the_space_is_not_waited_for() {
-    holds_back_tables::<Sv48>();
-    holds_back_tables::<X86_64>();
-    holds_back_tables::<Aarch64Granule64K>();
 }
 
 #[test]
@@ -231,7 +225,7 @@ fn fill<F: Format>(
     (at, length, pages)
 }
 
-fn retires_beside_a_reader<F: Format>() {
+fn pages_wait_for_readers_or_tables_do_not<F: Format>() {
     beside_a_reader::<F>(900, |vm, space, ms| {
         // Not to the last frame: who finds none waits for the reader.
         let (at, length, pages) = fill(space, ms, || vm.free_frames() >= 2);
@@ -241,13 +235,6 @@ fn retires_beside_a_reader<F: Format>() {
         assert!(vm.free_frames() >= pages, "pages wait for a reader of tables");
         assert_eq!(vm.statistics().tables_freed, 0, "a table was reused under a reader");
     });
-}
-
-#[test]
-fn pages_wait_for_readers_or_tables_do_not() {
-    retires_beside_a_reader::<Sv48>();
-    retires_beside_a_reader::<X86_64>();
-    retires_beside_a_reader::<Aarch64Granule64K>();
 }
 
 fn retires_without_memory<F: Format>(end: fn(Space<'_, Host<F>>, &mut MaySleep, u64, u64)) {
@@ -263,7 +250,7 @@ fn retires_without_memory<F: Format>(end: fn(Space<'_, Host<F>>, &mut MaySleep, 
 }
 
 /// The ends that have to succeed with no frame free.
-fn ends<F: Format>() {
+fn giving_memory_back_needs_memory<F: Format>() {
     retires_without_memory::<F>(|space, ms, _, _| space.exit(ms));
     retires_without_memory::<F>(|space, ms, at, length| {
         space.unmap(ms, at, length).unwrap();
@@ -277,9 +264,8 @@ fn ends<F: Format>() {
     });
 }
 
-#[test]
-fn giving_memory_back_needs_memory() {
-    ends::<Sv48>();
-    ends::<X86_64>();
-    ends::<Aarch64Granule64K>();
-}
+in_typical_formats!(
+    a_reader_on_a_cpu_that_never_ran_the_space_is_not_waited_for,
+    pages_wait_for_readers_or_tables_do_not,
+    giving_memory_back_needs_memory,
+);

@@ -28,7 +28,7 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, FailurePersistence, Runner, thread};
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use vmspace::{MaySleep, Space};
+use vmspace::{Map, MaySleep, Space};
 
 /// Executions of a set of operations with each scheduler.
 const EXECUTIONS: usize = 250;
@@ -81,16 +81,16 @@ fn asked<T: std::str::FromStr>(name: &str) -> Option<T> {
 fn explore(names: &[&str], pct: bool) {
     let operations: Vec<&'static Operation> =
         names.iter().map(|name| operations::find(name)).collect();
-    explore_body(&names.join(" "), pct, move || execute(&operations));
+    explore_body(&names.join(" "), pct, EXECUTIONS, move || execute(&operations));
 }
 
 /// Runs what goes by the name of `line` in many interleavings.
-fn explore_body(line: &str, pct: bool, body: impl Fn() + Send + Sync + 'static) {
+fn explore_body(line: &str, pct: bool, executions: usize, body: impl Fn() + Send + Sync + 'static) {
     if env::var("VMSPACE_SHUTTLE").is_ok_and(|asked| asked != line) {
         return;
     }
     let seed = asked("VMSPACE_SEED").unwrap_or(1);
-    let executions = EXECUTIONS * asked::<usize>("VMSPACE_ROUNDS").unwrap_or(100) / 100;
+    let executions = executions * asked::<usize>("VMSPACE_ROUNDS").unwrap_or(100) / 100;
     let mut config = Config::new();
     config.stack_size = STACK;
     config.failure_persistence = FailurePersistence::None;
@@ -174,7 +174,47 @@ fn append_and_read() {
 fn what_is_appended_is_zeroed_by_who_reads_the_page_meanwhile() {
     plant();
     for pct in [false, true] {
-        explore_body("append", pct, append_and_read);
+        explore_body("append", pct, EXECUTIONS, append_and_read);
+    }
+}
+
+/// A device stores to a page that is held, if it is, while the space forks and both write the page.
+fn pin_and_fork() {
+    let vm = Machine::manager();
+    // SAFETY: the execution's first thread, which holds nothing.
+    let ms = &mut unsafe { MaySleep::assume() };
+    let space = Space::new(&vm, ms).unwrap();
+    let at = space.map(ms, Map::anonymous(machine::PAGE, operations::RW)).unwrap();
+    space.write(ms, at, &[0]);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            machine::be_cpu(1);
+            // SAFETY: the thread has just begun, and holds nothing.
+            let ms = &mut unsafe { MaySleep::assume() };
+            for value in 1..3 {
+                let pinned = space.pin_fast(&vm.walk(ms), at, true);
+                if let Some(pinned) = pinned {
+                    vm.platform().store_by_frame(pinned.frame(), 0, value);
+                    let mut found = [0];
+                    space.read(ms, at, &mut found);
+                    assert_eq!(u64::from(found[0]), value, "the space has another page");
+                }
+            }
+        });
+        let child = space.fork(ms).unwrap();
+        space.write(ms, at + 8, &[1]);
+        child.write(ms, at + 8, &[2]);
+        child.exit(ms);
+    });
+    space.exit(ms);
+    vm.synchronize(ms);
+}
+
+#[test]
+fn a_page_held_without_locks_is_the_childs() {
+    plant();
+    for pct in [false, true] {
+        explore_body("pin_and_fork", pct, 12 * EXECUTIONS, pin_and_fork);
     }
 }
 

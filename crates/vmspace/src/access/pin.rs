@@ -8,6 +8,7 @@ use crate::addr::Frame;
 use crate::context::MaySleep;
 use crate::fault::{Access, FaultError};
 use crate::format::{Format, Geometry};
+use crate::mutation::{self, Mutation};
 use crate::object;
 use crate::platform::Platform;
 use crate::rmap;
@@ -122,7 +123,8 @@ impl<'vm, P: Platform> Space<'vm, P> {
         let (again, now) = self.allowed_now(guard, page, access)?;
         let node = Node::at(self.vm, again.frame, again.level);
         let touched = P::Format::touched(node.level, again.word, write);
-        let same = now == frame && again.key.is_private() == seen.key.is_private();
+        let same = now == frame && again.key.is_private() == seen.key.is_private()
+            || mutation::active(Mutation::NoSecondLookAtPin);
         let marked = same
             && (touched == again.word
                 || entries::exchange(self.vm, node, node.index(page), again.word, touched).is_ok());

@@ -79,7 +79,11 @@ impl<P: Platform> Object<'_, P> {
         part: &Part,
         into: &mut [u8],
     ) -> Result<usize, Error> {
-        let before = self.len();
+        let (before, from) = (self.len(), offset + part.bytes.start as u64);
+        // Nothing is brought for who reads at the end.
+        if from >= before {
+            return Ok(0);
+        }
         let held = if self.pager() == 0 {
             // What was never touched is not made by reading.
             pages::find(self.vm, self.body(), part.index)
@@ -88,7 +92,7 @@ impl<P: Platform> Object<'_, P> {
         };
         // The length before and after: what was cut off or added meanwhile is not read.
         let end = before.min(self.len());
-        let left = end.saturating_sub(offset + part.bytes.start as u64);
+        let left = end.saturating_sub(from);
         let length = part.bytes.len().min(left as usize);
         let into = &mut into[part.bytes.start..][..length];
         match held {

@@ -75,8 +75,8 @@ impl<'vm, P: Platform> Space<'vm, P> {
             (&from.heap_start, &to.heap_start),
             (&from.heap_break, &to.heap_break),
             (&from.place.base, &to.place.base),
-            (&from.place.hint, &to.place.hint),
-            (&from.place.hole, &to.place.hole),
+            // What the child does not have is free in it.
+            (&from.place.base, &to.place.hint),
             (&from.stack_limit, &to.stack_limit),
             (&from.lock_limit, &to.lock_limit),
             (&from.has_seals, &to.has_seals),

@@ -11,6 +11,22 @@ macro_rules! in_every_format {
     ($($test:ident),* $(,)?) => { vmspace::every_format!(in_formats $(, $test)*); };
 }
 
+/// The same for formats that stand for the others, where each takes its time to compile: two levels,
+/// entries in two halves, three levels, four, five, and the largest pages.
+macro_rules! in_typical_formats {
+    ($($test:ident),* $(,)?) => {
+        in_formats! {
+            [$($test)*]
+            I386 i386,
+            I386PaeSplit i386_pae_split,
+            Sv39 sv39,
+            Sv48 sv48,
+            X86_64La57 x86_64_la57,
+            Aarch64Granule64K aarch64_64k,
+        }
+    };
+}
+
 macro_rules! in_formats {
     ($tests:tt $($format:ident $module:ident,)*) => { $(in_format! { $tests $format $module })* };
 }

@@ -94,7 +94,8 @@ impl Pager for Files {
             page.write(0, &vec![byte; page.len()]);
             return Ok(());
         }
-        let file = self.of(pager);
+        let files = self.bytes.lock().unwrap();
+        let file = files.get(&pager).map_or(&[][..], Vec::as_slice);
         let done = page.write(0, file.get(index as usize * page.len()..).unwrap_or(&[]));
         page.zero_from(done);
         Ok(())

@@ -7,6 +7,10 @@
 
 #![allow(dead_code)] // each test crate uses its own part
 
+mod objects;
+
+pub use objects::Objects;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const EPERM: i32 = 1;
@@ -76,8 +80,10 @@ pub struct Area {
     pub start: u64,
     pub end: u64,
     pub prot: u8,
-    /// The shared object behind it, and the page at which the object's first page would lie.
+    /// The object behind it, and the page at which the object's first page would lie.
     pub object: Option<(usize, u64)>,
+    /// VM_SHARED.
+    pub shared: bool,
     pub grows_down: bool,
     pub no_reserve: bool,
     /// VM_LOCKED, VM_LOCKONFAULT, VM_SEALED, VM_DONTCOPY, VM_WIPEONFORK, VM_RAND_READ, VM_SEQ_READ.
@@ -118,10 +124,6 @@ pub enum Access {
     Execute,
 }
 
-/// The shared objects of a machine: for each, the pages that were touched, and how many it has.
-#[derive(Default)]
-pub struct Objects(Vec<BTreeMap<u64, Page>>, Vec<u64>);
-
 /// An `mm_struct`.
 #[derive(Clone)]
 pub struct Mm {
@@ -129,8 +131,8 @@ pub struct Mm {
     areas: Vec<Area>,
     /// Private pages that are the space's to write: they have a frame.
     private: BTreeMap<u64, Page>,
-    /// Pages of shared areas that the tables map.
-    shared: BTreeSet<u64>,
+    /// Pages that the tables map to their object's.
+    cached: BTreeSet<u64>,
     /// Pages of private areas that the tables map to the zero page.
     zeros: BTreeSet<u64>,
     /// `def_flags`, and RLIMIT_MEMLOCK in pages.
@@ -148,7 +150,7 @@ impl Mm {
             arch,
             areas: Vec::new(),
             private: BTreeMap::new(),
-            shared: BTreeSet::new(),
+            cached: BTreeSet::new(),
             zeros: BTreeSet::new(),
             future: 0,
             lock_limit: u64::MAX,
@@ -224,7 +226,7 @@ impl Mm {
     /// `zap_page_range`: the tables forget.
     fn zap(&mut self, start: u64, end: u64) {
         self.private.retain(|page, _| *page < start || end <= *page);
-        self.shared.retain(|page| *page < start || end <= *page);
+        self.cached.retain(|page| *page < start || end <= *page);
         self.zeros.retain(|page| *page < start || end <= *page);
     }
 
@@ -234,10 +236,11 @@ impl Mm {
         self.merge();
     }
 
-    /// `do_mmap` and `__get_unmapped_area` (mm/mmap.c).
+    /// `do_mmap` and `__get_unmapped_area` (mm/mmap.c); `file`: of an object, from a page of it on.
     pub fn mmap(
         &mut self,
         objects: &mut Objects,
+        file: Option<(usize, u64)>,
         address: u64,
         length: u64,
         prot: u8,
@@ -273,8 +276,9 @@ impl Mm {
         if flags.shared && flags.grows_down {
             return Err(EINVAL);
         }
-        // `__vm_enough_memory` with OVERCOMMIT_GUESS; shmem accounts for all of an object.
-        let accountable = flags.shared || prot & WRITE != 0;
+        // `__vm_enough_memory` with OVERCOMMIT_GUESS; shmem accounts for all of an object, but what
+        // is shared of a file is the file's.
+        let accountable = if flags.shared { file.is_none() } else { prot & WRITE != 0 };
         if accountable && !flags.no_reserve && end - start > self.arch.memory {
             return Err(ENOMEM);
         }
@@ -287,9 +291,12 @@ impl Mm {
             return Err(EAGAIN);
         }
         self.remove(start, end);
-        let object = flags.shared.then(|| (objects.add(end - start), start));
-        let Flags { grows_down, no_reserve, .. } = flags;
-        self.insert(Area { start, end, prot, object, grows_down, no_reserve, more });
+        let object = match file {
+            Some((object, first)) => Some((object, start.wrapping_sub(first))),
+            None => flags.shared.then(|| (objects.add_memory(end - start), start)),
+        };
+        let Flags { shared, grows_down, no_reserve, .. } = flags;
+        self.insert(Area { start, end, prot, object, shared, grows_down, no_reserve, more });
         if flags.populate || more & LOCKED != 0 {
             let _ = self.populate(objects, start, end);
         }
@@ -383,7 +390,7 @@ impl Mm {
             if area.more & LOCK_ON_FAULT == 0 {
                 let access = match area.prot {
                     0 => return Err(ENOMEM),
-                    prot if prot & WRITE != 0 && area.object.is_none() => Access::Write,
+                    prot if prot & WRITE != 0 && !area.shared => Access::Write,
                     prot if prot & (READ | WRITE) != 0 => Access::Read,
                     _ => Access::Execute,
                 };
@@ -534,14 +541,14 @@ impl Mm {
                 result = Err(ENOMEM);
             }
             page = area.end;
-            let (locked, private) = (area.more & LOCKED != 0, area.object.is_none());
+            let (locked, private) = (area.more & LOCKED != 0, !area.shared);
             let discards = matches!(advice, 4 | 8 | 10 | 18 | 24);
             let refusal = match advice {
                 _ if discards && area.more & SEALED != 0 && private && area.prot & WRITE == 0 => {
                     EPERM
                 }
                 4 | 8 | 20 | 21 if locked => EINVAL,
-                8 | 18 if !private => EINVAL,
+                8 | 18 if area.object.is_some() => EINVAL,
                 _ => 0,
             };
             if refusal != 0 {
@@ -565,14 +572,26 @@ impl Mm {
         if page < end { Err(ENOMEM) } else { result }
     }
 
+    /// `madvise_willneed` for what `madvise` has been asked about.
+    pub fn will_need(&self, objects: &mut Objects, address: u64, length: u64) {
+        let (start, end) = self.pages(address, address + self.page_align(length));
+        for area in self.areas.iter().filter(|area| area.start < end && start < area.end) {
+            if let Some((object, origin)) = area.object {
+                let pages = [area.start.max(start), area.end.min(end)];
+                let [first, last] = pages.map(|page| page.wrapping_sub(origin));
+                objects.will_need(object, first..last);
+            }
+        }
+    }
+
     /// mincore, for each page up to the first hole.
     pub fn mincore(&self, objects: &Objects, address: u64, pages: u64) -> Vec<u8> {
         let start = address >> self.arch.page_shift;
         let resident = |page: u64| {
             let area = self.area_at(page)?;
-            let mapped = [&self.shared, &self.zeros].iter().any(|set| set.contains(&page));
+            let mapped = [&self.cached, &self.zeros].iter().any(|set| set.contains(&page));
             let cached = area.object.is_some_and(|(object, origin)| {
-                objects.0[object].contains_key(&page.wrapping_sub(origin))
+                objects.is_cached(object, page.wrapping_sub(origin))
             });
             Some(u8::from(mapped || cached || self.private.contains_key(&page)))
         };
@@ -659,7 +678,7 @@ impl Mm {
             return Err(EPERM);
         }
         if new > old || fixed || keep_source {
-            if old == 0 && area.object.is_none() {
+            if old == 0 && !area.shared {
                 return Err(EINVAL);
             }
             if old > (area.end << self.arch.page_shift) - address {
@@ -674,7 +693,7 @@ impl Mm {
     }
 
     fn afford(&self, area: &Area, pages: u64) -> Result<(), i32> {
-        let counted = area.object.is_none() && area.prot & WRITE != 0 && !area.no_reserve;
+        let counted = !area.shared && area.prot & WRITE != 0 && !area.no_reserve;
         if counted && pages > self.arch.memory { Err(ENOMEM) } else { Ok(()) }
     }
 
@@ -726,7 +745,7 @@ impl Mm {
             if let Some(bytes) = self.private.remove(&page) {
                 self.private.insert(page.wrapping_add(by), bytes);
             }
-            for set in [&mut self.shared, &mut self.zeros] {
+            for set in [&mut self.cached, &mut self.zeros] {
                 if set.remove(&page) {
                     set.insert(page.wrapping_add(by));
                 }
@@ -811,6 +830,7 @@ impl Mm {
                 end: new,
                 prot: READ | WRITE,
                 object: None,
+                shared: false,
                 grows_down: false,
                 no_reserve: false,
                 more: self.future,
@@ -843,20 +863,41 @@ impl Mm {
         if area.prot & needed == 0 {
             return Err(Segv::Accerr);
         }
+        if self.private.contains_key(&page) {
+            return Ok(());
+        }
+        let copies = access == Access::Write && !area.shared;
+        let mut contents = Page::new();
         if let Some((object, origin)) = area.object {
             let index = page.wrapping_sub(origin);
-            if index >= objects.1[object] {
+            // What is mapped is not asked for again.
+            if !self.cached.contains(&page) && !objects.bring(object, index) {
                 return Err(Segv::Bus);
             }
-            objects.0[object].entry(index).or_default();
-            self.shared.insert(page);
-        } else if access == Access::Write {
-            self.private.entry(page).or_default();
+            if copies {
+                contents = objects.page(object, index).cloned().unwrap_or_default();
+            }
+        }
+        if copies {
+            self.private.insert(page, contents);
+            self.cached.remove(&page);
             self.zeros.remove(&page);
-        } else if !self.private.contains_key(&page) {
+        } else if area.object.is_some() {
+            self.cached.insert(page);
+        } else {
             self.zeros.insert(page);
         }
         Ok(())
+    }
+
+    /// `unmap_mapping_range` with `even_cows`, for truncation: from page `end` of the object on.
+    pub fn cut_off(&mut self, object: usize, end: u64) {
+        for area in self.areas.clone() {
+            if let Some((_, origin)) = area.object.filter(|(other, _)| *other == object) {
+                let first = (area.start..area.end).find(|page| page.wrapping_sub(origin) >= end);
+                first.into_iter().for_each(|first| self.zap(first, area.end));
+            }
+        }
     }
 
     /// `expand_downwards` and `acct_stack_growth`. None: it may not.
@@ -885,10 +926,11 @@ impl Mm {
 
     /// The page's bytes, as they are seen through it.
     fn bytes<'a>(&'a self, objects: &'a Objects, page: u64) -> Option<&'a Page> {
-        match self.find(page)?.object {
-            None => self.private.get(&page),
-            Some((object, origin)) => objects.0[object].get(&page.wrapping_sub(origin)),
-        }
+        let (object, origin) = match self.private.get(&page) {
+            Some(own) => return Some(own),
+            None => self.find(page)?.object?,
+        };
+        objects.page(object, page.wrapping_sub(origin))
     }
 
     /// What copying out finds, up to the first page that cannot be read.
@@ -922,9 +964,12 @@ impl Mm {
             if (done == 0 || offset == 0) && self.fault(objects, page, Access::Write).is_err() {
                 return done;
             }
-            let bytes = match self.find(page).and_then(|area| area.object) {
-                None => self.private.get_mut(&page),
-                Some((object, origin)) => objects.0[object].get_mut(&page.wrapping_sub(origin)),
+            let object = self.find(page).and_then(|area| area.object);
+            let bytes = match (self.private.get_mut(&page), object) {
+                (None, Some((object, origin))) => {
+                    objects.page_mut(object, page.wrapping_sub(origin))
+                }
+                (own, _) => own,
             };
             bytes.expect("faulted in").insert(offset, *byte);
         }
@@ -942,22 +987,14 @@ impl Mm {
 
     /// Pages with a frame of their own or of an object.
     pub fn resident(&self) -> u64 {
-        (self.private.len() + self.shared.len()) as u64
+        (self.private.len() + self.cached.len()) as u64
     }
 
     pub fn resident_pages(&self) -> impl Iterator<Item = u64> {
-        self.private.keys().chain(&self.shared).copied()
+        self.private.keys().chain(&self.cached).copied()
     }
 
     pub fn prot(&self, page: u64) -> Option<u8> {
         self.find(page).filter(|area| area.start <= page).map(|area| area.prot)
-    }
-}
-
-impl Objects {
-    fn add(&mut self, pages: u64) -> usize {
-        self.1.push(pages);
-        self.0.push(BTreeMap::new());
-        self.0.len() - 1
     }
 }

@@ -43,6 +43,14 @@ pub enum What {
         prot: u8,
         flags: Flags,
     },
+    MapFile {
+        file: usize,
+        offset: u64,
+        address: u64,
+        length: u64,
+        prot: u8,
+        flags: Flags,
+    },
     Unmap {
         address: u64,
         length: u64,
@@ -104,10 +112,37 @@ pub enum What {
         address: u64,
         length: usize,
     },
+    ReadFile {
+        file: usize,
+        offset: u64,
+        length: usize,
+    },
+    WriteFile {
+        file: usize,
+        offset: u64,
+        length: usize,
+        seed: u8,
+    },
+    SetLength {
+        file: usize,
+        bytes: u64,
+    },
+    Sync {
+        file: usize,
+        start: u64,
+        end: u64,
+    },
     /// The caller of fork goes on, and a copy of it too.
     Fork,
     Exit,
 }
+
+/// How many files there are, and shared memory that is read and written as they are.
+pub const FILES: usize = 2;
+pub const OBJECTS: usize = FILES + 1;
+
+/// How long they are at the most, in pages.
+const FILE_PAGES: u64 = 40;
 
 /// The space that was made last: where forks go deep.
 pub const LAST: usize = usize::MAX;
@@ -164,8 +199,14 @@ impl Maker {
     }
 
     fn what(&mut self) -> What {
+        if self.made <= OBJECTS {
+            return What::SetLength { file: self.made - 1, bytes: self.offset() };
+        }
         if self.made <= BEGINNING {
             return self.map();
+        }
+        if self.random.one_in(5) {
+            return self.about_files();
         }
         if self.random.one_in(40) {
             return self.nonsense();
@@ -209,6 +250,11 @@ impl Maker {
     }
 
     fn map(&mut self) -> What {
+        let (address, length, prot, flags) = self.mapping();
+        What::Map { address, length, prot, flags }
+    }
+
+    fn mapping(&mut self) -> (u64, u64, u8, Flags) {
         let (address, length) = self.range();
         let prot = self.prot();
         let huge = length >> self.arch.page_shift > self.arch.memory;
@@ -223,7 +269,7 @@ impl Maker {
         };
         if huge && !flags.no_reserve {
             // Refused, if it is writable or shared, before anything of the place is looked at.
-            return What::Map { address: 0, length, prot: prot | WRITE, flags };
+            return (0, length, prot | WRITE, flags);
         }
         let (address, fixed, no_replace) = match self.random.below(20) {
             0..3 => (0, false, false),
@@ -232,7 +278,41 @@ impl Maker {
             _ => (address, true, false),
         };
         (flags.fixed, flags.no_replace) = (fixed, no_replace);
-        What::Map { address, length, prot, flags }
+        (address, length, prot, flags)
+    }
+
+    /// A place in a file, often near a bound of pages.
+    fn offset(&mut self) -> u64 {
+        let page = self.random.below(FILE_PAGES) << self.arch.page_shift;
+        match self.random.below(4) {
+            0 => page,
+            1 => (page + self.random.below(64)).saturating_sub(32),
+            _ => page + self.random.below(1 << self.arch.page_shift),
+        }
+    }
+
+    fn about_files(&mut self) -> What {
+        let (file, offset) = (self.random.below(OBJECTS as u64) as usize, self.offset());
+        match self.random.below(16) {
+            0..5 => self.map_file(file),
+            5..8 => What::ReadFile { file, offset, length: self.random.below(300) as usize },
+            8..11 => {
+                let (length, seed) = (self.random.below(300) as usize, self.random.next() as u8);
+                What::WriteFile { file, offset, length, seed }
+            }
+            11..14 => What::SetLength { file, bytes: offset },
+            _ => What::Sync { file, start: offset, end: self.offset() },
+        }
+    }
+
+    /// Where anonymous memory would go, or over it; no stacks.
+    fn map_file(&mut self, file: usize) -> What {
+        let page = self.random.below(FILE_PAGES / 2);
+        let offset = page << self.arch.page_shift | u64::from(self.random.one_in(16));
+        let (address, length, prot, flags) = self.mapping();
+        let length = length.min((FILE_PAGES + 8) << self.arch.page_shift);
+        let flags = Flags { grows_down: false, shared: self.random.one_in(2), ..flags };
+        What::MapFile { file, offset, address, length, prot, flags }
     }
 
     /// What maps and unmaps nothing.

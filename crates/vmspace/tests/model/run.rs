@@ -1,13 +1,13 @@
 //! The library and the model side by side: each operation on both, then a look whether they agree.
 
-use super::linux::{self, Access, Arch, Area, Mm, Objects, READ, Segv, WRITE};
-use super::ops::{LAST, Op, What, heap};
+use super::linux::{self, Access, Arch, Area, EINVAL, Flags, Mm, Objects, READ, Segv, WRITE};
+use super::ops::{FILES, LAST, OBJECTS, Op, What, heap};
 use crate::host::Host;
 use std::mem::ManuallyDrop;
 use vmspace::format::{Format, Geometry, Leaf, Rights};
 use vmspace::{
-    Advice, Error, FaultError, Frame, LockAll, Map, MaySleep, Place, Region, Remap, Sharing, Space,
-    Traits, Vm,
+    Advice, Error, FaultError, Frame, LockAll, Map, MaySleep, Object, Place, Region, Remap,
+    Sharing, Space, Traits, Vm,
 };
 
 /// The most spaces alive at once.
@@ -30,7 +30,10 @@ const LOCK_LIMIT: u64 = 200;
 pub struct Run<'vm, F: Format> {
     vm: &'vm Vm<Host<F>>,
     ms: MaySleep,
+    /// The first of them are the files.
     objects: Objects,
+    /// As spaces are, ended by hand.
+    files: ManuallyDrop<Vec<Object<'vm, Host<F>>>>,
     processes: Vec<Process<'vm, F>>,
     /// The deepest nesting of forks.
     pub deepest: usize,
@@ -49,6 +52,7 @@ pub fn run<F: Format>(ops: &[Op]) -> Result<usize, String> {
     while let Some(process) = run.processes.pop() {
         ManuallyDrop::into_inner(process.space).exit(&mut run.ms);
     }
+    run.close_files()?;
     vm.synchronize(&mut run.ms);
     agree("frames free at the end", &vm.free_frames(), &frames)?;
     agree("slab objects left at the end", &vm.slab_in_use(), &objects)?;
@@ -86,7 +90,51 @@ impl<'vm, F: Format> Run<'vm, F> {
         mm.lock_limit = LOCK_LIMIT;
         space.set_lock_limit(LOCK_LIMIT << F::PAGE_SHIFT);
         let first = Process { space: ManuallyDrop::new(space), mm, depth: 0 };
-        Ok(Run { vm, ms, objects: Objects::default(), processes: vec![first], deepest: 0 })
+        let (mut objects, mut files) = (Objects::new(F::PAGE_SHIFT), Vec::new());
+        for file in 0..OBJECTS {
+            let on_disk = file < FILES;
+            if on_disk {
+                objects.add_file()
+            } else {
+                objects.add_memory(0)
+            };
+            let object = vm.object(&mut ms, 0, if on_disk { pager(file) } else { 0 });
+            files.push(object.map_err(|error| error.to_string())?);
+        }
+        let files = ManuallyDrop::new(files);
+        Ok(Run { vm, ms, objects, files, processes: vec![first], deepest: 0 })
+    }
+
+    /// Reads all files, and closes them: what was dirty is on disk then.
+    fn close_files(&mut self) -> Result<(), String> {
+        for (file, object) in std::mem::take(&mut *self.files).into_iter().enumerate() {
+            let length = self.objects.len(file);
+            let mut found = vec![0; length as usize + 1];
+            let read = object.read(&mut self.ms, 0, &mut found).map_err(|e| e.to_string())?;
+            if found[..read] != self.objects.read(file, 0, length + 1) {
+                return Err(format!("the bytes of file {file} differ at the end"));
+            }
+            object.close(&mut self.ms);
+            self.objects.sync(file, 0, length);
+            self.look_at_disk(file)?;
+        }
+        Ok(())
+    }
+
+    fn look_at_disk(&self, file: usize) -> Result<(), String> {
+        if file < FILES && self.vm.platform().files.of(pager(file)) != self.objects.stored(file) {
+            return Err(format!("the bytes of file {file} on disk differ"));
+        }
+        Ok(())
+    }
+
+    fn look_at_files(&self) -> Result<(), String> {
+        for (file, object) in self.files.iter().enumerate() {
+            agree("a file's length", &object.len(), &self.objects.len(file))?;
+            agree("a file's pages", &object.resident(), &self.objects.resident(file))?;
+            self.look_at_disk(file)?;
+        }
+        Ok(())
     }
 
     fn step(&mut self, op: &Op, index: usize) -> Result<(), String> {
@@ -95,6 +143,10 @@ impl<'vm, F: Format> Run<'vm, F> {
         match op.what {
             What::Fork => self.fork(who)?,
             What::Exit => self.exit(who),
+            What::ReadFile { .. }
+            | What::WriteFile { .. }
+            | What::SetLength { .. }
+            | What::Sync { .. } => self.use_file(op.what)?,
             what => self.call(who, what)?,
         }
         let who = who.min(self.processes.len() - 1);
@@ -128,27 +180,26 @@ impl<'vm, F: Format> Run<'vm, F> {
     }
 
     fn call(&mut self, who: usize, what: What) -> Result<(), String> {
-        let Run { ms, objects, processes, .. } = self;
+        let Run { ms, objects, processes, files, .. } = self;
         let Process { space, mm, .. } = &mut processes[who];
         let number = |error: Error| error.errno();
         match what {
             What::Map { address, length, prot, flags } => {
-                let map = Map {
-                    address,
-                    sharing: if flags.shared { Sharing::Shared } else { Sharing::Private },
-                    place: match (flags.fixed, flags.no_replace) {
-                        (_, true) => Place::FixedNoReplace,
-                        (true, false) => Place::Fixed,
-                        (false, false) => Place::Hint,
-                    },
-                    grows_down: flags.grows_down,
-                    no_reserve: flags.no_reserve,
-                    locked: flags.locked,
-                    populate: flags.populate,
-                    ..Map::anonymous(length, rights(prot))
-                };
-                let wanted = mm.mmap(objects, address, length, prot, flags);
+                let wanted = mm.mmap(objects, None, address, length, prot, flags);
+                let map = library_map(address, length, prot, flags);
                 agree("mmap", &space.map(ms, map).map_err(number), &wanted)
+            }
+            What::MapFile { file, offset, address, length, prot, flags } => {
+                let wanted = match offset % F::PAGE_SIZE {
+                    0 => {
+                        let behind = Some((file, offset >> F::PAGE_SHIFT));
+                        mm.mmap(objects, behind, address, length, prot, flags)
+                    }
+                    _ => Err(EINVAL),
+                };
+                let map = library_map(address, length, prot, flags);
+                let found = space.map_object(ms, map, &files[file], offset).map_err(number);
+                agree("mmap of a file", &found, &wanted)
             }
             What::Unmap { address, length } => {
                 let found = space.unmap(ms, address, length).map_err(number);
@@ -170,7 +221,11 @@ impl<'vm, F: Format> Run<'vm, F> {
             What::Advise { address, length, advice } => {
                 let known = Advice::from_number(advice.into()).expect("one that there is");
                 let found = space.advise(ms, address, length, known);
-                agree("madvise", &found.map_err(number), &mm.madvise(address, length, advice))
+                let wanted = mm.madvise(address, length, advice);
+                if advice == 3 && wanted != Err(EINVAL) {
+                    mm.will_need(objects, address, length);
+                }
+                agree("madvise", &found.map_err(number), &wanted)
             }
             What::Populate { address, length, write } => {
                 let found = space.populate(ms, address, length, write).map_err(number);
@@ -223,7 +278,35 @@ impl<'vm, F: Format> Run<'vm, F> {
                 let read = space.read(ms, address, &mut found);
                 agree("bytes read", &&found[..read], &&mm.read(objects, address, length)[..])
             }
-            What::Fork | What::Exit => Ok(()),
+            _ => Ok(()),
+        }
+    }
+
+    fn use_file(&mut self, what: What) -> Result<(), String> {
+        let Run { ms, objects, processes, files, .. } = self;
+        match what {
+            What::ReadFile { file, offset, length } => {
+                let mut found = vec![0; length];
+                let read = files[file].read(ms, offset, &mut found).map_err(|e| e.to_string())?;
+                let wanted = objects.read(file, offset, length as u64);
+                agree("read", &&found[..read], &&wanted[..])
+            }
+            What::WriteFile { file, offset, length, seed } => {
+                let bytes: Vec<u8> = (0..length).map(|i| seed.wrapping_add(i as u8)).collect();
+                objects.write(file, offset, &bytes);
+                agree("write", &files[file].write(ms, offset, &bytes), &Ok(length))
+            }
+            What::SetLength { file, bytes } => {
+                objects.set_len(file, bytes);
+                let end = bytes.div_ceil(F::PAGE_SIZE);
+                processes.iter_mut().for_each(|process| process.mm.cut_off(file, end));
+                agree("ftruncate", &files[file].set_len(ms, bytes), &Ok(()))
+            }
+            What::Sync { file, start, end } => {
+                objects.sync(file, start, end);
+                agree("msync", &files[file].sync(ms, start..end), &Ok(()))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -237,12 +320,14 @@ impl<'vm, F: Format> Run<'vm, F> {
 
     fn look_at_areas(&mut self, who: usize) -> Result<(), String> {
         let Process { space, mm, .. } = &self.processes[who];
+        let known = |file: usize| self.files.get(file).map(Object::id);
         let mut found = Vec::new();
-        // Which object it is, the model does not know.
-        let mut shared = Vec::new();
+        // Which object it is, the model knows of files alone.
+        let mut have_objects = Vec::new();
         space.for_each_region(&mut self.ms, |region| {
-            shared.push(region.object.is_some());
-            found.push(Region { object: None, offset: 0, ..region });
+            have_objects.push(region.object.is_some());
+            let is_file = region.object.is_some_and(|id| self.files.iter().any(|f| f.id() == id));
+            found.push(Region { object: region.object.filter(|_| is_file), ..region });
         });
         let wanted: Vec<Region> = mm
             .areas()
@@ -251,17 +336,19 @@ impl<'vm, F: Format> Run<'vm, F> {
                 start: area.start << F::PAGE_SHIFT,
                 end: area.end << F::PAGE_SHIFT,
                 rights: rights(area.prot),
-                sharing: if area.object.is_some() { Sharing::Shared } else { Sharing::Private },
+                sharing: if area.shared { Sharing::Shared } else { Sharing::Private },
                 grows_down: area.grows_down,
-                object: None,
-                offset: 0,
+                object: area.object.and_then(|(object, _)| known(object)),
+                offset: area
+                    .object
+                    .map_or(0, |(_, origin)| area.start.wrapping_sub(origin) << F::PAGE_SHIFT),
                 locked: area.more & linux::LOCKED != 0,
                 traits: traits(area),
             })
             .collect();
         let objects: Vec<bool> = mm.areas().iter().map(|area| area.object.is_some()).collect();
         agree("areas", &found, &wanted)?;
-        agree("areas with objects", &shared, &objects)
+        agree("areas with objects", &have_objects, &objects)
     }
 
     /// Every space: areas, contents of all pages that have any, entries; and the library's own
@@ -273,6 +360,7 @@ impl<'vm, F: Format> Run<'vm, F> {
             self.look_at_entries(who)?;
             self.look_at_contents(who)?;
         }
+        self.look_at_files()?;
         self.vm.check(&mut self.ms).map_err(|what| format!("inconsistent: {what:?}"))
     }
 
@@ -353,6 +441,28 @@ fn granted<F: Format>(prot: u8) -> Rights {
     match F::decode(0, F::leaf(0, leaf)) {
         vmspace::format::Entry::Leaf(leaf) => leaf.rights,
         _ => Rights::empty(),
+    }
+}
+
+/// A file's number with the pager.
+fn pager(file: usize) -> u64 {
+    file as u64 + 1
+}
+
+fn library_map(address: u64, length: u64, prot: u8, flags: Flags) -> Map {
+    Map {
+        address,
+        sharing: if flags.shared { Sharing::Shared } else { Sharing::Private },
+        place: match (flags.fixed, flags.no_replace) {
+            (_, true) => Place::FixedNoReplace,
+            (true, false) => Place::Fixed,
+            (false, false) => Place::Hint,
+        },
+        grows_down: flags.grows_down,
+        no_reserve: flags.no_reserve,
+        locked: flags.locked,
+        populate: flags.populate,
+        ..Map::anonymous(length, rights(prot))
     }
 }
 

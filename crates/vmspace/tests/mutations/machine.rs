@@ -30,6 +30,9 @@ thread_local! {
     static SEEN: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Every table, and whatever else there is in memory.
+pub const ANYWHERE: Frame = Frame(u64::MAX);
+
 /// Runs `action` when this thread next looks into `table`.
 pub fn at_table(table: Frame, action: impl FnOnce() + 'static) {
     AT_TABLE.set(Some((table, Box::new(action))));
@@ -216,7 +219,8 @@ unsafe impl<B: Backend> Platform for Machine<B> {
 
     fn frame_ptr(&self, frame: Frame) -> *mut u8 {
         SEEN.with_borrow_mut(|seen| seen.push(frame));
-        let action = AT_TABLE.with_borrow_mut(|at| at.take_if(|(table, _)| *table == frame));
+        let here = |(table, _): &mut (Frame, Action)| [frame, ANYWHERE].contains(table);
+        let action = AT_TABLE.with_borrow_mut(|at| at.take_if(here));
         if let Some((_, action)) = action {
             action();
         }

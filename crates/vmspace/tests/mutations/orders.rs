@@ -2,7 +2,7 @@
 
 use super::hoard::Hoard;
 use super::{BASE, LEAF, PAGE, RW, SpaceOf, byte_at, frame_at, with_space};
-use crate::machine::{Machine, at_table, leaf_table, on_cpu, translation, when_waiting};
+use crate::machine::{ANYWHERE, Machine, at_table, leaf_table, on_cpu, translation, when_waiting};
 use crate::steps::Steps;
 use std::thread;
 use vmspace::format::{Format, Leaf, Rights, Sv48};
@@ -152,6 +152,39 @@ fn a_detached_table_whose_lock_is_taken_swallows_a_change() {
             space.protect(ms, BASE + PAGE, PAGE, Rights::READ).unwrap();
             let written = space.fault(ms, BASE + PAGE, Access::Write);
             assert_eq!(written, Err(FaultError::Denied), "after the page was made read-only");
+        });
+    });
+}
+
+/// A page is about to be held without locks: its entry was read. CPU 1 forks, writes in the parent,
+/// which copies, and in the child, whose own the page becomes.
+#[test]
+fn a_page_held_by_what_its_entry_said_before_is_the_childs() {
+    with_space(|space, ms| {
+        let steps = Steps::default();
+        Machine::store(space, ms, 0, BASE, 7);
+        // What the entry lies in is looked up in a list, after the entry is read: he stops there.
+        space.protect(ms, BASE + PAGE, PAGE, Rights::READ).unwrap();
+        let table = leaf_table(space, ms, BASE).unwrap();
+        let on_cpu_1 = |ms: &mut MaySleep| {
+            steps.after(1);
+            let child = space.fork(ms).unwrap();
+            child.enter(1);
+            Machine::store(space, ms, 1, BASE, 8);
+            Machine::store(&child, ms, 1, BASE, 9);
+            steps.done(2);
+            steps.after(3);
+            child.exit(ms);
+        };
+        beside(1, on_cpu_1, || {
+            let stop = steps.clone();
+            at_table(table, move || stop_at(ANYWHERE, &stop));
+            let pinned = space.pin_fast(&space.vm().walk(ms), BASE, true);
+            steps.after(2);
+            let own = frame_at(space, ms, BASE);
+            let held = pinned.map_or(own, |pinned| pinned.frame());
+            steps.done(3);
+            assert_eq!(held, own, "a page held for writing is not the space's");
         });
     });
 }

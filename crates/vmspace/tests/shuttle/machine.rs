@@ -84,6 +84,11 @@ impl Machine {
         Some(value)
     }
 
+    /// Stores a word to a page that is held, as a device does; the word before.
+    pub fn store_by_frame(&self, frame: Frame, offset: u64, value: u64) -> u64 {
+        self.word(frame, offset as usize / 8).swap(value, Ordering::Relaxed)
+    }
+
     /// What the processor's walker finds; it sets accessed and dirty by compare-exchange.
     fn walk(&self, space: &Space<'_, Machine>, page: u64, access: Access) -> Option<Cached> {
         let (mut table, mut level) = (space.root(), Sv48::ROOT_LEVEL);

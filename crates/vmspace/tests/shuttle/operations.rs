@@ -97,6 +97,7 @@ const fn operation(
 pub const OPERATIONS: &[Operation] = &[
     operation("fault", Effects::NONE, |t| t.touch_all()),
     operation("translate", Effects::NONE, |t| t.translate()),
+    operation("pin", Effects::NONE, |t| t.pin()),
     operation("fork", Effects::NONE, |t| t.fork()),
     operation("protect", Effects::FORBIDS, |t| t.protect(MOST)),
     operation("dont_need", Effects::TAKES, |t| t.dont_need(MOST)),
@@ -122,6 +123,7 @@ pub const TRIPLES: &[[&str; 3]] = &[
     ["fault", "remap_table", "protect"],
     ["fault", "truncate", "fork"],
     ["remap", "unmap_table", "translate"],
+    ["pin", "fork", "fault"],
 ];
 
 /// The operation of that name.
@@ -290,6 +292,28 @@ impl<'a, 'vm> Thread<'a, 'vm> {
             assert!(end <= region.start && region.start < region.end, "{region:?} after {end:#x}");
             end = region.end;
         });
+    }
+
+    /// A device stores to pages that are held, twice to the one that a fork writes: what the space
+    /// finds there is what the device stored, or what it was before.
+    fn pin(&mut self) {
+        for n in [1, 1, 2, SHARED] {
+            let guard = self.space.vm().walk(self.ms);
+            let fast = self.space.pin_fast(&guard, PAGES[n], true);
+            drop(guard);
+            let Some(pinned) = fast.or_else(|| self.space.pin(self.ms, PAGES[n], true).ok()) else {
+                let refused = self.any.hides || self.any.cuts || self.any.forbids;
+                assert!(refused, "page {n} cannot be held");
+                continue;
+            };
+            self.known.stores += 1;
+            let value = self.value(self.known.stores);
+            let machine = self.space.vm().platform();
+            let before = machine.store_by_frame(pinned.frame(), 8 * self.cpu as u64, value);
+            self.know(n, before);
+            self.known.words[n] = value;
+            self.load(n);
+        }
     }
 
     /// The child has the words as they were, whatever is stored in the parent later, and the other

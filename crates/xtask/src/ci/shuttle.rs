@@ -17,7 +17,7 @@ const CFGS: &str = "shuttle vmspace_mutations";
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Protections, and operations that disturb each other without them.
-const FOUND: [(Mutation, &str); 8] = [
+const FOUND: [(Mutation, &str); 9] = [
     (NoShootdownAtUnmap, "fault unmap"),
     (NoShootdownAtProtect, "fault protect"),
     (NoShootdownAtFork, "fault fork"),
@@ -26,6 +26,7 @@ const FOUND: [(Mutation, &str); 8] = [
     (NoShootdownAtRemap, "fault remap"),
     (UnlockBeforeAcknowledgement, "unmap_table unmap_table"),
     (FreeBeforeFlush, "fault dont_need"),
+    (NoSecondLookAtPin, "pin_and_fork"),
 ];
 
 /// Builds it once, and runs it with every protection in its place, then without each.
