@@ -1,17 +1,19 @@
-//! `planted [order|counter|lock|wakeup] [THREADS [ROUNDS]]`: races that were planted, for the seeds of
+//! `planted [order|counter|lock|wakeup|reuse] [THREADS [ROUNDS]]`: races that were planted, for the seeds of
 //! `vmspace run --seed` to find. `order` has none: it prints the order in which threads got a lock.
 //!
 //! `counter` adds by a load and a store; `lock` looks whether it is free, then takes it: both lose
 //! additions, and fail. `wakeup` looks whether it may go on, then sleeps, whatever has come in
-//! between: who is woken before he sleeps, sleeps for ever.
+//! between: who is woken before he sleeps, sleeps for ever. `reuse` has no race either: one thread
+//! stores to a page without a pause and in no order with the other, who gives the page up and
+//! touches new memory; where the machine left a translation standing, both reach one frame.
 #![no_std]
 #![no_main]
 
 use core::hint::spin_loop;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
 use guests::sync::Mutex;
 use guests::syscall::{futex_wait, futex_wake};
-use guests::{Args, expect, print, println, start, thread};
+use guests::{Args, Map, expect, print, println, start, thread};
 
 guests::main!(main);
 
@@ -25,7 +27,8 @@ fn main(args: Args) {
         "counter" => counter(threads, rounds),
         "lock" => lock(threads, rounds),
         "wakeup" => wakeup(rounds),
-        other => start::usage(1, other, "order, counter, lock or wakeup"),
+        "reuse" => reuse(rounds),
+        other => start::usage(1, other, "order, counter, lock, wakeup or reuse"),
     }
     println!("ok");
 }
@@ -84,4 +87,27 @@ fn wakeup(rounds: usize) {
             }
         });
     }
+}
+
+fn reuse(rounds: usize) {
+    let (map, begun, done) = (Map::private(1), AtomicBool::new(false), AtomicBool::new(false));
+    thread::run(2, |me| {
+        if me == 0 {
+            while !done.load(Relaxed) {
+                map.word(0, 0).store(1, Relaxed);
+                begun.store(true, Relaxed);
+            }
+            return;
+        }
+        while !begun.load(Relaxed) {
+            spin_loop();
+        }
+        for _ in 0..rounds {
+            map.dontneed(0..1);
+            let new = Map::private(1);
+            new.word(0, 1).store(1, Relaxed);
+            new.free();
+        }
+        done.store(true, Relaxed);
+    });
 }

@@ -91,6 +91,7 @@ pub const RUST: &[Case] = &[
     Case { harts: 1, ..succeeds("spin 64", &["spin: 64 threads, the spinner saw the flag", "ok"]) },
     succeeds("spin 33", &["spin: 33 threads, the spinner saw the flag", "ok"]),
     succeeds("planted order 2 20", &["*", "ok"]),
+    succeeds("planted reuse 2 20", &["ok"]),
     succeeds(
         "stale all 6",
         &[

@@ -24,6 +24,8 @@ pub struct Run {
     seeds: Option<(u64, u64)>,
     /// Whether it has a folder as the root of its files.
     rooted: bool,
+    /// The machine's memory, if not as usual.
+    memory: Option<&'static str>,
     report: &'static str,
 }
 
@@ -42,8 +44,8 @@ impl Run {
         let mut words = line.split(' ').map(str::to_owned);
         let program = Path::new(folder).join(words.next().unwrap_or_default());
         let arguments = words.collect();
-        let report = "none";
-        Run { program, arguments, setting, input: "", seeds: None, rooted: false, report }
+        let (input, report) = ("", "none");
+        Run { program, arguments, setting, input, seeds: None, rooted: false, memory: None, report }
     }
 
     /// The same with something to read.
@@ -64,6 +66,11 @@ impl Run {
     /// The same with a folder of its own as the root of its files, empty at the start, or without.
     pub fn rooted(self, rooted: bool) -> Run {
         Run { rooted, ..self }
+    }
+
+    /// The same on a machine with so much memory.
+    pub fn with_memory(self, size: &'static str) -> Run {
+        Run { memory: Some(size), ..self }
     }
 
     /// The same with the report for programs.
@@ -193,6 +200,9 @@ impl Machine {
 /// What decides the run.
 fn options(run: &Run) -> Vec<String> {
     let mut words = run.setting.options();
+    if let Some(size) = run.memory {
+        words.extend(["--memory".to_owned(), size.to_owned()]);
+    }
     if let Some((first, last)) = run.seeds {
         let seeds = if first == last { first.to_string() } else { format!("{first}..{last}") };
         words.extend(["--seed".to_owned(), seeds]);
