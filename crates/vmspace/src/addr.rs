@@ -7,6 +7,14 @@
 use core::ops::Range;
 
 /// The number of a physical frame, in base pages of the format.
+///
+/// ```
+/// use vmspace::Frame;
+///
+/// let frame = Frame(0x8_0000);
+/// assert_eq!(frame.0 << 12, 0x8000_0000); // its address, in a format with pages of 4 KiB
+/// assert_eq!(frame.add(2), Frame(0x8_0002));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Frame(pub u64);
 

@@ -35,6 +35,45 @@ impl<C> Copy for Slot<'_, C> {}
 /// How entries are changed. All methods are called with the lock of the slot's node held (for a
 /// kernel's slot of a root, the registry's), but for `clear_accessed`, which the stealer calls
 /// without, and a `compare_exchange` that sets accessed or dirty and nothing else.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use vmspace::{Backend, Cell, Frame, Native, Slot, backend::NoTable};
+///
+/// /// Counts the changes on their way to the tables.
+/// #[derive(Default)]
+/// struct Counting(AtomicU64);
+///
+/// impl Backend for Counting {
+///     fn prepare_table(&self, table: Frame, level: usize) -> Result<(), NoTable> {
+///         Native.prepare_table(table, level)
+///     }
+///     fn release_table(&self, table: Frame) {
+///         Native.release_table(table);
+///     }
+///     fn compare_exchange<C: Cell>(&self, slot: Slot<'_, C>, old: u64, new: u64) -> Result<(), u64> {
+///         self.0.fetch_add(1, Ordering::Relaxed);
+///         Native.compare_exchange(slot, old, new)
+///     }
+///     fn swap<C: Cell>(&self, slot: Slot<'_, C>, new: u64) -> u64 {
+///         self.0.fetch_add(1, Ordering::Relaxed);
+///         Native.swap(slot, new)
+///     }
+///     fn clear_accessed<C: Cell>(&self, slot: Slot<'_, C>, mask: u64) -> u64 {
+///         Native.clear_accessed(slot, mask)
+///     }
+///     fn close(&self, table: Frame) {
+///         Native.close(table);
+///     }
+/// }
+///
+/// let entry = vmspace::sync::AtomicU64::new(0);
+/// let slot = Slot { cell: &entry, table: Frame(1), index: 0, level: 0 };
+/// let counting = Counting::default();
+/// assert_eq!(counting.swap(slot, 5), 0);
+/// assert_eq!(counting.compare_exchange(slot, 4, 6), Err(5));
+/// assert_eq!(counting.0.into_inner(), 2);
+/// ```
 pub trait Backend: Sync {
     /// Before `table` (zeroed, unreachable) becomes a table of level `level`. May fail for memory.
     fn prepare_table(&self, table: Frame, level: usize) -> Result<(), NoTable>;

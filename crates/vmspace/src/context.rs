@@ -34,6 +34,15 @@
 use core::marker::PhantomData;
 
 /// The right to sleep. One exists for each task at most; it does not leave its thread.
+///
+/// ```
+/// use vmspace::MaySleep;
+///
+/// // Where a thread begins:
+/// // SAFETY: it may sleep, holds nothing, and has no other.
+/// let mut ms = unsafe { MaySleep::assume() };
+/// let _: &mut MaySleep = &mut ms; // what it hands down
+/// ```
 #[derive(Debug)]
 pub struct MaySleep {
     not_send: PhantomData<*mut ()>,

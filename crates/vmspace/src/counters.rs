@@ -82,6 +82,22 @@ impl PerCpu {
 }
 
 /// Sums of what all CPUs have counted.
+///
+/// ```
+/// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+/// # use vmspace::{format::*, *};
+/// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+/// # let mut ms = unsafe { MaySleep::assume() };
+/// # let space = Space::new(&vm, &mut ms)?;
+/// # let rw = Rights::READ | Rights::WRITE;
+///
+/// let at = space.map(&mut ms, Map::anonymous(8192, rw))?;
+/// space.fault(&mut ms, at, Access::Write).expect("it is mapped");
+/// space.fault(&mut ms, at + 4096, Access::Read).expect("it is mapped");
+/// let counted = vm.statistics();
+/// assert_eq!((counted.faults_anonymous, counted.faults_zero), (1, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[allow(missing_docs)] // each field is the event of its name
 pub struct Statistics {

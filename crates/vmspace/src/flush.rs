@@ -26,6 +26,19 @@ pub struct Shot {
 }
 
 /// What a shootdown drops.
+///
+/// ```
+/// use vmspace::{Batch, Frame, Shot};
+///
+/// /// What a platform sends to a CPU: one instruction a page, or one for the whole space.
+/// fn instructions(batch: &Batch<'_>) -> usize {
+///     batch.pages.map_or(1, <[Shot]>::len)
+/// }
+///
+/// let pages = [Shot { page: 16, frame: Frame(3) }, Shot { page: 17, frame: Frame(9) }];
+/// assert_eq!(instructions(&Batch { pages: Some(&pages), tables: false }), 2);
+/// assert_eq!(instructions(&Batch { pages: None, tables: true }), 1);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
     /// The pages, at most [`BATCH_PAGES`]; `None` is the whole space.
@@ -35,6 +48,17 @@ pub struct Batch<'a> {
 }
 
 /// A snapshot of a set of CPUs.
+///
+/// ```
+/// use vmspace::flush::ActiveSet;
+///
+/// let set = ActiveSet::default();
+/// set.enter(1);
+/// set.enter(70);
+/// let cpus = set.snapshot(); // what a platform's `shootdown` gets
+/// assert!(cpus.contains(70) && !cpus.contains(2));
+/// assert_eq!(cpus.iter().collect::<Vec<_>>(), [1, 70]);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct CpuSet {
     words: [u64; MAX_CPUS / 64],

@@ -112,6 +112,22 @@ impl<P: Platform> Vm<P> {
 
     /// `cpu` has dropped all that it cached of `space`, and has another root loaded. The space
     /// lives.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// space.enter(0); // then CPU 0 loads the root
+    /// let at = space.map(&mut ms, Map::anonymous(4096, rw))?;
+    /// space.fault(&mut ms, at, Access::Write).expect("it is mapped");
+    /// vm.leave(space.id(), 0); // after it has loaded another and dropped what it cached
+    /// space.unmap(&mut ms, at, 4096)?; // interrupts nobody
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn leave(&self, space: SpaceId, cpu: usize) {
         self.header(space).active.leave(cpu);
     }

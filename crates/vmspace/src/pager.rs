@@ -18,6 +18,13 @@ use crate::sync::user::AtomicU8;
 use core::fmt;
 
 /// Why a pager could not do what it was asked for.
+///
+/// ```
+/// use vmspace::{Error, PagerError};
+///
+/// let full = Error::Pager(PagerError::Full);
+/// assert_eq!(full.errno(), 28); // ENOSPC
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum PagerError {
@@ -52,6 +59,45 @@ impl fmt::Display for PagerError {
 
 /// What fills and stores the pages of objects. Objects are known to it by the number that they
 /// were made with ([`Vm::object`](crate::Vm::object)), which is never 0.
+///
+/// ```
+/// use vmspace::{MaySleep, Page, Pager, PagerError};
+///
+/// /// Read-only bytes that are there anyway: number `n` is the `n`-th of them.
+/// struct Images(&'static [&'static [u8]]);
+///
+/// impl Images {
+///     fn of(&self, pager: u64) -> Result<&'static [u8], PagerError> {
+///         self.0.get(pager as usize - 1).copied().ok_or(PagerError::Failed)
+///     }
+/// }
+///
+/// impl Pager for Images {
+///     fn page_in(&self, _: &mut MaySleep, pager: u64, index: u64, page: Page<'_>) -> Result<(), PagerError> {
+///         let from = self.of(pager)?;
+///         let rest = from.get(index as usize * page.len()..).unwrap_or(&[]);
+///         let copied = page.write(0, rest);
+///         page.zero_from(copied);
+///         Ok(())
+///     }
+///
+///     fn page_out(&self, _: &mut MaySleep, _: u64, _: u64, _: Page<'_>, _: usize) -> Result<(), PagerError> {
+///         Err(PagerError::Failed)
+///     }
+///
+///     fn write(&self, _: &mut MaySleep, _: u64, _: u64, _: &[u8]) -> Result<usize, PagerError> {
+///         Err(PagerError::Failed)
+///     }
+///
+///     fn resize(&self, _: &mut MaySleep, _: u64, _: u64) -> Result<(), PagerError> {
+///         Err(PagerError::Failed)
+///     }
+///
+///     fn end(&self, _: &mut MaySleep, _: u64) {}
+/// }
+///
+/// assert!(Images(&[b"one", b"two"]).of(3).is_err());
+/// ```
 pub trait Pager: Sync {
     /// Fills `page`, whose contents are undefined, with page `index` of the object; with zeros
     /// beyond the end of what it has: the object's end, unless a write is under way. Several may ask

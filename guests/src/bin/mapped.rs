@@ -18,12 +18,10 @@ const ROUNDS: usize = 5;
 fn main(args: Args) {
     let pages = (args.number(1, 16) << 20) / page_size();
     let file = file(pages).unwrap_or_else(|error| fail!("a file in /: {error}"));
-    let mut nanoseconds = [[0; ROUNDS]; 2];
-    for round in 0..ROUNDS {
-        nanoseconds[0][round] = pass_over(Map::private(pages));
-        nanoseconds[1][round] = pass_over(mapped(file, pages));
-    }
-    for (what, mut times) in ["anonymous", "file"].into_iter().zip(nanoseconds) {
+    let nanoseconds =
+        [(); ROUNDS].map(|()| [Map::private(pages), mapped(file, pages)].map(pass_over));
+    for (which, what) in ["anonymous", "file"].into_iter().enumerate() {
+        let mut times = nanoseconds.map(|round| round[which]);
         times.sort_unstable();
         println!("{what} {} ns a page", times[ROUNDS / 2] / (PASSES * pages) as u64);
     }

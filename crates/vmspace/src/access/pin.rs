@@ -163,6 +163,25 @@ impl<'vm, P: Platform> Space<'vm, P> {
 }
 
 /// A page held for somebody who reaches it by its frame.
+///
+/// ```
+/// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+/// # use vmspace::{format::*, *};
+/// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+/// # let mut ms = unsafe { MaySleep::assume() };
+/// # let space = Space::new(&vm, &mut ms)?;
+/// # let rw = Rights::READ | Rights::WRITE;
+///
+/// let at = space.map(&mut ms, Map::anonymous(4096, rw))?;
+/// let pinned = space.pin(&mut ms, at, true).expect("it is mapped");
+/// let child = space.fork(&mut ms)?;
+/// // The child has a copy: what a device writes to the frame is the parent's to see.
+/// let theirs = child.translate(&vm.walk(&mut ms), at).map(|found| found.frame);
+/// assert_ne!(theirs, Some(pinned.frame()));
+/// # child.exit(&mut ms);
+/// # drop(pinned);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Pinned<'vm, P: Platform> {
     vm: &'vm Vm<P>,
     frame: Frame,

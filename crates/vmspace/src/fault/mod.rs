@@ -54,6 +54,13 @@ pub enum Access {
 impl Access {
     /// Whether rights (of an entry, or of a region) allow it. Writing implies reading, as in
     /// Linux's protection map.
+    ///
+    /// ```
+    /// use vmspace::{Access, format::Rights};
+    ///
+    /// assert!(Access::Read.allowed_by(Rights::WRITE)); // storing brings loading
+    /// assert!(!Access::Execute.allowed_by(Rights::READ | Rights::WRITE));
+    /// ```
     pub fn allowed_by(self, rights: Rights) -> bool {
         match self {
             Access::Read => rights.intersects(Rights::READ.union(Rights::WRITE)),
@@ -172,6 +179,23 @@ impl<'vm, P: Platform> Space<'vm, P> {
     ///
     /// # Errors
     /// [`FaultError::MustSleep`] when that is not enough.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// let at = space.map(&mut ms, Map::anonymous(4096, rw))?;
+    /// let missing = space.fault_atomic(&vm.walk(&mut ms), at, Access::Read);
+    /// assert_eq!(missing, Err(FaultError::MustSleep)); // a page is to be made
+    /// space.fault(&mut ms, at, Access::Read).expect("it is mapped");
+    /// // Only the entry's accessed bit was missing, say: an interrupt may see to that.
+    /// assert_eq!(space.fault_atomic(&vm.walk(&mut ms), at, Access::Read), Ok(()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn fault_atomic(
         &self,
         guard: &Guard<'_, P>,

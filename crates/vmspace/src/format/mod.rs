@@ -56,6 +56,16 @@ impl Rights {
 }
 
 /// A leaf entry, decoded.
+///
+/// ```
+/// use vmspace::Frame;
+/// use vmspace::format::{Entry, Format, Leaf, Rights, Sv48};
+///
+/// let rights = Rights::READ | Rights::USER;
+/// let leaf = Leaf { frame: Frame(0x8_0000), rights, accessed: true, dirty: false };
+/// let word = Sv48::leaf(0, leaf);
+/// assert_eq!(Sv48::decode(0, word), Entry::Leaf(leaf));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Leaf {
     /// The first frame that it maps.
@@ -70,6 +80,15 @@ pub struct Leaf {
 }
 
 /// An absent entry's software content.
+///
+/// ```
+/// use vmspace::format::{Entry, Format, Soft, Sv48};
+///
+/// let place = Soft::Swap { device: 1, slot: 77 };
+/// let word = Sv48::soft(place);
+/// assert_eq!(word & 1, 0); // hardware faults on it
+/// assert_eq!(Sv48::decode(0, word), Entry::Soft(place));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Soft {
     /// The entry is between two frames: whoever faults waits for the leaf's lock and looks again.
@@ -84,6 +103,15 @@ pub enum Soft {
 }
 
 /// An entry's word, decoded.
+///
+/// ```
+/// use vmspace::Frame;
+/// use vmspace::format::{Entry, Format, X86_64};
+///
+/// assert_eq!(X86_64::decode(1, 0), Entry::Empty);
+/// let word = X86_64::table(1, Frame(0x1234));
+/// assert_eq!(X86_64::decode(1, word), Entry::Table(Frame(0x1234)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Entry {
     /// Nothing: zero, or a word that no format writes and that hardware faults on.
@@ -339,6 +367,13 @@ macro_rules! names {
 every_format!(names);
 
 /// A format's geometry as a value.
+///
+/// ```
+/// use vmspace::format::{Sv39x4, describe};
+///
+/// let format = describe::<Sv39x4>();
+/// assert_eq!((format.name, format.page_size, format.levels), ("sv39x4", 4096, &[9, 9, 11][..]));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Description {
     /// The name that the command line uses.

@@ -127,6 +127,20 @@ pub struct Object<'vm, P: Platform> {
 
 /// What tells an object from others while it lives: [`Object::id`], and what a
 /// [`Region`](crate::Region) says is behind it.
+///
+/// ```
+/// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+/// # use vmspace::{format::*, *};
+/// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+/// # let mut ms = unsafe { MaySleep::assume() };
+/// # let space = Space::new(&vm, &mut ms)?;
+/// # let rw = Rights::READ | Rights::WRITE;
+///
+/// let object = vm.object(&mut ms, 4096, 0)?;
+/// let at = space.map_object(&mut ms, Map::anonymous(4096, rw), &object, 0)?;
+/// assert_eq!(space.next_region(&mut ms, at).unwrap().object, Some(object.id()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ObjectId(pub(crate) u64);
 
@@ -136,6 +150,21 @@ impl<P: Platform> Vm<P> {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`]; [`Error::TooLarge`].
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    ///
+    /// let memory = vm.object(&mut ms, 1 << 20, 0)?; // zeros, no pager
+    /// assert_eq!((memory.len(), memory.resident()), (1 << 20, 0));
+    /// let file = vm.object(&mut ms, 100, 7)?; // what the pager has under 7
+    /// assert_eq!(file.pager(), 7);
+    /// let longest = vm.object(&mut ms, u64::MAX, 0).map(|_| ());
+    /// assert_eq!(longest, Err(Error::TooLarge));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn object(
         &self,
         ms: &mut MaySleep,
@@ -175,12 +204,42 @@ impl<'vm, P: Platform> Object<'vm, P> {
 
     /// Whether this handle is the only reference. It stays so until the handle is used: mappings
     /// are made from handles, and from other mappings.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// let object = vm.object(&mut ms, 4096, 0)?;
+    /// assert!(object.is_unshared());
+    /// let at = space.map_object(&mut ms, Map::anonymous(4096, rw).shared(), &object, 0)?;
+    /// assert!(!object.is_unshared());
+    /// space.unmap(&mut ms, at, 4096)?;
+    /// assert!(object.is_unshared());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_unshared(&self) -> bool {
         // Acquire: what was done through the references that are gone has been done.
         self.body().count.load(Ordering::Acquire) == 1
     }
 
     /// Whether the page that holds byte `offset` is in memory.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    ///
+    /// let file = vm.object(&mut ms, 16_384, 1)?;
+    /// assert!(!file.holds(8192));
+    /// file.read(&mut ms, 8192, &mut [0; 10])?;
+    /// assert!(file.holds(8192) && file.resident() == 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn holds(&self, offset: u64) -> bool {
         pages::is_there(self.vm, self.body(), offset >> P::Format::PAGE_SHIFT)
     }
@@ -212,6 +271,20 @@ impl<'vm, P: Platform> Object<'vm, P> {
     }
 
     /// Gives the handle back; if it was the last reference, the object has ended when this returns.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    ///
+    /// let file = vm.object(&mut ms, 4096, 1)?;
+    /// let again = file.clone();
+    /// file.close(&mut ms);
+    /// assert_eq!(again.len(), 4096); // one object, while there is a handle or a mapping
+    /// again.close(&mut ms); // its pager has been told by now
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn close(self, ms: &mut MaySleep) {
         put(self.vm, ms, self.address, 1);
         core::mem::forget(self);

@@ -13,6 +13,24 @@ use crate::tree::locking::Cover;
 use crate::tree::walk;
 
 /// What is said about a range.
+///
+/// ```
+/// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+/// # use vmspace::{format::*, *};
+/// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+/// # let mut ms = unsafe { MaySleep::assume() };
+/// # let space = Space::new(&vm, &mut ms)?;
+/// # let rw = Rights::READ | Rights::WRITE;
+///
+/// assert_eq!(Advice::from_number(4), Some(Advice::DontNeed)); // MADV_DONTNEED
+/// let at = space.map(&mut ms, Map::anonymous(4096, rw))?;
+/// space.write(&mut ms, at, b"gone");
+/// space.advise(&mut ms, at, 4096, Advice::DontNeed)?;
+/// let mut bytes = [1; 4];
+/// space.read(&mut ms, at, &mut bytes);
+/// assert_eq!(bytes, [0; 4]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Advice {
     /// It is accessed in no special way (MADV_NORMAL).

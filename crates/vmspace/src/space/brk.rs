@@ -11,6 +11,20 @@ use crate::tree::walk;
 
 impl<P: Platform> Space<'_, P> {
     /// Where the heap begins (in bytes, page-aligned), when a program is loaded. The heap is empty.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// space.set_break(0x10_0000); // where the program's data end
+    /// assert_eq!(space.brk(&mut ms, 0x10_1000), 0x10_1000);
+    /// assert_eq!(space.brk(&mut ms, 0xf_0000), 0x10_1000); // not below it
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_break(&self, base: u64) {
         self.header().heap_start.store(base, Ordering::Relaxed);
         self.header().heap_break.store(base, Ordering::Relaxed);

@@ -58,6 +58,19 @@ bitflags! {
 }
 
 /// How much a space uses, in pages.
+///
+/// ```
+/// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+/// # use vmspace::{format::*, *};
+/// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+/// # let mut ms = unsafe { MaySleep::assume() };
+/// # let space = Space::new(&vm, &mut ms)?;
+/// # let rw = Rights::READ | Rights::WRITE;
+///
+/// space.map(&mut ms, Map { locked: true, ..Map::anonymous(8192, rw) })?;
+/// assert_eq!(space.usage(&mut ms), Usage { mapped: 2, resident: 2, locked: 2 });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Usage {
     /// Pages mapped.
@@ -71,6 +84,22 @@ pub struct Usage {
 impl<P: Platform> Space<'_, P> {
     /// The first mapping that ends above `from` (in bytes), from `from` on, without locks: what it
     /// was at one instant.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// let at = space.map(&mut ms, Map::anonymous(8192, rw))?;
+    /// let found = space.next_region(&mut ms, 0).expect("something is mapped");
+    /// assert_eq!((found.start, found.end, found.rights), (at, at + 8192, rw));
+    /// assert_eq!(space.next_region(&mut ms, at + 4096).map(|rest| rest.start), Some(at + 4096));
+    /// assert_eq!(space.next_region(&mut ms, at + 8192), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn next_region(&self, ms: &mut MaySleep, from: u64) -> Option<Region> {
         let shift = P::Format::PAGE_SHIFT;
         let guard = self.vm.walk(ms);

@@ -34,6 +34,24 @@ pub enum Place {
 }
 
 /// What to map.
+///
+/// ```
+/// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+/// # use vmspace::{format::*, *};
+/// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+/// # let mut ms = unsafe { MaySleep::assume() };
+/// # let space = Space::new(&vm, &mut ms)?;
+/// # let rw = Rights::READ | Rights::WRITE;
+///
+/// // Memory for a stack: it grows down, and nothing else is to be there yet.
+/// let stack = Map {
+///     grows_down: true,
+///     place: Place::FixedNoReplace,
+///     ..Map::anonymous(65_536, rw).at(0x7000_0000)
+/// };
+/// assert_eq!(space.map(&mut ms, stack)?, 0x7000_0000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Map {
     /// The address, in bytes; what it means is `place`'s.
@@ -155,6 +173,27 @@ impl<P: Platform> Space<'_, P> {
     /// # Errors
     /// As [`Space::map`]; [`Error::Misaligned`] for the offset; [`Error::TooLarge`] where no object
     /// can reach; [`Error::Invalid`] for an object of another manager.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// let file = vm.object(&mut ms, 8192, 1)?; // the pager knows it as 1
+    /// let shared = Map { sharing: Sharing::Shared, ..Map::anonymous(4096, rw) };
+    /// let at = space.map_object(&mut ms, shared, &file, 4096)?;
+    /// assert_eq!(space.write(&mut ms, at, b"seen by all"), 11);
+    ///
+    /// let copy = space.map_object(&mut ms, Map::anonymous(4096, rw), &file, 4096)?;
+    /// assert_eq!(space.write(&mut ms, copy, b"only"), 4);
+    /// let mut bytes = [0; 4];
+    /// file.read(&mut ms, 4096, &mut bytes)?;
+    /// assert_eq!(&bytes, b"seen");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn map_object(
         &self,
         ms: &mut MaySleep,

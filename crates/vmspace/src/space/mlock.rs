@@ -63,6 +63,21 @@ impl<P: Platform> Space<'_, P> {
     }
 
     /// How much may be locked, in bytes.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// space.set_lock_limit(16_384);
+    /// assert_eq!(space.lock_limit(), 16_384);
+    /// let at = space.map(&mut ms, Map::anonymous(20_480, rw))?;
+    /// assert_eq!(space.lock(&mut ms, at, 20_480, false), Err(Error::TooMuchLocked));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn lock_limit(&self) -> u64 {
         self.header().lock_limit.load(Ordering::Relaxed) << P::Format::PAGE_SHIFT
     }
@@ -125,6 +140,21 @@ impl<P: Platform> Space<'_, P> {
     /// # Errors
     /// [`Error::Invalid`] for a range beyond all addresses; [`Error::NotMapped`];
     /// [`Error::OutOfMemory`].
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// let at = space.map(&mut ms, Map::anonymous(8192, rw))?;
+    /// space.lock(&mut ms, at, 8192, false)?;
+    /// space.unlock(&mut ms, at, 1)?; // the page that the byte lies in
+    /// assert_eq!(space.usage(&mut ms).locked, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn unlock(&self, ms: &mut MaySleep, address: u64, length: u64) -> Result<(), Error> {
         let (range, beyond) = self.pages_around(address, length)?;
         if !range.is_empty() {
@@ -180,6 +210,22 @@ impl<P: Platform> Space<'_, P> {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// space.map(&mut ms, Map::anonymous(8192, rw))?;
+    /// space.lock_all(&mut ms, LockAll { current: true, future: true, on_fault: false })?;
+    /// space.unlock_all(&mut ms)?;
+    /// space.map(&mut ms, Map::anonymous(8192, rw))?;
+    /// assert_eq!(space.usage(&mut ms).locked, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn unlock_all(&self, ms: &mut MaySleep) -> Result<(), Error> {
         self.relock_all(ms, Attributes::empty())?;
         self.set_future_locks(Attributes::empty());

@@ -95,6 +95,18 @@ impl<'vm, P: Platform> Space<'vm, P> {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    ///
+    /// let space = Space::new(&vm, &mut ms)?;
+    /// assert_eq!(space.usage(&mut ms), Usage::default());
+    /// space.exit(&mut ms);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(vm: &'vm Vm<P>, ms: &mut MaySleep) -> Result<Self, Error> {
         vm.end_dropped(ms);
         let id = vm.reclaiming(ms, |_| header::make(vm))?;
@@ -115,6 +127,22 @@ impl<'vm, P: Platform> Space<'vm, P> {
     }
 
     /// Ends the space. No CPU may run in it. Takes no memory.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// let frames = vm.free_frames();
+    /// let child = space.fork(&mut ms)?;
+    /// child.exit(&mut ms);
+    /// vm.synchronize(&mut ms);
+    /// assert_eq!(vm.free_frames(), frames);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn exit(self, ms: &mut MaySleep) {
         let mut gather = Gather::default();
         let skip = Mutation::NoShootdownAtUnmap;

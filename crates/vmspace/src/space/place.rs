@@ -78,7 +78,7 @@ impl<P: Platform> Space<'_, P> {
     pub(super) fn is_free(&self, ms: &mut MaySleep, range: PageRange) -> bool {
         let guard = self.vm.walk(ms);
         let end = range.end.saturating_add(STACK_GUARD).min(P::Format::USER_PAGES);
-        match walk::next_mapping(&guard, self.root(), range.start, end) {
+        match walk::first_mapped(&guard, self.root(), range.start, end) {
             None => true,
             Some(run) => {
                 let stack = run.key.attributes.contains(Attributes::GROWS_DOWN);
@@ -171,8 +171,8 @@ impl<P: Platform> Space<'_, P> {
     /// Where the next mapping from `from` on begins, if it is a stack whose guard gap matters.
     fn stack_above(&self, guard: &Guard<'_, P>, from: u64) -> Option<u64> {
         let end = from.saturating_add(STACK_GUARD).min(P::Format::USER_PAGES);
-        let run = walk::next_mapping(guard, self.root(), from, end)?;
-        run.key.attributes.contains(Attributes::GROWS_DOWN).then_some(run.range.start)
+        let run = walk::first_mapped(guard, self.root(), from, end)?;
+        run.key.attributes.contains(Attributes::GROWS_DOWN).then_some(run.range.start.max(from))
     }
 
     /// `range` has become free: searches begin no lower than the end of the free range around it.
@@ -184,7 +184,7 @@ impl<P: Platform> Space<'_, P> {
             return;
         }
         let guard = self.vm.walk(ms);
-        let end = walk::next_mapping(&guard, self.root(), range.start, base)
+        let end = walk::first_mapped(&guard, self.root(), range.start, base)
             .map_or(base, |run| run.range.start);
         if end > hint {
             place.hint.store(end, Ordering::Relaxed);

@@ -20,6 +20,24 @@ use crate::tree::walk;
 mod relocate;
 
 /// What becomes of a mapping, in bytes.
+///
+/// ```
+/// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+/// # use vmspace::{format::*, *};
+/// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+/// # let mut ms = unsafe { MaySleep::assume() };
+/// # let space = Space::new(&vm, &mut ms)?;
+/// # let rw = Rights::READ | Rights::WRITE;
+///
+/// let at = space.map(&mut ms, Map::anonymous(4096, rw))?;
+/// space.write(&mut ms, at, b"moved");
+/// let longer = Remap { address: at, old_length: 4096, new_length: 1 << 20, may_move: true, ..Remap::default() };
+/// let at = space.remap(&mut ms, longer)?;
+/// let mut bytes = [0; 5];
+/// space.read(&mut ms, at, &mut bytes);
+/// assert_eq!(&bytes, b"moved");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Remap {
     /// Where it is.

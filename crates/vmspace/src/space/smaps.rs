@@ -19,6 +19,22 @@ use crate::tree::walk::{self, Met};
 
 /// What of a mapping is in memory, in bytes, as Linux's /proc/PID/smaps counts it: the zero page and
 /// frames that are not the manager's are not counted.
+///
+/// ```
+/// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+/// # use vmspace::{format::*, *};
+/// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+/// # let mut ms = unsafe { MaySleep::assume() };
+/// # let space = Space::new(&vm, &mut ms)?;
+/// # let rw = Rights::READ | Rights::WRITE;
+///
+/// let at = space.map(&mut ms, Map::anonymous(16_384, rw))?;
+/// space.fault(&mut ms, at, Access::Write).expect("it is mapped");
+/// space.smaps(&mut ms, |region, smaps| {
+///     assert_eq!((region.end - region.start, smaps.rss), (16_384, 4096));
+/// });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Smaps {
     /// In memory.

@@ -88,6 +88,9 @@ fn lowest<P: Platform>(root: Node<'_, P>, page: u64) -> Option<(Node<'_, P>, Sna
 
 /// The part of `whole` around `page` that meets no slot with a child.
 fn within_bare_slots<P: Platform>(node: Node<'_, P>, whole: PageRange, page: u64) -> PageRange {
+    if node.child_count() == 0 {
+        return whole;
+    }
     let (slots, at) = (node.slots(whole), node.index(page));
     let before = node.children(slots.start..at).last();
     let after = node.children(at..slots.end).next();
@@ -130,6 +133,25 @@ pub(crate) fn run<P: Platform>(guard: &Guard<'_, P>, root: Frame, page: u64) -> 
         }
         vm.platform().relax();
     }
+}
+
+/// The first run from `page` on, before `end`, that is mapped: as much of it as one node says. For
+/// hints: what it passes over is read node by node, not at one instant.
+pub(crate) fn first_mapped<P: Platform>(
+    guard: &Guard<'_, P>,
+    root: Frame,
+    page: u64,
+    end: u64,
+) -> Option<Run> {
+    let mut page = page;
+    while page < end {
+        let run = run(guard, root, page);
+        if run.key.is_mapped() {
+            return Some(run);
+        }
+        page = run.range.end;
+    }
+    None
 }
 
 /// The whole run from `page` on: neighbours with equal keys joined. With it, a digest of all the

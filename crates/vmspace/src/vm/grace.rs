@@ -71,6 +71,23 @@ impl<P: Platform> Vm<P> {
     ///
     /// # Safety
     /// The caller does nothing that sleeps, and takes no lock of the library, while the guard lives.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// let at = space.map(&mut ms, Map::anonymous(4096, rw))?;
+    /// space.fault(&mut ms, at, Access::Write).expect("it is mapped");
+    /// // In an interrupt handler, which has no right to sleep:
+    /// // SAFETY: nothing sleeps while the guard lives.
+    /// let guard = unsafe { vm.walk_atomic() };
+    /// assert!(space.translate(&guard, at).is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub unsafe fn walk_atomic(&self) -> Guard<'_, P> {
         self.enter()
     }
@@ -164,6 +181,24 @@ impl<P: Platform> Vm<P> {
 
     /// Ends the spaces that were dropped, and waits for grace periods until all that had been
     /// retired before is free again.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    ///
+    /// let frames = vm.free_frames();
+    /// let space = Space::new(&vm, &mut ms)?;
+    /// let rights = Rights::READ | Rights::WRITE;
+    /// let at = space.map(&mut ms, Map::anonymous(1 << 20, rights))?;
+    /// space.fault(&mut ms, at, Access::Write).expect("it is mapped");
+    /// space.exit(&mut ms);
+    /// // Its tables wait for readers that might still be inside.
+    /// vm.synchronize(&mut ms);
+    /// assert_eq!(vm.free_frames(), frames);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cold]
     pub fn synchronize(&self, ms: &mut MaySleep) {
         self.reap(ms);

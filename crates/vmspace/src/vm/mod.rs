@@ -116,6 +116,18 @@ impl<P: Platform> Vm<P> {
     /// # Errors
     /// [`Error::BadCpus`]; [`Error::TooHigh`] for frames that entries cannot name, or from 2^48 bytes on;
     /// [`Error::TooSmall`] when little or nothing would be left.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    ///
+    /// use vmspace::{Error, Vm, format::Sv48};
+    ///
+    /// let vm = Vm::new(host::Host::<Sv48>::new(1024, 2), 0..1024)?;
+    /// assert!(vm.total_frames() > 900); // the rest are the manager's own
+    /// let few = Vm::new(host::Host::<Sv48>::new(1024, 2), 0..8).map(|_| ());
+    /// assert!(matches!(few, Err(Error::TooSmall { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(platform: P, managed: Range<u64>) -> Result<Vm<P>, Error> {
         let cpus = platform.cpus();
         if cpus == 0 || cpus > MAX_CPUS {
@@ -187,6 +199,21 @@ impl<P: Platform> Vm<P> {
     }
 
     /// How many frames are free now.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    ///
+    /// let at = space.map(&mut ms, Map::anonymous(4096, rw))?;
+    /// let before = vm.free_frames();
+    /// space.fault(&mut ms, at, Access::Write).expect("it is mapped");
+    /// assert!(vm.free_frames() < before);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn free_frames(&self) -> u64 {
         self.frames.free_count()
     }
