@@ -29,6 +29,8 @@ mutations! {
     NoShootdownAtDontNeed,
     /// Truncation sends no shootdown.
     NoShootdownAtTruncation,
+    /// Truncation sends no shootdown for private copies.
+    NoShootdownAtCopyTruncation,
     /// Clearing the dirty bit sends no shootdown.
     NoShootdownAtClean,
     /// Remap sends no shootdown.

@@ -2,10 +2,11 @@
 //!
 //! Guarantee: a pager is asked for a page and handed a page with the object's number and the place
 //! in it; it sees no region and no space. None of the library's locks is held while it runs, but
-//! perhaps the lock that orders the writers of that one object ([`Object::write`],
-//! [`Object::set_len`], [`Object::sync`]): faults, reads and everything else never wait for it. So
-//! a pager may sleep, fault and ask for memory; it must not write to, truncate or sync the object
-//! that it is serving.
+//! perhaps the lock that orders the writers ([`Object::write`], [`Object::set_len`],
+//! [`Object::sync`]) of that one object, and that of an object of memory whose writer found none
+//! free: faults, reads and everything else never wait for them. So a pager may sleep, fault, map and
+//! ask for memory; it must not write to, truncate or sync the object that it is serving, nor one
+//! of memory.
 //!
 //! [`Object::write`]: crate::Object::write
 //! [`Object::set_len`]: crate::Object::set_len

@@ -4,7 +4,7 @@
 //! loaded; a child comes after its parent. One lock covers joining, leaving and walking, and
 //! joining runs the publication step inside it, so that who walks sees a space either not at all
 //! or complete (R03, R05, R06). The lock is a spin lock with the shortest of sections: making and
-//! ending a space, and adding a table to the kernel's half.
+//! ending a space, a visitor's step, and adding a table to the kernel's half.
 //!
 //! Who visits the spaces one by one and must sleep meanwhile holds the one that he is at: it stays
 //! in the list, and its root stays a table, until he has gone on. He meets all that were there when

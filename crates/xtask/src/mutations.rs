@@ -42,6 +42,9 @@ fn catcher(mutation: Mutation) -> &'static str {
         NoShootdownAtTruncation => {
             "shootdowns::truncation_without_shootdown_lets_a_stale_store_reach_a_reused_frame"
         }
+        NoShootdownAtCopyTruncation => {
+            "shootdowns::truncation_without_shootdown_lets_a_stale_store_reach_a_copy_s_reused_frame"
+        }
         NoShootdownAtClean => "shootdowns::cleaning_without_shootdown_loses_what_is_stored_next",
         NoShootdownAtRemap => {
             "shootdowns::remap_without_shootdown_lets_a_store_reach_a_page_that_has_moved_away"

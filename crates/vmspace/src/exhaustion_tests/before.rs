@@ -50,6 +50,13 @@ pub fn mapped_object<F: Format>(world: &mut World<'_, F>) {
     world.touch(-4, 3);
 }
 
+/// The same, mapped privately as well, with copies of three pages, one of them cut off with two.
+pub fn copied_object<F: Format>(world: &mut World<'_, F>) {
+    mapped_object(world);
+    world.map_object(20, 8, false);
+    world.touch(20, 3);
+}
+
 /// Memory of one page that was written to.
 pub fn memory_object<F: Format>(world: &mut World<'_, F>) {
     world.space();

@@ -1,6 +1,6 @@
 //! Objects, and what is mapped of them.
 
-use super::before::{empty, mapped_object, memory_object};
+use super::before::{copied_object, empty, mapped_object, memory_object};
 use super::world::pages;
 use super::{Memory, Scenario, scenario};
 use crate::format::Format;
@@ -23,6 +23,12 @@ pub fn all<F: Format>() -> Vec<Scenario<F>> {
         Scenario {
             memory: Memory::Never,
             ..scenario("truncation", mapped_object, |w| {
+                w.objects[0].set_len(&mut w.ms, pages::<F>(2)).is_ok()
+            })
+        },
+        Scenario {
+            memory: Memory::Never,
+            ..scenario("truncation under copies", copied_object, |w| {
                 w.objects[0].set_len(&mut w.ms, pages::<F>(2)).is_ok()
             })
         },

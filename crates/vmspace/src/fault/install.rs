@@ -2,7 +2,7 @@
 //! are missing, or changed.
 //!
 //! Guarantee: missing tables are made privately, with the final entry in the leaf, and attached in
-//! one window; when memory runs out, nothing has changed.
+//! one window; when memory runs out, nothing has changed but that there may be more empty tables.
 
 use super::Access;
 use super::need::Need;

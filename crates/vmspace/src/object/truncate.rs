@@ -23,7 +23,6 @@ use crate::format::Geometry;
 use crate::mutation::Mutation;
 use crate::pager::Pager;
 use crate::platform::Platform;
-use crate::region::Key;
 use crate::rmap;
 use crate::sync::{Ordering, fence};
 use crate::tree::cursor::Cursor;
@@ -100,19 +99,18 @@ impl<P: Platform> Object<'_, P> {
         // It is ending, and its entries with it.
         let Some(held) = locking::lock_root(root, ms, user) else { return };
         let mut gather = Gather::default();
-        let skip = Mutation::NoShootdownAtTruncation;
+        let skip = Mutation::NoShootdownAtCopyTruncation;
         let mut cursor = Cursor::of(held, ms, &mut gather, user, skip);
-        let is_beyond = |page: u64, key: Key| {
-            let index = page.wrapping_sub(key.origin);
-            key.object == self.address && key.is_private() && index >= end
-        };
         for node in cursor.nodes() {
-            for index in node.occupied(node.slots(user)) {
-                let page = node.slot_range(index).start;
-                if node.leaf(index).is_some() && is_beyond(page, node.piece(page).0.key) {
-                    cursor.take_entry(node, index);
-                    node.lost(1);
+            let mut page = node.range().start;
+            while page < node.range().end {
+                let (piece, piece_end) = node.piece(page);
+                if piece.key.object == self.address && piece.key.is_private() {
+                    let before = end.saturating_sub(page.wrapping_sub(piece.key.origin));
+                    let from = page.saturating_add(before);
+                    cursor.clear_in(node, PageRange::new(from, piece_end));
                 }
+                page = piece_end;
             }
         }
         cursor.commit().release();

@@ -1,12 +1,18 @@
 //! brk(2).
+//!
+//! Guarantee: one mover at a time, and the end is moved in the step that maps or unmaps. No lock is
+//! held while memory is looked for, and none into a pager.
 
 use super::Space;
 use crate::addr::PageRange;
 use crate::context::MaySleep;
-use crate::format::{Format, Rights};
+use crate::error::Error;
+use crate::format::{Geometry, Rights};
+use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::region::{Attributes, Key};
 use crate::sync::Ordering;
+use crate::tree::locking::Cover;
 use crate::tree::walk;
 
 impl<P: Platform> Space<'_, P> {
@@ -47,43 +53,91 @@ impl<P: Platform> Space<'_, P> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn brk(&self, ms: &mut MaySleep, to: u64) -> u64 {
-        let header = self.header();
-        header.heap_lock.with(self.vm.platform(), || {
-            let old = header.heap_break.load(Ordering::Relaxed);
-            let start = header.heap_start.load(Ordering::Relaxed);
-            if to < start || to == old || !self.move_break(ms, old, to) {
-                return old;
+        match self.vm.reclaiming(ms, |ms| self.try_brk(ms, to)) {
+            Ok(Moved::Down(freed)) => self.has_freed(ms, freed),
+            Ok(Moved::Up(range, key)) if key.attributes.contains(Attributes::LOCKED) => {
+                let _ = self.bring_for_use(ms, range);
             }
-            header.heap_break.store(to, Ordering::Relaxed);
-            to
-        })
+            _ => {}
+        }
+        self.heap_end()
     }
 
-    fn move_break(&self, ms: &mut MaySleep, old: u64, new: u64) -> bool {
-        let shift = P::Format::PAGE_SHIFT;
-        let page_end = |at: u64| at.checked_add((1 << shift) - 1).map(|at| at >> shift);
-        let (Some(old), Some(new)) = (page_end(old), page_end(new)) else { return false };
+    /// The heap's end, in bytes, without locks.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    ///
+    /// space.set_break(0x10_0000);
+    /// space.brk(&mut ms, 0x10_0123);
+    /// assert_eq!(space.heap_end(), 0x10_0123);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn heap_end(&self) -> u64 {
+        self.header().heap_break.load(Ordering::Relaxed)
+    }
+
+    /// One attempt. None: no memory.
+    fn try_brk(&self, ms: &mut MaySleep, to: u64) -> Option<Moved> {
+        let header = self.header();
+        let held = header.heap_lock.acquire(self.vm.platform());
+        let end = header.heap_break.load(Ordering::Relaxed);
+        if to < header.heap_start.load(Ordering::Relaxed) || to == end {
+            return Some(Moved::Not);
+        }
+        let page = |at: u64| at.div_ceil(<P::Format as Geometry>::PAGE_SIZE);
+        let (old, new) = (page(end), page(to));
+        let (cover, skip) = (Cover::Parent, Mutation::NoShootdownAtUnmap);
+        let moved = |done: Result<bool, Error>, how: Moved| {
+            if done.is_err() {
+                return Moved::Not;
+            }
+            header.heap_break.store(to, Ordering::Relaxed);
+            how
+        };
         if new < old {
             // Linux does not move the end over a heap that was unmapped.
-            let mapped = {
-                let guard = self.vm.walk(ms);
-                walk::next_mapping(&guard, self.root(), new, old).is_some()
-            };
-            return mapped && self.unmap_range(ms, PageRange::new(new, old)).is_ok();
+            let freed = PageRange::new(new, old);
+            if self.is_unmapped(ms, freed) {
+                return Some(Moved::Not);
+            }
+            return self.edit_once(ms, freed, cover, skip, held, |cursor, _| {
+                Some(moved(cursor.take_out(freed)?, Moved::Down(freed)))
+            });
         }
         let range = PageRange::new(old, new);
         if range.is_empty() {
-            return true;
+            return Some(moved(Ok(false), Moved::Not));
         }
-        if !self.user().contains(range)
-            || range.len() > self.vm.total_frames()
-            // Linux leaves a page free between the heap and what is above it.
-            || !self.is_free(ms, PageRange::new(old, new + 1))
-        {
-            return false;
+        // Linux leaves a page free between the heap and what is above it.
+        let fits = self.user().contains(range) && range.len() <= self.vm.total_frames();
+        if !fits || !self.is_free(ms, PageRange::new(old, new + 1)) {
+            return Some(Moved::Not);
         }
         let attributes = Attributes::MAPPED | Attributes::of(Rights::READ | Rights::WRITE);
         let key = Key::anonymous(self.with_future_locks(attributes));
-        self.map_range(ms, range, key, false).is_ok()
+        let held = (held, self.room(ms));
+        self.edit_once(ms, range, cover, skip, held, |cursor, (_, room)| {
+            Some(moved(self.put(cursor, range, key, false, room)?, Moved::Up(range, key)))
+        })
     }
+
+    fn is_unmapped(&self, ms: &mut MaySleep, range: PageRange) -> bool {
+        let guard = self.vm.walk(ms);
+        walk::next_mapping(&guard, self.root(), range.start, range.end).is_none()
+    }
+}
+
+/// How the heap's end has moved.
+enum Moved {
+    /// By less than a page, or not at all.
+    Not,
+    /// These pages are free now.
+    Down(PageRange),
+    /// These pages are mapped now.
+    Up(PageRange, Key),
 }

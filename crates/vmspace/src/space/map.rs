@@ -1,6 +1,7 @@
 //! mmap(2) of anonymous memory and of objects.
 
 use super::Space;
+use super::size::Room;
 use crate::addr::PageRange;
 use crate::context::MaySleep;
 use crate::error::Error;
@@ -10,6 +11,7 @@ use crate::object::{self, Object};
 use crate::platform::Platform;
 use crate::region::{Attributes, Key};
 use crate::sync::Ordering;
+use crate::tree::cursor::Cursor;
 use crate::tree::locking::Cover;
 use crate::tree::walk;
 
@@ -371,28 +373,15 @@ impl<P: Platform> Space<'_, P> {
         key: Key,
         replace: bool,
     ) -> Result<(), Error> {
-        let room = self.room(ms);
-        let replaced =
-            self.edit(ms, range, Cover::Parent, Mutation::NoShootdownAtUnmap, |cursor| {
-                if !replace && cursor.first(range, true).is_some() {
-                    return Some(Err(Error::Exists));
-                }
-                if let Err(error) = cursor.check_seals(range) {
-                    return Some(Err(error));
-                }
-                if room.is_limited() {
-                    let mapped = cursor.pages_with(range, Attributes::MAPPED);
-                    if let Err(error) = room.check(range.len() - mapped) {
-                        return Some(Err(error));
-                    }
-                }
-                cursor.prepare(range, Some(key))?;
-                if let Err(error) = self.charge_locks(key, range.len()) {
-                    return Some(Err(error));
-                }
-                Some(Ok(cursor.replace(range, key)))
-            })??;
-        drop(room);
+        let (cover, skip) = (Cover::Parent, Mutation::NoShootdownAtUnmap);
+        let replaced = self.edit_within(
+            ms,
+            range,
+            cover,
+            skip,
+            |ms| self.room(ms),
+            |cursor, room| self.put(cursor, range, key, replace, room),
+        )??;
         if replaced {
             // It may have been a stack, whose guard gap is free now.
             self.has_freed(ms, range);
@@ -401,5 +390,34 @@ impl<P: Platform> Space<'_, P> {
             let _ = self.bring_for_use(ms, range);
         }
         Ok(())
+    }
+
+    /// `map_range` under the cursor: whether something was there. None: no memory.
+    #[inline]
+    pub(super) fn put(
+        &self,
+        cursor: &mut Cursor<'_, '_, P>,
+        range: PageRange,
+        key: Key,
+        replace: bool,
+        room: &Room<'_, P>,
+    ) -> Option<Result<bool, Error>> {
+        if !replace && cursor.first(range, true).is_some() {
+            return Some(Err(Error::Exists));
+        }
+        if let Err(error) = cursor.check_seals(range) {
+            return Some(Err(error));
+        }
+        if room.is_limited() {
+            let mapped = cursor.pages_with(range, Attributes::MAPPED);
+            if let Err(error) = room.check(range.len() - mapped) {
+                return Some(Err(error));
+            }
+        }
+        cursor.prepare(range, Some(key))?;
+        if let Err(error) = self.charge_locks(key, range.len()) {
+            return Some(Err(error));
+        }
+        Some(Ok(cursor.replace(range, key)))
     }
 }

@@ -246,28 +246,61 @@ impl<'vm, P: Platform> Space<'vm, P> {
         skip: Mutation,
         mut edit: impl FnMut(&mut Cursor<'vm, '_, P>) -> Option<R>,
     ) -> Result<R, Error> {
+        self.edit_within(ms, range, cover, skip, |_| (), |cursor, ()| edit(cursor))
+    }
+
+    /// The same, with what `hold` takes in each attempt before the range is locked.
+    fn edit_within<H, R>(
+        &self,
+        ms: &mut MaySleep,
+        range: PageRange,
+        cover: Cover,
+        skip: Mutation,
+        hold: impl Fn(&mut MaySleep) -> H,
+        mut edit: impl FnMut(&mut Cursor<'vm, '_, P>, &H) -> Option<R>,
+    ) -> Result<R, Error> {
         self.vm.reclaiming(ms, |ms| {
-            let mut gather = Gather::default();
-            let mut cursor = Cursor::lock(self.root_node(), ms, &mut gather, range, cover, skip);
-            let result = edit(&mut cursor);
-            cursor.commit().release();
-            result
+            let held = hold(ms);
+            self.edit_once(ms, range, cover, skip, held, &mut edit)
         })
     }
 
-    /// The same for two windows, disjoint and not empty.
-    pub(crate) fn edit2<R>(
+    /// One attempt. What is `held` goes before anything is given back: pagers find it free.
+    fn edit_once<H, R>(
+        &self,
+        ms: &mut MaySleep,
+        range: PageRange,
+        cover: Cover,
+        skip: Mutation,
+        held: H,
+        edit: impl FnOnce(&mut Cursor<'vm, '_, P>, &H) -> Option<R>,
+    ) -> Option<R> {
+        let mut gather = Gather::default();
+        let mut cursor = Cursor::lock(self.root_node(), ms, &mut gather, range, cover, skip);
+        let result = edit(&mut cursor, &held);
+        let released = cursor.commit();
+        drop(held);
+        released.release();
+        result
+    }
+
+    /// As `edit_within`, for two windows, disjoint and not empty.
+    fn edit2_within<H, R>(
         &self,
         ms: &mut MaySleep,
         windows: [PageRange; 2],
         skip: Mutation,
-        mut edit: impl FnMut(&mut Cursor<'vm, '_, P>) -> Option<R>,
+        hold: impl Fn(&mut MaySleep) -> H,
+        mut edit: impl FnMut(&mut Cursor<'vm, '_, P>, &H) -> Option<R>,
     ) -> Result<R, Error> {
         self.vm.reclaiming(ms, |ms| {
+            let held = hold(ms);
             let mut gather = Gather::default();
             let mut cursor = Cursor::lock2(self.root_node(), ms, &mut gather, windows, skip);
-            let result = edit(&mut cursor);
-            cursor.commit().release();
+            let result = edit(&mut cursor, &held);
+            let released = cursor.commit();
+            drop(held);
+            released.release();
             result
         })
     }

@@ -235,27 +235,34 @@ impl<P: Platform> Space<'_, P> {
         if within.is_empty() {
             return Err(Error::NotOneMapping);
         }
-        let room = self.room(ms);
-        self.edit(ms, within, Cover::Parent, Mutation::NoShootdownAtRemap, |cursor| {
-            let key = match self.one_mapping(cursor, request) {
-                Ok(key) => key,
-                Err(error) => return Some(Err(error)),
-            };
-            let growth = PageRange::new(request.from + request.old, whole.end);
-            if request.old == 0 || within != whole || cursor.first(growth, true).is_some() {
-                return Some(Ok(Growth::MustMove));
-            }
-            let affordable = self.afford(key, growth.len());
-            if let Err(error) = affordable.and_then(|()| room.check(growth.len())) {
-                return Some(Err(error));
-            }
-            cursor.prepare(growth, Some(key))?;
-            if let Err(error) = self.charge_locks(key, growth.len()) {
-                return Some(Err(error));
-            }
-            cursor.replace(growth, key);
-            Some(Ok(Growth::Done))
-        })?
+        let (cover, skip) = (Cover::Parent, Mutation::NoShootdownAtRemap);
+        self.edit_within(
+            ms,
+            within,
+            cover,
+            skip,
+            |ms| self.room(ms),
+            |cursor, room| {
+                let key = match self.one_mapping(cursor, request) {
+                    Ok(key) => key,
+                    Err(error) => return Some(Err(error)),
+                };
+                let growth = PageRange::new(request.from + request.old, whole.end);
+                if request.old == 0 || within != whole || cursor.first(growth, true).is_some() {
+                    return Some(Ok(Growth::MustMove));
+                }
+                let affordable = self.afford(key, growth.len());
+                if let Err(error) = affordable.and_then(|()| room.check(growth.len())) {
+                    return Some(Err(error));
+                }
+                cursor.prepare(growth, Some(key))?;
+                if let Err(error) = self.charge_locks(key, growth.len()) {
+                    return Some(Err(error));
+                }
+                cursor.replace(growth, key);
+                Some(Ok(Growth::Done))
+            },
+        )?
     }
 
     /// What the pages asked about are: one mapping that may become what is asked. (`check_prep_vma`;

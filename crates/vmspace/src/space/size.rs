@@ -43,7 +43,7 @@ impl<P: Platform> Space<'_, P> {
     /// should grow is not mapped there.
     ///
     /// ```
-    /// # #[path = "../../tests/host/mod.rs"] mod host;
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
     /// # use vmspace::{Error, Map, MaySleep, Space, format::{Rights, Sv48}};
     /// # let vm = host::Host::<Sv48>::new(1024, 1).manager();
     /// # let mut ms = unsafe { MaySleep::assume() };
@@ -57,6 +57,8 @@ impl<P: Platform> Space<'_, P> {
     /// ```
     pub fn set_size_limit(&self, bytes: u64) {
         let header = self.header();
+        // Two words, one step; and who maps by the old limit is done.
+        let _held = header.size_lock.acquire(self.vm.platform());
         header.size_limit.store(bytes, Ordering::Relaxed);
         match bytes {
             u64::MAX => header.future.fetch_and(!LIMITED, Ordering::Relaxed),

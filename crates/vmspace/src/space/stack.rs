@@ -36,26 +36,34 @@ impl<P: Platform> Space<'_, P> {
             return Ok(grows && stack.range.start <= page);
         }
         let growth = PageRange::new(page, stack.range.start);
-        let room = self.room(ms);
         let guard = page.saturating_sub(STACK_GUARD);
         // The page above belongs to the range verified: the stack must still begin there.
         let verified = PageRange::new(guard, growth.end + 1);
-        self.edit(ms, verified, Cover::Lowest, Mutation::NoShootdownAtUnmap, |cursor| {
-            if cursor.first(growth, true).is_some() || cursor.piece(growth.end).0 != stack.key {
-                // Another fault, or a change, was faster: the fault looks again.
-                return Some(true);
-            }
-            let crowded = last_mapping(cursor, PageRange::new(guard, page)).is_some_and(keeps_away);
-            if crowded || room.check(growth.len()).is_err() {
-                return Some(false);
-            }
-            cursor.prepare(growth, Some(stack.key))?;
-            if self.charge_locks(stack.key, growth.len()).is_err() {
-                return Some(false);
-            }
-            cursor.replace(growth, stack.key);
-            Some(true)
-        })
+        let (cover, skip) = (Cover::Lowest, Mutation::NoShootdownAtUnmap);
+        self.edit_within(
+            ms,
+            verified,
+            cover,
+            skip,
+            |ms| self.room(ms),
+            |cursor, room| {
+                if cursor.first(growth, true).is_some() || cursor.piece(growth.end).0 != stack.key {
+                    // Another fault, or a change, was faster: the fault looks again.
+                    return Some(true);
+                }
+                let crowded =
+                    last_mapping(cursor, PageRange::new(guard, page)).is_some_and(keeps_away);
+                if crowded || room.check(growth.len()).is_err() {
+                    return Some(false);
+                }
+                cursor.prepare(growth, Some(stack.key))?;
+                if self.charge_locks(stack.key, growth.len()).is_err() {
+                    return Some(false);
+                }
+                cursor.replace(growth, stack.key);
+                Some(true)
+            },
+        )
     }
 }
 

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::region::Key;
+use crate::tree::cursor::Cursor;
 use crate::tree::locking::Cover;
 
 impl<P: Platform> Space<'_, P> {
@@ -41,17 +42,22 @@ impl<P: Platform> Space<'_, P> {
     }
 
     pub(super) fn unmap_range(&self, ms: &mut MaySleep, range: PageRange) -> Result<(), Error> {
-        let unmapped =
-            self.edit(ms, range, Cover::Parent, Mutation::NoShootdownAtUnmap, |cursor| {
-                if let Err(error) = cursor.check_seals(range) {
-                    return Some(Err(error));
-                }
-                cursor.prepare(range, Some(Key::HOLE))?;
-                Some(Ok(cursor.replace(range, Key::HOLE)))
-            })??;
+        let (cover, skip) = (Cover::Parent, Mutation::NoShootdownAtUnmap);
+        let unmapped = self.edit(ms, range, cover, skip, |cursor| cursor.take_out(range))??;
         if unmapped {
             self.has_freed(ms, range);
         }
         Ok(())
+    }
+}
+
+impl<P: Platform> Cursor<'_, '_, P> {
+    /// Unmaps `range`; whether anything was there. None: no memory.
+    pub(super) fn take_out(&mut self, range: PageRange) -> Option<Result<bool, Error>> {
+        if let Err(error) = self.check_seals(range) {
+            return Some(Err(error));
+        }
+        self.prepare(range, Some(Key::HOLE))?;
+        Some(Ok(self.replace(range, Key::HOLE)))
     }
 }

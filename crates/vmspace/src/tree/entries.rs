@@ -23,19 +23,23 @@ impl<'a, P: Platform> Cursor<'a, '_, P> {
     /// covers in part.)
     pub fn clear(&mut self, range: PageRange) {
         for node in self.nodes() {
-            if lock::is_stale(&node.meta.lock) {
-                continue;
+            if !lock::is_stale(&node.meta.lock) {
+                self.clear_in(node, range);
             }
-            let mut lost = 0;
-            for index in node.occupied(node.slots(range)) {
-                if !matches!(node.entry(index), Entry::Table(_)) {
-                    self.take_entry(node, index);
-                    lost += 1;
-                }
+        }
+    }
+
+    /// The same in one node that is held.
+    pub fn clear_in(&mut self, node: Node<'a, P>, range: PageRange) {
+        let mut lost = 0;
+        for index in node.occupied(node.slots(range)) {
+            if !matches!(node.entry(index), Entry::Table(_)) {
+                self.take_entry(node, index);
+                lost += 1;
             }
-            if lost != 0 {
-                node.lost(lost);
-            }
+        }
+        if lost != 0 {
+            node.lost(lost);
         }
     }
 

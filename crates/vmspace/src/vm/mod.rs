@@ -138,11 +138,12 @@ impl<P: Platform> Vm<P> {
             return Err(Error::TooHigh { end });
         }
         // Where a root takes several pages it is aligned to them, and so is what is handed out.
-        let managed = managed.start.next_multiple_of(root_pages::<P::Format>())..managed.end;
-        let count = managed.end.saturating_sub(managed.start);
+        let left_out = managed.start.wrapping_neg() % root_pages::<P::Format>();
+        let count = managed.end.saturating_sub(managed.start).saturating_sub(left_out);
         let carving = Carving::of::<P::Format>(count, cpus);
-        let least = carving.total() + LEAST_USABLE;
-        if count < least {
+        let least = left_out + carving.total() + LEAST_USABLE;
+        let managed = managed.end - count..managed.end;
+        if count < least - left_out {
             return Err(Error::TooSmall { least });
         }
         let page = <P::Format as Geometry>::PAGE_SIZE as usize;

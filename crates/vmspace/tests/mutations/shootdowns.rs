@@ -4,7 +4,7 @@ use super::hoard::Hoard;
 use super::{BASE, LEAF, PAGE, RW, SpaceOf, byte_at, frame_at, with_space};
 use crate::machine::Machine;
 use vmspace::format::Rights;
-use vmspace::{Advice, Map, MaySleep, Object, Remap};
+use vmspace::{Advice, Map, MaySleep, Object, Remap, Sharing};
 
 /// User code on CPU 1 stores 7 at [`BASE`]: its TLB has the page, writable.
 fn warm(space: &SpaceOf<'_>, ms: &mut MaySleep) {
@@ -69,10 +69,15 @@ fn dont_need_without_shootdown_leaves_the_old_contents() {
     });
 }
 
-/// An object of one page, mapped at [`BASE`], that user code on CPU 1 has stored 7 in.
-fn warm_object<'vm>(space: &SpaceOf<'vm>, ms: &mut MaySleep, pager: u64) -> Object<'vm, Machine> {
+/// An object of one page, mapped at [`BASE`], where user code on CPU 1 has stored 7.
+fn warm_object<'vm>(
+    space: &SpaceOf<'vm>,
+    ms: &mut MaySleep,
+    pager: u64,
+    sharing: Sharing,
+) -> Object<'vm, Machine> {
     let object = space.vm().object(ms, PAGE, pager).unwrap();
-    let map = Map::anonymous(PAGE, RW).at(BASE).shared();
+    let map = Map { sharing, ..Map::anonymous(PAGE, RW).at(BASE) };
     space.map_object(ms, map, &object, 0).unwrap();
     warm(space, ms);
     object
@@ -80,8 +85,17 @@ fn warm_object<'vm>(space: &SpaceOf<'vm>, ms: &mut MaySleep, pager: u64) -> Obje
 
 #[test]
 fn truncation_without_shootdown_lets_a_stale_store_reach_a_reused_frame() {
+    truncated_under_a_store(Sharing::Shared);
+}
+
+#[test]
+fn truncation_without_shootdown_lets_a_stale_store_reach_a_copy_s_reused_frame() {
+    truncated_under_a_store(Sharing::Private);
+}
+
+fn truncated_under_a_store(sharing: Sharing) {
     with_space(|space, ms| {
-        let object = warm_object(space, ms, 0);
+        let object = warm_object(space, ms, 0, sharing);
         let other = Hoard::new(space.vm(), ms);
         let frame = frame_at(space, ms, BASE);
         object.set_len(ms, 0).unwrap();
@@ -94,7 +108,7 @@ fn truncation_without_shootdown_lets_a_stale_store_reach_a_reused_frame() {
 #[test]
 fn cleaning_without_shootdown_loses_what_is_stored_next() {
     with_space(|space, ms| {
-        let file = warm_object(space, ms, 1);
+        let file = warm_object(space, ms, 1, Sharing::Shared);
         file.sync(ms, 0..PAGE).unwrap();
         Machine::store(space, ms, 1, BASE, 9);
         file.sync(ms, 0..PAGE).unwrap();

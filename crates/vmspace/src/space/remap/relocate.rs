@@ -95,40 +95,48 @@ impl<P: Platform> Space<'_, P> {
     ) -> Result<(), Error> {
         let source = request.source().intersect(self.user());
         let looked = self.looked_at(request);
-        let room = self.room(ms);
-        self.edit2(ms, [looked, target], Mutation::NoShootdownAtRemap, |cursor| {
-            let key = match self.may_move(cursor, request, target, &room) {
-                Ok(key) => key,
-                Err(error) => return Some(Err(error)),
-            };
-            let by = target.start.wrapping_sub(source.start);
-            let more = target.len().saturating_sub(source.len());
-            if source.is_empty() {
-                cursor.prepare(target, Some(key.shifted(by)))?;
+        let (windows, skip) = ([looked, target], Mutation::NoShootdownAtRemap);
+        self.edit2_within(
+            ms,
+            windows,
+            skip,
+            |ms| self.room(ms),
+            |cursor, room| {
+                let key = match self.may_move(cursor, request, target, room) {
+                    Ok(key) => key,
+                    Err(error) => return Some(Err(error)),
+                };
+                let by = target.start.wrapping_sub(source.start);
+                let more = target.len().saturating_sub(source.len());
+                if source.is_empty() {
+                    cursor.prepare(target, Some(key.shifted(by)))?;
+                    if let Err(error) = self.charge_locks(key, more) {
+                        return Some(Err(error));
+                    }
+                    cursor.replace(target, key.shifted(by));
+                    return Some(Ok(()));
+                }
+                let moved =
+                    PageRange::new(source.start, source.end.min(source.start + target.len()));
+                let shift = Shift { from: moved, by };
+                cursor.prepare_move(shift, source, target, key.shifted(by))?;
                 if let Err(error) = self.charge_locks(key, more) {
                     return Some(Err(error));
                 }
-                cursor.replace(target, key.shifted(by));
-                return Some(Ok(()));
-            }
-            let moved = PageRange::new(source.start, source.end.min(source.start + target.len()));
-            let shift = Shift { from: moved, by };
-            cursor.prepare_move(shift, source, target, key.shifted(by))?;
-            if let Err(error) = self.charge_locks(key, more) {
-                return Some(Err(error));
-            }
-            // Locks move with what is moved.
-            cursor.uncharge_locks(target);
-            cursor.uncharge_locks(PageRange::new(moved.end, source.end));
-            cursor.clear(target);
-            cursor.clear(PageRange::new(moved.end, source.end));
-            cursor.flush();
-            cursor.move_entries(shift);
-            let unlocked = Key { attributes: key.attributes.difference(Attributes::LOCKS), ..key };
-            let left = if request.args.keep_source { unlocked } else { Key::HOLE };
-            cursor.shift(shift, (source, left), (target, key.shifted(by)));
-            Some(Ok(()))
-        })?
+                // Locks move with what is moved.
+                cursor.uncharge_locks(target);
+                cursor.uncharge_locks(PageRange::new(moved.end, source.end));
+                cursor.clear(target);
+                cursor.clear(PageRange::new(moved.end, source.end));
+                cursor.flush();
+                cursor.move_entries(shift);
+                let unlocked =
+                    Key { attributes: key.attributes.difference(Attributes::LOCKS), ..key };
+                let left = if request.args.keep_source { unlocked } else { Key::HOLE };
+                cursor.shift(shift, (source, left), (target, key.shifted(by)));
+                Some(Ok(()))
+            },
+        )?
     }
 
     /// What is to move, if it may.
