@@ -51,7 +51,7 @@ impl<F: Format> Call<'_, '_, F> {
     pub(super) fn brk(&mut self) -> Outcome {
         self.kernel.counts.sample(self.kernel.vm);
         let space = &self.task.space;
-        let (to, end) = (self.args[0], space.brk(self.ms, 0));
+        let (to, end) = (self.args[0], space.heap_end());
         if to > end && space.check_mappings(self.ms).is_err() {
             return Ok(end);
         }

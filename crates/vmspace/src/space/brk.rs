@@ -59,6 +59,23 @@ impl<P: Platform> Space<'_, P> {
         })
     }
 
+    /// The heap's end, in bytes, without locks.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    ///
+    /// space.set_break(0x10_0000);
+    /// assert_eq!(space.brk(&mut ms, 0x10_2000), space.heap_end());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn heap_end(&self) -> u64 {
+        self.header().heap_break.load(Ordering::Relaxed)
+    }
+
     fn move_break(&self, ms: &mut MaySleep, old: u64, new: u64) -> bool {
         let shift = P::Format::PAGE_SHIFT;
         let page_end = |at: u64| at.checked_add((1 << shift) - 1).map(|at| at >> shift);
