@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vmspace::format::{Format, Geometry};
 use vmspace::{Error, MaySleep, Vm};
@@ -33,8 +34,9 @@ pub(crate) struct Space<'vm, F: Format> {
     pub marks: Marks,
     /// There are at most so many mappings.
     mappings: AtomicU64,
-    /// What the limit of all that is mapped may be raised to (RLIMIT_AS, the hard limit).
-    size_limit: AtomicU64,
+    /// What the limit of all that is mapped may be raised to (RLIMIT_AS, the hard limit). Who reads or
+    /// changes the two holds it.
+    hard_size_limit: Mutex<u64>,
 }
 
 impl<'vm, F: Format> Space<'vm, F> {
@@ -45,24 +47,38 @@ impl<'vm, F: Format> Space<'vm, F> {
             marks: Marks::default(),
             // Those of the program are not counted yet.
             mappings: AtomicU64::new(MOST_MAPPINGS),
-            size_limit: AtomicU64::new(u64::MAX),
+            hard_size_limit: Mutex::new(u64::MAX),
         })
     }
 
     /// Takes over another's limits.
     pub fn set_limits_of(&self, other: &Self) {
         self.set_lock_limit(other.lock_limit());
-        self.set_size_limits(other.size_limit(), other.hard_size_limit());
-    }
-
-    /// Sets RLIMIT_AS, soft and hard.
-    pub fn set_size_limits(&self, soft: u64, hard: u64) {
+        let [soft, hard] = other.size_limits();
+        *self.hard_size_limit() = hard;
         self.set_size_limit(soft);
-        self.size_limit.store(hard, Ordering::Relaxed);
     }
 
-    pub fn hard_size_limit(&self) -> u64 {
-        self.size_limit.load(Ordering::Relaxed)
+    fn hard_size_limit(&self) -> MutexGuard<'_, u64> {
+        self.hard_size_limit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// RLIMIT_AS, soft and hard, in bytes.
+    pub fn size_limits(&self) -> [u64; 2] {
+        let hard = self.hard_size_limit();
+        [self.size_limit(), *hard]
+    }
+
+    /// Sets RLIMIT_AS, soft and hard; what it was. EPERM where the hard limit would be raised.
+    pub fn change_size_limits(&self, [soft, hard]: [u64; 2]) -> Result<[u64; 2], Errno> {
+        let mut most = self.hard_size_limit();
+        if hard > *most {
+            return Err(Errno::EPERM);
+        }
+        let before = [self.size_limit(), *most];
+        *most = hard;
+        self.set_size_limit(soft);
+        Ok(before)
     }
 
     /// ENOMEM where there are more mappings than may be, to who is about to make one.
@@ -102,13 +118,15 @@ impl<'vm, F: Format> Space<'vm, F> {
 
     /// A copy-on-write copy.
     pub fn fork(&self, ms: &mut MaySleep) -> Result<Self, Error> {
-        Ok(Space {
+        let child = Space {
             space: self.space.fork(ms)?,
             vm: self.vm,
             marks: self.marks,
             mappings: AtomicU64::new(self.mappings.load(Ordering::Relaxed)),
-            size_limit: AtomicU64::new(self.hard_size_limit()),
-        })
+            hard_size_limit: Mutex::new(u64::MAX),
+        };
+        child.set_limits_of(self);
+        Ok(child)
     }
 }
 
