@@ -1,6 +1,6 @@
 //! A space of a program, which the harts forget before it ends.
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,6 +15,10 @@ pub(crate) const MOST_MAPPINGS: u64 = 65_530;
 
 /// How many mappings a call may add.
 const ADDED: u64 = 2;
+
+/// Linux moves a mapping only while there are so many fewer than there may be, and two fewer still
+/// where the place is given.
+const SPARE_TO_MOVE: u64 = 3;
 
 /// Where a program's own parts lie, in bytes.
 #[derive(Clone, Copy, Default, Debug)]
@@ -83,17 +87,38 @@ impl<'vm, F: Format> Space<'vm, F> {
 
     /// ENOMEM where there are more mappings than may be, to who is about to make one.
     pub fn check_mappings(&self, ms: &mut MaySleep) -> Result<(), Errno> {
-        if self.count(ms) > MOST_MAPPINGS { Err(Errno::ENOMEM) } else { Ok(()) }
+        if self.count(ms, ADDED) > MOST_MAPPINGS { Err(Errno::ENOMEM) } else { Ok(()) }
     }
 
     /// ENOMEM where splitting mappings at these addresses would make too many.
     pub fn check_splits(&self, ms: &mut MaySleep, at: &[u64]) -> Result<(), Errno> {
-        let count = self.count(ms);
+        let count = self.count(ms, ADDED);
         if count + ADDED <= MOST_MAPPINGS {
             return Ok(());
         }
         let splits = at.iter().filter(|at| self.is_inside(ms, **at)).count() as u64;
         if splits > 0 && count + splits > MOST_MAPPINGS { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
+    /// Whether a mapping may go elsewhere, as far as their number goes.
+    pub fn may_move(&self, ms: &mut MaySleep) -> bool {
+        self.count(ms, ADDED) < MOST_MAPPINGS - SPARE_TO_MOVE
+    }
+
+    /// ENOMEM where there are too many mappings for one to go to a given place, where others may be;
+    /// those in a range stay behind.
+    pub fn check_move(&self, ms: &mut MaySleep, range: Range<u64>) -> Result<(), Errno> {
+        let (mut stay, mut from) = (0, range.start);
+        while let Some(region) = self.next_region(ms, from)
+            && region.start < range.end
+        {
+            from = region.end;
+            stay += 1;
+        }
+        let added = ADDED.max(stay + 1);
+        // What is at the ends of both ranges is split.
+        let count = self.count(ms, added + ADDED);
+        if count + added < MOST_MAPPINGS - SPARE_TO_MOVE { Ok(()) } else { Err(Errno::ENOMEM) }
     }
 
     /// Whether the page before the address and the one at it are of one mapping.
@@ -103,16 +128,16 @@ impl<'vm, F: Format> Space<'vm, F> {
         around.is_some_and(|region| region.start <= before && region.end > at)
     }
 
-    /// How many mappings there are, or more while that is few enough: they are counted only when the
-    /// calls since the last time may have made too many.
-    fn count(&self, ms: &mut MaySleep) -> u64 {
-        let at_most = self.mappings.fetch_add(ADDED, Ordering::Relaxed);
-        if at_most + ADDED <= MOST_MAPPINGS {
+    /// How many mappings there are, to who may add so many; or more while that is few enough: they are
+    /// counted only when the calls since the last time may have made too many.
+    fn count(&self, ms: &mut MaySleep, added: u64) -> u64 {
+        let at_most = self.mappings.fetch_add(added, Ordering::Relaxed);
+        if at_most + added + SPARE_TO_MOVE < MOST_MAPPINGS {
             return at_most;
         }
         let mut count = 0;
         self.for_each_region(ms, |_| count += 1);
-        self.mappings.store(count + ADDED, Ordering::Relaxed);
+        self.mappings.store(count + added, Ordering::Relaxed);
         count
     }
 

@@ -153,6 +153,13 @@ fn many() {
     expect!(full, Map::try_new(1, prot::READ, flag::SHARED).map(|_| ()), "one too many by mmap");
     expect!(MOST + 1, lines(), "how many mappings there are in the end");
     one.word(0, 0).store(1, Relaxed);
+    let again = |old| syscall::mremap(one.address(0), old, page, remap::MAYMOVE, 0).map(drop);
+    expect!(full, again(0), "a mapping once more, one too many by mremap");
+    expect!(Ok(()), again(page), "mremap to the same length");
+    let flags = remap::MAYMOVE | remap::DONTUNMAP;
+    let left = syscall::mremap(one.address(0), page, page, flags, 0).map(drop);
+    expect!(full, left, "a mapping that leaves one behind, one too many by mremap");
     expect!(Ok(()), hole(1, 100), "whole mappings");
     expect!(Ok(()), hole(last + 6, 1), "a hole, when there is room again");
+    expect!(Ok(()), again(0), "a mapping once more, when there is room again");
 }
