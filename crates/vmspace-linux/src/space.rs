@@ -31,6 +31,21 @@ pub(crate) struct Marks {
     pub arguments: (u64, u64),
 }
 
+/// How much a process may map and lock, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// RLIMIT_MEMLOCK, the soft limit.
+    pub locked: u64,
+    /// RLIMIT_AS, soft and hard.
+    pub size: [u64; 2],
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { locked: crate::calls::LOCK_LIMIT, size: [u64::MAX; 2] }
+    }
+}
+
 /// The library's space on the machine. Threads share it; the last one to go ends it.
 pub(crate) struct Space<'vm, F: Format> {
     space: vmspace::Space<'vm, MachinePlatform<F>>,
@@ -44,23 +59,33 @@ pub(crate) struct Space<'vm, F: Format> {
 }
 
 impl<'vm, F: Format> Space<'vm, F> {
-    pub fn new(vm: &'vm Vm<MachinePlatform<F>>, ms: &mut MaySleep) -> Result<Self, Error> {
-        Ok(Space {
+    pub fn new(
+        vm: &'vm Vm<MachinePlatform<F>>,
+        ms: &mut MaySleep,
+        limits: Limits,
+    ) -> Result<Self, Error> {
+        let space = Space {
             space: vmspace::Space::new(vm, ms)?,
             vm,
             marks: Marks::default(),
             // Those of the program are not counted yet.
             mappings: AtomicU64::new(MOST_MAPPINGS),
             hard_size_limit: Mutex::new(u64::MAX),
-        })
+        };
+        space.set_limits(limits);
+        Ok(space)
     }
 
-    /// Takes over another's limits.
-    pub fn set_limits_of(&self, other: &Self) {
-        self.set_lock_limit(other.lock_limit());
-        let [soft, hard] = other.size_limits();
-        *self.hard_size_limit() = hard;
+    pub fn limits(&self) -> Limits {
+        Limits { locked: self.lock_limit(), size: self.size_limits() }
+    }
+
+    /// Sets them, whatever they were.
+    fn set_limits(&self, Limits { locked, size: [soft, hard] }: Limits) {
+        let mut most = self.hard_size_limit();
+        *most = hard;
         self.set_size_limit(soft);
+        self.set_lock_limit(locked);
     }
 
     fn hard_size_limit(&self) -> MutexGuard<'_, u64> {
@@ -150,7 +175,7 @@ impl<'vm, F: Format> Space<'vm, F> {
             mappings: AtomicU64::new(self.mappings.load(Ordering::Relaxed)),
             hard_size_limit: Mutex::new(u64::MAX),
         };
-        child.set_limits_of(self);
+        child.set_limits(self.limits());
         Ok(child)
     }
 }

@@ -92,6 +92,7 @@ fn all() -> i32 {
     child(|| deep(256)).expect(End::SEGV, format_args!("a stack beyond RLIMIT_AS"));
     last.free();
     rest.free();
+    child(outgrown).expect(End::SEGV, format_args!("a program larger than RLIMIT_AS"));
     0
 }
 
@@ -103,6 +104,14 @@ fn deep(left: usize) -> i32 {
         0 => 0,
         _ => deep(left - 1) + i32::from(core::hint::black_box(bytes[left % 4096])) - 1,
     }
+}
+
+/// Executes this program where there is no room for its stack.
+fn outgrown() -> i32 {
+    let most = 2 * page_size();
+    expect!(Ok(()), limit(ALL, most, most), "a lower RLIMIT_AS");
+    let error = syscall::execve(c"/proc/self/exe", &[c"limits"], c"NAME=value");
+    fail!("execve beyond RLIMIT_AS: {error}")
 }
 
 fn lowered() -> i32 {
