@@ -86,6 +86,8 @@ pub enum ProgramError {
     },
     /// The machine's memory does not hold the program.
     Memory,
+    /// The process may not map so much (RLIMIT_AS).
+    Limit,
     /// The host refuses a thread for a hart.
     Threads(io::Error),
 }
@@ -121,7 +123,7 @@ impl ProgramError {
             }
             Self::NotAFile(_) => Errno::EACCES,
             Self::StringTooLong { .. } | Self::ArgumentsTooLong { .. } => Errno::E2BIG,
-            Self::Memory => Errno::ENOMEM,
+            Self::Memory | Self::Limit => Errno::ENOMEM,
             _ => Errno::ENOEXEC,
         }
     }
@@ -193,6 +195,7 @@ impl fmt::Display for ProgramError {
                 f,
                 "arguments and environment take {length} bytes (at most {most} bytes together)"
             ),
+            Self::Limit => write!(f, "is larger than the process may map (raise RLIMIT_AS)"),
             Self::Memory => {
                 write!(f, "the machine's memory does not hold it (give more with --memory)")
             }

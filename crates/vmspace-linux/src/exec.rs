@@ -3,7 +3,7 @@
 //! Guarantee: `execve` fails with nothing changed, or the process's other threads end and the
 //! thread that called it goes on, alone and under the process's number, as the first thread of the
 //! new program. The new space stands before anything is given up, so being short of memory is
-//! among the failures.
+//! among the failures; a program that is larger than RLIMIT_AS kills the process, as on Linux.
 //!
 //! The protocol: the call makes an [`Image`], names its thread the process's successor and tells
 //! the others to end ([`Kernel::succeed`]). On its way back to its program the thread waits until

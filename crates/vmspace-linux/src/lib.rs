@@ -71,6 +71,7 @@ pub use crate::kernel::Ending;
 use crate::kernel::{Kernel, attention};
 pub use crate::report::Report;
 use crate::signal::{Action, SIGCHLD, SignalSet};
+use crate::space::Limits;
 use crate::stack::Start;
 use crate::task::{AlternateStack, INIT, INITIAL, Process, Restart, Task};
 
@@ -150,7 +151,7 @@ pub fn load<'vm, F: Format>(
         environment: options.environment.clone(),
         random: kernel.random.sixteen(),
     };
-    let (space, registers) = load::load(vm, &mut ms, program, &start)?;
+    let (space, registers) = load::load(vm, &mut ms, program, &start, Limits::default())?;
     let first = initial(&kernel, space, registers, program, options);
     Ok(Loaded { kernel, first, timeout: options.timeout })
 }

@@ -1,8 +1,8 @@
 //! Puts a checked program into a fresh space.
 //!
 //! Guarantee: the space that comes back holds the program's segments with their rights, a stack
-//! with the arguments, and the page that signal handlers return through; when memory is short
-//! nothing is left. Segments are anonymous private memory: mapped writable, filled from the file,
+//! with the arguments, and the page that signal handlers return through, within the limits; when
+//! memory is short nothing is left. Segments are anonymous private memory: mapped writable, filled from the file,
 //! then given their rights (there are no file mappings yet).
 
 use std::os::unix::fs::FileExt;
@@ -16,7 +16,7 @@ use crate::addresses::Addresses;
 use crate::deliver::trampoline;
 use crate::elf::Program;
 use crate::error::ProgramError;
-use crate::space::{Marks, Space};
+use crate::space::{Limits, Marks, Space};
 use crate::stack::{Block, STACK_LIMIT, Start};
 
 /// What is mapped below the arguments at the start; the rest grows.
@@ -31,9 +31,9 @@ pub(crate) fn load<'vm, F: Format>(
     ms: &mut MaySleep,
     program: &Program,
     start: &Start,
+    limits: Limits,
 ) -> Result<(Space<'vm, F>, Registers), ProgramError> {
-    let mut space = Space::new(vm, ms).map_err(|_| ProgramError::Memory)?;
-    space.set_lock_limit(crate::calls::LOCK_LIMIT);
+    let mut space = Space::new(vm, ms, limits).map_err(|_| ProgramError::Memory)?;
     for segment in &program.segments {
         load_segment::<F>(&space, ms, program, segment)?;
     }
@@ -49,11 +49,11 @@ pub(crate) fn load<'vm, F: Format>(
     let bottom = (block.address - STACK_START) & !(F::PAGE_SIZE - 1);
     let data = Rights::USER | Rights::READ | Rights::WRITE;
     let stack = Map { grows_down: true, ..fixed(bottom, top - bottom, data) };
-    space.map(ms, stack).map_err(|_| ProgramError::Memory)?;
+    map(&space, ms, stack)?;
     fill(&space, ms, block.address, &block.bytes)?;
 
     let handlers = addresses.trampoline();
-    space.map(ms, fixed(handlers, F::PAGE_SIZE, data)).map_err(|_| ProgramError::Memory)?;
+    map(&space, ms, fixed(handlers, F::PAGE_SIZE, data))?;
     fill(&space, ms, handlers, &trampoline())?;
     let code = Rights::USER | Rights::READ | Rights::EXECUTE;
     space.protect(ms, handlers, F::PAGE_SIZE, code).map_err(|_| ProgramError::Memory)?;
@@ -68,6 +68,15 @@ fn fixed(address: u64, length: u64, rights: Rights) -> Map {
     Map { address, place: Place::Fixed, ..Map::anonymous(length, rights) }
 }
 
+/// Makes a mapping where nothing is.
+fn map<F: Format>(space: &Space<'_, F>, ms: &mut MaySleep, map: Map) -> Result<(), ProgramError> {
+    space.map(ms, map).map(drop).map_err(|_| {
+        let pages = space.usage(ms).mapped + map.length.div_ceil(F::PAGE_SIZE);
+        let within = pages <= space.size_limit() >> F::PAGE_SHIFT;
+        if within { ProgramError::Memory } else { ProgramError::Limit }
+    })
+}
+
 fn load_segment<F: Format>(
     space: &Space<'_, F>,
     ms: &mut MaySleep,
@@ -77,7 +86,7 @@ fn load_segment<F: Format>(
     let start = segment.address & !(F::PAGE_SIZE - 1);
     let length = segment.end().next_multiple_of(F::PAGE_SIZE) - start;
     let data = Rights::USER | Rights::READ | Rights::WRITE;
-    space.map(ms, fixed(start, length, data)).map_err(|_| ProgramError::Memory)?;
+    map(space, ms, fixed(start, length, data))?;
     let mut done = 0;
     let mut buffer = vec![0; segment.filled.min(CHUNK) as usize];
     while done < segment.filled {

@@ -92,6 +92,7 @@ fn all() -> i32 {
     child(|| deep(256)).expect(End::SEGV, format_args!("a stack beyond RLIMIT_AS"));
     last.free();
     rest.free();
+    child(outgrown).expect(End::SEGV, format_args!("a program larger than RLIMIT_AS"));
     0
 }
 
@@ -103,6 +104,14 @@ fn deep(left: usize) -> i32 {
         0 => 0,
         _ => deep(left - 1) + i32::from(core::hint::black_box(bytes[left % 4096])) - 1,
     }
+}
+
+/// Executes this program where there is no room for its stack.
+fn outgrown() -> i32 {
+    let most = 2 * page_size();
+    expect!(Ok(()), limit(ALL, most, most), "a lower RLIMIT_AS");
+    let error = syscall::execve(c"/proc/self/exe", &[c"limits"], c"NAME=value");
+    fail!("execve beyond RLIMIT_AS: {error}")
 }
 
 fn lowered() -> i32 {
@@ -153,6 +162,13 @@ fn many() {
     expect!(full, Map::try_new(1, prot::READ, flag::SHARED).map(|_| ()), "one too many by mmap");
     expect!(MOST + 1, lines(), "how many mappings there are in the end");
     one.word(0, 0).store(1, Relaxed);
+    let again = |old| syscall::mremap(one.address(0), old, page, remap::MAYMOVE, 0).map(drop);
+    expect!(full, again(0), "a mapping once more, one too many by mremap");
+    expect!(Ok(()), again(page), "mremap to the same length");
+    let flags = remap::MAYMOVE | remap::DONTUNMAP;
+    let left = syscall::mremap(one.address(0), page, page, flags, 0).map(drop);
+    expect!(full, left, "a mapping that leaves one behind, one too many by mremap");
     expect!(Ok(()), hole(1, 100), "whole mappings");
     expect!(Ok(()), hole(last + 6, 1), "a hole, when there is room again");
+    expect!(Ok(()), again(0), "a mapping once more, when there is room again");
 }

@@ -18,7 +18,9 @@ use crate::files::node::Node;
 use crate::files::stat::{S_IFLNK, S_IFREG};
 use crate::load::load;
 use crate::script::{self, Head};
+use crate::signal::SIGSEGV;
 use crate::stack::{self, MOST_ARGUMENTS, MOST_STRING, Start};
+use crate::task::Status;
 
 /// How often a script may be the interpreter of a script.
 const MOST_SCRIPTS: usize = 5;
@@ -102,9 +104,23 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         };
         stack::check_arguments(&start.arguments, &start.environment).map_err(error)?;
         let program = Program::read(executable, Addresses::of::<F>()).map_err(error)?;
-        let (space, registers) = load(self.kernel.vm, self.ms, &program, &start).map_err(error)?;
-        space.set_limits_of(&self.task.space);
+        let limits = self.task.space.limits();
+        let (space, registers) = match load(self.kernel.vm, self.ms, &program, &start, limits) {
+            Err(crate::ProgramError::Limit) => return Err(self.outgrown()),
+            loaded => loaded.map_err(error)?,
+        };
         Ok(Image { space, registers, name, executable: program.executable })
+    }
+
+    /// The program is larger than the process may map. Linux finds out when the old one is gone, and
+    /// kills.
+    fn outgrown(&mut self) -> Stop {
+        if let Err(stop) = self.kernel.succeed(self.task) {
+            return stop;
+        }
+        let status = Status::Killed(SIGSEGV);
+        self.kernel.kill(&mut self.kernel.lock(), self.task.process, status);
+        Stop::Dying
     }
 
     /// What runs a script, and with which arguments: `#!`, as often as needed.

@@ -51,7 +51,7 @@ impl<F: Format> Call<'_, '_, F> {
     pub(super) fn brk(&mut self) -> Outcome {
         self.kernel.counts.sample(self.kernel.vm);
         let space = &self.task.space;
-        let (to, end) = (self.args[0], space.brk(self.ms, 0));
+        let (to, end) = (self.args[0], space.heap_end());
         if to > end && space.check_mappings(self.ms).is_err() {
             return Ok(end);
         }
@@ -183,8 +183,7 @@ impl<F: Format> Call<'_, '_, F> {
             return Err(Errno::EINVAL.into());
         }
         self.kernel.counts.sample(self.kernel.vm);
-        self.check_splits(address, old_length)?;
-        let remap = Remap {
+        let mut remap = Remap {
             address,
             old_length,
             new_length,
@@ -193,12 +192,29 @@ impl<F: Format> Call<'_, '_, F> {
             keep_source: flags & MREMAP_DONTUNMAP != 0,
             new_address,
         };
+        self.check_remap(&mut remap)?;
         let over = if remap.fixed { new_length } else { 0 };
         self.replacing(address, old_length, |call| {
             call.replacing(new_address, over, |call| {
                 Ok(call.task.space.remap(call.ms, remap).map_err(errno)?)
             })
         })
+    }
+
+    /// ENOMEM where there are too many mappings for it; what could grow only elsewhere may not move then.
+    fn check_remap(&mut self, remap: &mut Remap) -> Result<(), Errno> {
+        let Remap { address, old_length, new_length, .. } = *remap;
+        let (old, new) = (page_end::<F>(0, old_length), page_end::<F>(0, new_length));
+        let space = &self.task.space;
+        if remap.fixed || remap.keep_source {
+            let stay = if remap.keep_source { old } else { 0 };
+            return space.check_move(self.ms, address..address.saturating_add(stay));
+        }
+        if new < old {
+            return self.check_hole(address.wrapping_add(new), old - new);
+        }
+        remap.may_move = remap.may_move && new > old && space.may_move(self.ms);
+        Ok(())
     }
 
     /// The query, and the barriers that an interrupt of every hart gives: a thread that runs

@@ -78,31 +78,23 @@ impl<F: Format> Call<'_, '_, F> {
         Ok(0)
     }
 
-    /// The soft limit with this number.
-    fn soft_limit(&self, resource: u64) -> Result<u64, Errno> {
-        match resource as u32 {
-            RLIMIT_MEMLOCK => Ok(self.task.space.lock_limit()),
-            RLIMIT_AS => Ok(self.task.space.size_limit()),
-            _ => self.limit(resource),
-        }
-    }
-
-    /// The hard limit with this number; the soft one too, but for memory.
-    fn limit(&self, resource: u64) -> Result<u64, Errno> {
-        match resource as u32 {
-            3 => Ok(crate::stack::STACK_LIMIT),
-            4 => Ok(0),
-            6 => Ok(self.kernel.limit as u64),
-            7 => Ok(crate::files::MOST_FILES as u64),
-            RLIMIT_MEMLOCK => Ok(LOCK_LIMIT),
-            RLIMIT_AS => Ok(self.task.space.hard_size_limit()),
-            0..16 => Ok(UNLIMITED),
-            _ => Err(Errno::EINVAL),
-        }
+    /// The limits with this number, soft and hard, which differ only for memory.
+    fn limits(&self, resource: u64) -> Result<[u64; 2], Errno> {
+        let limit = match resource as u32 {
+            RLIMIT_MEMLOCK => return Ok([self.task.space.lock_limit(), LOCK_LIMIT]),
+            RLIMIT_AS => return Ok(self.task.space.size_limits()),
+            3 => crate::stack::STACK_LIMIT,
+            4 => 0,
+            6 => self.kernel.limit as u64,
+            7 => crate::files::MOST_FILES as u64,
+            0..16 => UNLIMITED,
+            _ => return Err(Errno::EINVAL),
+        };
+        Ok([limit; 2])
     }
 
     pub(super) fn getrlimit(&mut self) -> Outcome {
-        let limits = [self.soft_limit(self.args[0])?, self.limit(self.args[0])?];
+        let limits = self.limits(self.args[0])?;
         self.put_words(self.args[1], &limits)?;
         Ok(0)
     }
@@ -114,25 +106,37 @@ impl<F: Format> Call<'_, '_, F> {
         if id != 0 && id as Id != self.task.process {
             return Err(Errno::ESRCH.into());
         }
-        let (limit, was) = (self.limit(resource)?, self.soft_limit(resource)?);
+        let mut limits = self.limits(resource)?;
         if new != 0 {
-            let [soft, hard] = self.get_words(new)?;
+            let wanted @ [soft, hard] = self.get_words(new)?;
             if soft > hard {
                 return Err(Errno::EINVAL.into());
             }
-            if hard <= limit && resource as u32 == RLIMIT_AS {
-                self.task.space.set_size_limits(soft, hard);
-            } else if hard == limit && resource as u32 == RLIMIT_MEMLOCK {
-                self.task.space.set_lock_limit(soft);
-            } else if hard != limit || soft != limit {
+            limits = self.change_limits(resource, limits, wanted).inspect_err(|_| {
                 self.kernel.counts.refuse("a limit was to be changed");
-                return Err(Errno::EPERM.into());
-            }
+            })?;
         }
         if old != 0 {
-            self.put_words(old, &[was, limit])?;
+            self.put_words(old, &limits)?;
         }
         Ok(0)
+    }
+
+    /// Sets limits, soft and hard; what they were.
+    fn change_limits(
+        &self,
+        resource: u64,
+        before: [u64; 2],
+        wanted: [u64; 2],
+    ) -> Result<[u64; 2], Errno> {
+        let [soft, hard] = wanted;
+        match resource as u32 {
+            RLIMIT_AS => return self.task.space.change_size_limits(wanted),
+            RLIMIT_MEMLOCK if hard == before[1] => self.task.space.set_lock_limit(soft),
+            _ if wanted == before => {}
+            _ => return Err(Errno::EPERM),
+        }
+        Ok(before)
     }
 
     /// Names of threads, and names of mappings, which nobody sees yet.

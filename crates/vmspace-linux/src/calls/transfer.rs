@@ -1,8 +1,8 @@
 //! Calls that move bytes between files and the program's memory.
 //!
-//! Guarantee: regular files, devices and /proc never wait; for others see `stream`. Bytes go through a buffer of ours, so the program's memory is touched
-//! with no lock of the file held but that of its position and of its writers; a fault on a page of
-//! the same file takes neither.
+//! Guarantee: regular files, devices and /proc never wait; for others see `stream`. Bytes go through a
+//! buffer of ours, so the program's memory is touched with no lock of the file held but that of its
+//! position and of its writers; a fault on a page of the same file takes neither.
 
 use vmspace::format::Format;
 

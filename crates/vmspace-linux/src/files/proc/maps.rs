@@ -40,7 +40,7 @@ pub(super) fn listing<F: Format>(
     mut from: u64,
     smaps: bool,
 ) -> (String, Option<u64>) {
-    let heap_end = space.brk(ms, 0);
+    let heap_end = space.heap_end();
     let mut text = String::new();
     while let Some(region) = space.next_region(ms, from) {
         from = region.end;

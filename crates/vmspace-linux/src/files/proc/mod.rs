@@ -1,7 +1,7 @@
 //! /proc: the machine's own processes; nothing of the host's.
 //!
-//! Guarantee: a file says what is true when it is read, long ones part by part. Links to what a process has open lead
-//! to the file itself, as on Linux, and never out of the root.
+//! Guarantee: a file says what is true when it is read, long ones part by part. Links to what a
+//! process has open lead to the file itself, as on Linux, and never out of the root.
 
 mod maps;
 mod text;

@@ -29,8 +29,8 @@ struct Numbers {
 pub(crate) type Text = Window<u8, u64>;
 
 impl<'vm, F: Format> Kernel<'vm, F> {
-    /// Reads from a file of /proc; fewer bytes than asked for only at its end. ESRCH when it is about a
-    /// process that has ended; what was its pagemap is empty then.
+    /// Reads from a file of /proc; fewer bytes than asked for only at its end, or where the process that
+    /// it is about ends meanwhile. ESRCH when that has ended; what was its pagemap is empty then.
     pub fn read_proc(
         &self,
         ms: &mut MaySleep,
@@ -54,11 +54,14 @@ impl<'vm, F: Format> Kernel<'vm, F> {
                     rest[..length].copy_from_slice(&bytes[..length]);
                     length
                 },
-            )?;
-            if read == 0 {
-                break;
+            );
+            match read {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                // What was read is told first.
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
             }
-            done += read;
         }
         Ok(done)
     }
