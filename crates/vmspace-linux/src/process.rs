@@ -107,12 +107,11 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         let Task { id, process, space, files, image, .. } = *task;
         self.close_all(files);
         self.counts.sample(self.vm);
-        if let Some(space) = Arc::into_inner(space) {
-            self.note_mapped(ms, &space, 0..u64::MAX);
-        }
+        let space = Arc::into_inner(space);
+        let files = space.map(|space| self.mapped(ms, &space, 0..u64::MAX)).unwrap_or_default();
         drop(image);
         self.vm.reap(ms);
-        self.drop_unused(ms);
+        self.drop_unmapped(ms, files);
         let mut state = self.lock();
         let state = &mut *state;
         let Some(of) = state.processes.get_mut(&process) else { return };

@@ -107,10 +107,10 @@ impl<F: Format> Call<'_, '_, F> {
         change: impl FnOnce(&mut Self) -> Outcome,
     ) -> Outcome {
         let range = address..page_end::<F>(address, length);
-        let files = self.kernel.note_mapped(self.ms, &self.task.space, range);
+        let files = self.kernel.mapped(self.ms, &self.task.space, range);
         let outcome = change(self);
-        if files {
-            self.kernel.drop_unused(self.ms);
+        if !files.is_empty() {
+            self.kernel.drop_unmapped(self.ms, files);
         }
         outcome
     }
