@@ -194,3 +194,55 @@ impl<F: Format> Drop for Space<'_, F> {
         self.vm.platform().forget_space(self.space.id());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmspace::Map;
+    use vmspace::format::{Rights, Sv48};
+    use vmspace_machine::Config;
+
+    fn with_space(body: impl FnOnce(&Space<'_, Sv48>, &mut MaySleep)) {
+        let config = Config { memory: 16 << 20, ..Config::default() };
+        let platform = MachinePlatform::<Sv48>::new(config).expect("a machine");
+        let frames = platform.frames();
+        let vm = Vm::new(platform, frames).expect("a manager");
+        vm.platform().bind_other(0);
+        // SAFETY: the test's own thread, which is no hart and holds nothing of the library.
+        let mut ms = unsafe { MaySleep::assume() };
+        let space = Space::new(&vm, &mut ms, Limits::default()).expect("a space");
+        body(&space, &mut ms);
+        drop(space);
+        vm.reap(&mut ms);
+    }
+
+    #[test]
+    fn a_limit_that_another_has_lowered_would_be_raised_again() {
+        with_space(|space, ms| {
+            assert_eq!(space.change_size_limits([5, 9]), Ok([u64::MAX; 2]));
+            assert_eq!(space.change_size_limits([5, 10]), Err(Errno::EPERM));
+            assert_eq!(space.change_size_limits([9, 9]), Ok([5, 9]));
+            assert_eq!(space.fork(ms).expect("a child").size_limits(), [9, 9]);
+        });
+    }
+
+    #[test]
+    fn mappings_that_moves_leave_behind_would_not_be_counted() {
+        with_space(|space, ms| {
+            let at = space.map(ms, Map::anonymous(3 * 4096, Rights::READ)).expect("a mapping");
+            space
+                .protect(ms, at + 4096, 4096, Rights::READ | Rights::WRITE)
+                .expect("three mappings");
+            let limit = MOST_MAPPINGS - SPARE_TO_MOVE;
+            let counted = |count| space.mappings.store(count, Ordering::Relaxed);
+            counted(limit - ADDED - 1);
+            assert!(space.may_move(ms), "an estimate that is low enough");
+            counted(limit);
+            assert!(space.may_move(ms), "counted, there are few");
+            assert_eq!(space.mappings.load(Ordering::Relaxed), 3 + ADDED);
+            assert_eq!(space.check_move(ms, at..at + 3 * 4096), Ok(()));
+            let added = ADDED + 3 + 1 + ADDED;
+            assert_eq!(space.mappings.load(Ordering::Relaxed), 3 + added, "three stay behind");
+        });
+    }
+}
