@@ -118,7 +118,7 @@ impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
     /// [`Error::BeyondUser`] outside the range; [`Error::NotMapped`] where the range was not
     /// reserved; [`Error::Invalid`] for a frame of the manager's, or one that no entry can name;
     /// [`Error::OutOfMemory`] for a missing table.
-    #[inline]
+    #[inline(always)]
     pub fn set(&mut self, address: u64, frame: Frame, rights: Rights) -> Result<(), Error> {
         if !self.cursor.vm.is_foreign(frame, 1) {
             return Err(Error::Invalid);
@@ -135,7 +135,7 @@ impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
     ///
     /// # Errors
     /// As [`Transaction::set`].
-    #[inline]
+    #[inline(always)]
     pub fn protect(&mut self, address: u64, rights: Rights) -> Result<(), Error> {
         if let Some((node, index)) = self.find(address)? {
             self.cursor.change_entry(node, index, |_| rights | Rights::USER);
@@ -148,7 +148,7 @@ impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
     ///
     /// # Errors
     /// As [`Transaction::set`].
-    #[inline]
+    #[inline(always)]
     pub fn clear(&mut self, address: u64) -> Result<Option<Leaf>, Error> {
         let Some((node, index)) = self.find(address)? else { return Ok(None) };
         // Nothing but leaves stands in a reserved range.
@@ -226,7 +226,7 @@ impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
     /// Lets a known page name `frame`.
     #[inline(always)]
     fn put(&mut self, page: u64, frame: Frame, rights: Rights) {
-        let (node, index) = (self.leaf, P::Format::index(0, page));
+        let (node, index) = (self.leaf.as_leaf_table(), P::Format::index(0, page));
         let leaf = Leaf { frame, rights: rights | Rights::USER, accessed: false, dirty: false };
         let word = P::Format::leaf(0, leaf);
         match node.leaf(index) {
@@ -236,21 +236,29 @@ impl<'vm, P: Platform> Transaction<'_, 'vm, '_, P> {
     }
 
     /// The slot of a page in the range, if its leaf table exists, or is made from a large leaf.
-    #[inline]
+    #[inline(always)]
     fn find(&mut self, address: u64) -> Result<Option<(Node<'vm, P>, usize)>, Error> {
         let page = address >> P::Format::PAGE_SHIFT;
-        if !self.known.holds(page) {
-            let lowest = self.cursor.top().descend(page, 0);
-            let set = self.cursor.range.holds(page) && lowest.leaf(lowest.index(page)).is_some();
-            if lowest.level > 0 && !set {
-                return Ok(None);
-            }
+        if !self.known.holds(page) && !self.learn_if_set(page)? {
+            return Ok(None);
+        }
+        Ok(Some((self.leaf.as_leaf_table(), P::Format::index(0, page))))
+    }
+
+    /// Makes `page` known if it may be set.
+    #[cold]
+    fn learn_if_set(&mut self, page: u64) -> Result<bool, Error> {
+        let lowest = self.cursor.top().descend(page, 0);
+        let set = self.cursor.range.holds(page) && lowest.leaf(lowest.index(page)).is_some();
+        let may_be = lowest.level == 0 || set;
+        if may_be {
             self.learn(page)?;
         }
-        Ok(Some((self.leaf, P::Format::index(0, page))))
+        Ok(may_be)
     }
 
     /// Makes `page` known, with the tables that are missing.
+    #[cold]
     fn learn(&mut self, page: u64) -> Result<(), Error> {
         if !self.cursor.range.holds(page) {
             return Err(Error::BeyondUser);

@@ -44,7 +44,7 @@ impl<'a, P: Platform> Cursor<'a, '_, P> {
     }
 
     /// Empties one slot and gathers the leaf that it held; the caller counts it lost.
-    #[inline]
+    #[inline(always)]
     pub fn take_entry(&mut self, node: Node<'a, P>, index: usize) -> Option<Leaf> {
         let word = self.vm.backend().swap(node.slot(index), 0);
         let leaf = P::Format::as_leaf(node.level, word)?;
@@ -124,6 +124,7 @@ impl<'a, P: Platform> Cursor<'a, '_, P> {
 
     /// Replaces the leaf entry `old` by one that names another frame: absent in between, so that
     /// no CPU can hold both translations. The fault of who meets it waits for this node's lock.
+    #[inline(never)]
     pub fn exchange_frame(&mut self, node: Node<'a, P>, index: usize, leaf: Leaf, new: u64) {
         let leaf = self.break_leaf(node, index, leaf);
         self.vm.backend().swap(node.slot(index), new);

@@ -75,6 +75,13 @@ impl<'a, P: Platform> Node<'a, P> {
         Node { vm, frame, level, meta: vm.meta_of(frame), cells }
     }
 
+    /// The same, known to be a leaf table: so that the compiler knows it too.
+    #[inline(always)]
+    pub fn as_leaf_table(self) -> Self {
+        debug_assert!(self.level == 0);
+        Node { level: 0, ..self }
+    }
+
     /// The lowest node at or above level `least` on the way from this one to `page`.
     #[inline(always)]
     pub fn descend(self, page: u64, least: usize) -> Self {
