@@ -250,7 +250,7 @@ impl<P: Platform> Vm<P> {
         frame == self.zero
     }
 
-    /// The table whose kernel slots every root has a copy of.
+    /// The table whose kernel slots every root has a copy of. Never loaded: aligned to a page alone.
     pub(crate) fn kernel_root(&self) -> Frame {
         self.kernel_root
     }
