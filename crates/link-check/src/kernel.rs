@@ -7,8 +7,8 @@ use core::panic::PanicInfo;
 use vmspace::format::{Geometry, Rights};
 use vmspace::sync::AtomicU32;
 use vmspace::{
-    Access, Advice, Batch, CpuSet, Error, Frame, Map, MaySleep, Native, NoPager, Platform, Space,
-    SpaceId, Vm,
+    Access, Advice, Batch, CpuSet, Error, Frame, Map, MaySleep, Native, NoPager, NoSwap, Platform,
+    Space, SpaceId, Vm,
 };
 
 #[cfg(target_arch = "x86_64")]
@@ -37,6 +37,7 @@ unsafe impl Platform for Kernel {
     type Format = Tables;
     type Backend = Native;
     type Pager = NoPager;
+    type Swap = NoSwap;
 
     fn backend(&self) -> &Native {
         &Native
@@ -44,6 +45,10 @@ unsafe impl Platform for Kernel {
 
     fn pager(&self) -> &NoPager {
         &NoPager
+    }
+
+    fn swap(&self) -> &NoSwap {
+        &NoSwap
     }
 
     fn cpus(&self) -> usize {
@@ -74,6 +79,8 @@ unsafe impl Platform for Kernel {
     fn relax(&self) {
         spin_loop();
     }
+
+    fn memory_low(&self) {}
 }
 
 /// Map, fault, fork, don't-need, protect, unmap, exit.

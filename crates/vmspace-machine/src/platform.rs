@@ -22,7 +22,10 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use vmspace::format::{Format, Geometry};
 use vmspace::sync::AtomicU32;
-use vmspace::{Backend, Batch, CpuSet, Frame, Native, NoPager, Pager, Platform, SpaceId, Vm};
+use vmspace::{
+    Backend, Batch, CpuSet, Frame, Native, NoPager, NoSwap, Pager, Platform, SpaceId, SwapDevices,
+    Vm,
+};
 
 thread_local! {
     static CPU: Cell<usize> = const { Cell::new(usize::MAX) };
@@ -123,6 +126,8 @@ pub struct MachinePlatform<F: Format, B: Backend = Native> {
     hardware: Hardware,
     backend: B,
     pager: Box<dyn Pager + Send + Sync>,
+    swap: Box<dyn SwapDevices + Send + Sync>,
+    low: Box<dyn Fn() + Send + Sync>,
     format: PhantomData<F>,
 }
 
@@ -151,12 +156,29 @@ impl<F: Format, B: Backend> MachinePlatform<F, B> {
     pub fn with_backend(config: Config, backend: B) -> Result<Self, MachineError> {
         config.validate::<F>()?;
         let hardware = Hardware::new(config, F::BREAK_BEFORE_MAKE)?;
-        Ok(MachinePlatform { hardware, backend, pager: Box::new(NoPager), format: PhantomData })
+        Ok(MachinePlatform {
+            hardware,
+            backend,
+            pager: Box::new(NoPager),
+            swap: Box::new(NoSwap),
+            low: Box::new(|| {}),
+            format: PhantomData,
+        })
     }
 
     /// The same machine with a pager for objects that are not memory.
     pub fn with_pager(self, pager: Box<dyn Pager + Send + Sync>) -> Self {
         MachinePlatform { pager, ..self }
+    }
+
+    /// The same machine with swap devices.
+    pub fn with_swap(self, swap: Box<dyn SwapDevices + Send + Sync>) -> Self {
+        MachinePlatform { swap, ..self }
+    }
+
+    /// The same machine, and what is called when memory is short: any thread, any lock.
+    pub fn with_low_memory(self, low: Box<dyn Fn() + Send + Sync>) -> Self {
+        MachinePlatform { low, ..self }
     }
 
     /// The parts that do not depend on the format.
@@ -212,6 +234,7 @@ unsafe impl<F: Format, B: Backend> Platform for MachinePlatform<F, B> {
     type Format = F;
     type Backend = B;
     type Pager = dyn Pager + Send + Sync;
+    type Swap = dyn SwapDevices + Send + Sync;
 
     #[inline(always)]
     fn backend(&self) -> &B {
@@ -220,6 +243,10 @@ unsafe impl<F: Format, B: Backend> Platform for MachinePlatform<F, B> {
 
     fn pager(&self) -> &Self::Pager {
         &*self.pager
+    }
+
+    fn swap(&self) -> &Self::Swap {
+        &*self.swap
     }
 
     fn cpus(&self) -> usize {
@@ -265,6 +292,10 @@ unsafe impl<F: Format, B: Backend> Platform for MachinePlatform<F, B> {
         } else {
             std::hint::spin_loop();
         }
+    }
+
+    fn memory_low(&self) {
+        (self.low)();
     }
 }
 

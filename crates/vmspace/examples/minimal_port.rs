@@ -6,8 +6,8 @@
 use std::sync::Mutex;
 use vmspace::format::{Geometry, Rights, X86_64};
 use vmspace::{
-    Access, Batch, CpuSet, Frame, Map, MaySleep, Native, NoPager, Platform, Space, SpaceId, Vm,
-    sync::AtomicU32,
+    Access, Batch, CpuSet, Frame, Map, MaySleep, Native, NoPager, NoSwap, Platform, Space, SpaceId,
+    Vm, sync::AtomicU32,
 };
 
 const FRAMES: usize = 1024;
@@ -38,12 +38,16 @@ unsafe impl Platform for Port {
     type Format = X86_64;
     type Backend = Native;
     type Pager = NoPager;
+    type Swap = NoSwap;
 
     fn backend(&self) -> &Native {
         &Native
     }
     fn pager(&self) -> &NoPager {
         &NoPager
+    }
+    fn swap(&self) -> &NoSwap {
+        &NoSwap
     }
     fn cpus(&self) -> usize {
         1
@@ -70,6 +74,7 @@ unsafe impl Platform for Port {
     fn relax(&self) {
         std::hint::spin_loop();
     }
+    fn memory_low(&self) {}
 }
 
 /// What the processor does: translate, fault into the library when that fails, try again.

@@ -35,6 +35,7 @@ mod registry;
 mod rmap;
 pub mod seq;
 mod space;
+mod swap;
 pub mod sync;
 mod tree;
 mod vm;
@@ -56,6 +57,7 @@ pub use platform::{MAX_CPUS, Platform};
 pub use space::{
     Advice, LockAll, Map, Place, Region, Remap, Sharing, Smaps, Space, Traits, Transaction, Usage,
 };
+pub use swap::{NoSwap, SwapDevices};
 pub use tree::walk::Translation;
 pub use vm::{Guard, Vm};
 

@@ -8,6 +8,7 @@ use crate::backend::Backend;
 use crate::flush::{Batch, CpuSet, SpaceId};
 use crate::format::Format;
 use crate::pager::Pager;
+use crate::swap::SwapDevices;
 use crate::sync::AtomicU32;
 
 /// The most CPUs that a platform may have.
@@ -28,12 +29,17 @@ pub unsafe trait Platform: Sync {
     type Backend: Backend;
     /// What fills and stores the pages of objects; [`NoPager`](crate::NoPager) without files.
     type Pager: Pager + ?Sized;
+    /// What pages are swapped to; [`NoSwap`](crate::NoSwap) without swap.
+    type Swap: SwapDevices + ?Sized;
 
     /// The backend. Any context, any lock.
     fn backend(&self) -> &Self::Backend;
 
     /// The pager. Any context; its methods say in which they are called.
     fn pager(&self) -> &Self::Pager;
+
+    /// The swap devices. Any context; their methods say in which they are called.
+    fn swap(&self) -> &Self::Swap;
 
     /// How many CPUs there are: at least 1, at most [`MAX_CPUS`], always the same answer.
     fn cpus(&self) -> usize;
@@ -74,4 +80,9 @@ pub unsafe trait Platform: Sync {
     /// Called in every turn of a busy wait: answer shootdowns, relax the processor. Task context;
     /// node locks may be held by the caller.
     fn relax(&self);
+
+    /// Memory is short: whoever runs [`Vm::balance`](crate::Vm::balance) is to be woken. Any
+    /// context, any lock; called again and again until enough is free. Without such a task nothing
+    /// need be done.
+    fn memory_low(&self);
 }

@@ -14,7 +14,7 @@ use loom::thread;
 use vmspace::format::Sv48;
 use vmspace::lock::{self, Attempt};
 use vmspace::sync::{AtomicU32, Ordering};
-use vmspace::{Batch, CpuSet, Frame, Native, NoPager, Platform, SpaceId};
+use vmspace::{Batch, CpuSet, Frame, Native, NoPager, NoSwap, Platform, SpaceId};
 
 /// A platform of which only the waiting is used: a futex that loses nothing and wakes for nothing.
 #[derive(Default)]
@@ -28,6 +28,7 @@ unsafe impl Platform for Futex {
     type Format = Sv48;
     type Backend = Native;
     type Pager = NoPager;
+    type Swap = NoSwap;
 
     fn backend(&self) -> &Native {
         &Native
@@ -35,6 +36,10 @@ unsafe impl Platform for Futex {
 
     fn pager(&self) -> &NoPager {
         &NoPager
+    }
+
+    fn swap(&self) -> &NoSwap {
+        &NoSwap
     }
 
     fn cpus(&self) -> usize {
@@ -70,6 +75,8 @@ unsafe impl Platform for Futex {
     fn relax(&self) {
         thread::yield_now();
     }
+
+    fn memory_low(&self) {}
 }
 
 /// A parent, and a child that it has; each word of the tables is touched under the lock alone.

@@ -4,7 +4,7 @@
 
 mod platform;
 
-pub use platform::{Files, Host, Sent, be_cpu};
+pub use platform::{Files, Host, Kept, Sent, be_cpu};
 
 /// Makes a test of each of these functions, which are generic over the format, for every format.
 macro_rules! in_every_format {

@@ -8,7 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use vmspace::format::{Format, Geometry};
 use vmspace::{
-    Backend, Batch, CpuSet, Frame, MaySleep, Native, Page, Pager, PagerError, Platform, SpaceId, Vm,
+    Backend, Batch, CpuSet, Frame, MaySleep, Native, Page, Pager, PagerError, Platform, SpaceId,
+    SwapDevices, Vm,
 };
 
 thread_local! {
@@ -45,6 +46,7 @@ pub struct Host<F, B = Native> {
     /// Called in every turn of a busy wait.
     pub on_relax: Option<Box<dyn Fn() + Sync + Send>>,
     pub files: Files,
+    pub kept: Kept,
     format: PhantomData<F>,
 }
 
@@ -143,6 +145,56 @@ impl Pager for Files {
     }
 }
 
+type OnSwap = Box<dyn Fn(&mut MaySleep, u64, u64) -> Result<(), PagerError> + Sync + Send>;
+
+/// Swap devices that are memory of this process.
+#[derive(Default)]
+pub struct Kept {
+    /// By device and slot.
+    pub pages: Mutex<HashMap<(u64, u64), Vec<u8>>>,
+    /// Asked before a page is read, with device and slot.
+    pub on_read: Option<OnSwap>,
+    /// Asked before a page is written.
+    pub on_write: Option<OnSwap>,
+}
+
+impl SwapDevices for Kept {
+    fn read(
+        &self,
+        ms: &mut MaySleep,
+        device: u64,
+        slot: u64,
+        page: Page<'_>,
+    ) -> Result<(), PagerError> {
+        if let Some(hook) = &self.on_read {
+            hook(ms, device, slot)?;
+        }
+        let pages = self.pages.lock().unwrap();
+        page.write(0, pages.get(&(device, slot)).ok_or(PagerError::Failed)?);
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        ms: &mut MaySleep,
+        device: u64,
+        slot: u64,
+        page: Page<'_>,
+    ) -> Result<(), PagerError> {
+        if let Some(hook) = &self.on_write {
+            hook(ms, device, slot)?;
+        }
+        let mut bytes = vec![0; page.len()];
+        page.read(0, &mut bytes);
+        self.pages.lock().unwrap().insert((device, slot), bytes);
+        Ok(())
+    }
+
+    fn discard(&self, device: u64, slot: u64) {
+        self.pages.lock().unwrap().remove(&(device, slot));
+    }
+}
+
 // SAFETY: the memory is owned, and reached as the library promises: by atomics where shared.
 unsafe impl<F, B: Sync> Sync for Host<F, B> {}
 // SAFETY: as above.
@@ -175,6 +227,7 @@ impl<F: Format, B: Backend> Host<F, B> {
             on_zero: None,
             on_relax: None,
             files: Files::default(),
+            kept: Kept::default(),
             format: PhantomData,
         }
     }
@@ -206,6 +259,7 @@ unsafe impl<F: Format, B: Backend> Platform for Host<F, B> {
     type Format = F;
     type Backend = B;
     type Pager = Files;
+    type Swap = Kept;
 
     fn backend(&self) -> &B {
         &self.backend
@@ -213,6 +267,10 @@ unsafe impl<F: Format, B: Backend> Platform for Host<F, B> {
 
     fn pager(&self) -> &Files {
         &self.files
+    }
+
+    fn swap(&self) -> &Kept {
+        &self.kept
     }
 
     fn cpus(&self) -> usize {
@@ -266,4 +324,6 @@ unsafe impl<F: Format, B: Backend> Platform for Host<F, B> {
         }
         std::thread::yield_now();
     }
+
+    fn memory_low(&self) {}
 }

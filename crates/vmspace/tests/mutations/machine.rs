@@ -2,7 +2,7 @@
 //! and which stops a CPU where a test wants the others to get between: no test depends on luck or on
 //! time.
 
-use crate::host::{self, Files, Host};
+use crate::host::{self, Files, Host, Kept};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -200,6 +200,7 @@ unsafe impl<B: Backend> Platform for Machine<B> {
     type Format = Sv48;
     type Backend = B;
     type Pager = Files;
+    type Swap = Kept;
 
     fn backend(&self) -> &B {
         self.host.backend()
@@ -207,6 +208,10 @@ unsafe impl<B: Backend> Platform for Machine<B> {
 
     fn pager(&self) -> &Files {
         self.host.pager()
+    }
+
+    fn swap(&self) -> &Kept {
+        self.host.swap()
     }
 
     fn cpus(&self) -> usize {
@@ -258,6 +263,8 @@ unsafe impl<B: Backend> Platform for Machine<B> {
         WAITING.with_borrow(|waiting| waiting.iter().for_each(|action| action()));
         std::thread::yield_now();
     }
+
+    fn memory_low(&self) {}
 }
 
 /// Runs `body` as `cpu`, with the right to sleep.

@@ -6,7 +6,7 @@
 //! woken by `unpark_all` and by nothing else, so a wakeup that is lost ends in a deadlock, which
 //! shuttle reports.
 
-use crate::host::{Files, Host};
+use crate::host::{Files, Host, Kept};
 use shuttle::sync::{Condvar, Mutex};
 use std::cell::Cell;
 use std::ops::Range;
@@ -156,6 +156,7 @@ unsafe impl Platform for Machine {
     type Format = Sv48;
     type Backend = Native;
     type Pager = Files;
+    type Swap = Kept;
 
     fn backend(&self) -> &Native {
         &Native
@@ -163,6 +164,10 @@ unsafe impl Platform for Machine {
 
     fn pager(&self) -> &Files {
         self.host.pager()
+    }
+
+    fn swap(&self) -> &Kept {
+        self.host.swap()
     }
 
     fn cpus(&self) -> usize {
@@ -209,4 +214,6 @@ unsafe impl Platform for Machine {
     fn relax(&self) {
         shuttle::thread::yield_now();
     }
+
+    fn memory_low(&self) {}
 }
