@@ -45,6 +45,9 @@ use core::marker::PhantomData;
 /// ```
 #[derive(Debug)]
 pub struct MaySleep {
+    /// A pager or a swap device is at work, and may hold locks of its own: memory that it asks for
+    /// is not looked for by calling others (R31).
+    in_driver: bool,
     not_send: PhantomData<*mut ()>,
 }
 
@@ -56,6 +59,19 @@ impl MaySleep {
     /// no read guard and no lock that a shootdown's target might wait for; and no other `MaySleep`
     /// of the same task is alive.
     pub const unsafe fn assume() -> MaySleep {
-        MaySleep { not_send: PhantomData }
+        MaySleep { in_driver: false, not_send: PhantomData }
+    }
+
+    /// Calls a pager or a swap device.
+    pub(crate) fn in_driver<R>(&mut self, call: impl FnOnce(&mut MaySleep) -> R) -> R {
+        let before = core::mem::replace(&mut self.in_driver, true);
+        let result = call(self);
+        self.in_driver = before;
+        result
+    }
+
+    /// Whether a pager or a swap device asks.
+    pub(crate) fn is_in_driver(&self) -> bool {
+        self.in_driver
     }
 }

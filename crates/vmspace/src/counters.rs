@@ -20,6 +20,8 @@ pub enum Event {
     FaultReuse,
     /// A fault that mapped a page of a shared object.
     FaultShared,
+    /// A fault that mapped a page that was on swap.
+    FaultSwapped,
     /// A fault that found the entry already as needed.
     FaultSpurious,
     /// A fault that grew a stack.
@@ -30,8 +32,20 @@ pub enum Event {
     PageIn,
     /// A pager was handed a dirty page.
     PageOut,
-    /// A page of an object was given up for want of memory.
-    PageEvicted,
+    /// A page's age was looked at.
+    PageScanned,
+    /// A page was found accessed, and its bit cleared.
+    PageAged,
+    /// A page was taken away for want of memory.
+    PageStolen,
+    /// A page was written to a swap device.
+    SwapOut,
+    /// A page was read from a swap device.
+    SwapIn,
+    /// A page that had been stolen was brought back.
+    Refault,
+    /// Whoever needed memory stole it himself.
+    Stall,
     /// A table was made.
     TableMade,
     /// A table was freed.
@@ -106,12 +120,19 @@ pub struct Statistics {
     pub faults_cow_copy: u64,
     pub faults_cow_reuse: u64,
     pub faults_shared: u64,
+    pub faults_swapped: u64,
     pub faults_spurious: u64,
     pub faults_stack: u64,
     pub faults_refused: u64,
     pub pages_in: u64,
     pub pages_out: u64,
-    pub pages_evicted: u64,
+    pub pages_scanned: u64,
+    pub pages_aged: u64,
+    pub pages_stolen: u64,
+    pub pages_swapped_out: u64,
+    pub pages_swapped_in: u64,
+    pub pages_refaulted: u64,
+    pub stalls: u64,
     pub tables_made: u64,
     pub tables_freed: u64,
     pub tables_alive: u64,

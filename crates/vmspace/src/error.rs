@@ -43,6 +43,10 @@ pub enum Error {
     TooLarge,
     /// The object's pager could not do its part.
     Pager(PagerError),
+    /// The swap device is in use already.
+    InUse,
+    /// Entries can name no more swap devices.
+    TooManyDevices,
     /// The frames given to the manager are too few for itself: it needs at least this many.
     TooSmall {
         /// The least number of frames.
@@ -73,6 +77,7 @@ impl Error {
         const ENOMEM: i32 = 12;
         const EACCES: i32 = 13;
         const EFAULT: i32 = 14;
+        const EBUSY: i32 = 16;
         const EEXIST: i32 = 17;
         const EINVAL: i32 = 22;
         const EFBIG: i32 = 27;
@@ -87,7 +92,8 @@ impl Error {
             | Error::Invalid
             | Error::TooHigh { .. }
             | Error::BadCpus => EINVAL,
-            Error::BelowMinimum => EPERM,
+            Error::BelowMinimum | Error::TooManyDevices => EPERM,
+            Error::InUse => EBUSY,
             Error::Denied => EACCES,
             Error::TooLarge => EFBIG,
             Error::Pager(error) => error.errno(),
@@ -123,6 +129,8 @@ impl fmt::Display for Error {
             Error::Invalid => write!(f, "the arguments make no sense together"),
             Error::TooLarge => write!(f, "the object would be too long"),
             Error::Pager(error) => error.fmt(f),
+            Error::InUse => write!(f, "the swap device is in use already"),
+            Error::TooManyDevices => write!(f, "there are as many swap devices as entries can name"),
             Error::TooSmall { least } => write!(f, "too little memory: at least {least} frames"),
             Error::TooHigh { end } => {
                 write!(f, "frames from {end:#x} on are beyond what can be managed")

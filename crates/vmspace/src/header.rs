@@ -16,6 +16,8 @@ use core::mem::size_of;
 #[repr(C, align(64))]
 pub(crate) struct Totals {
     pub resident: AtomicU64,
+    /// Entries of pages on swap.
+    pub swapped: AtomicU64,
 }
 
 /// The part that is not per CPU.
@@ -104,9 +106,18 @@ impl<P: Platform> Vm<P> {
 
     /// The space's resident pages: the sum over all CPUs.
     pub(crate) fn resident(&self, space: SpaceId) -> u64 {
+        self.sum_of(space, |totals| &totals.resident)
+    }
+
+    /// The space's entries of pages on swap, likewise.
+    pub(crate) fn swapped(&self, space: SpaceId) -> u64 {
+        self.sum_of(space, |totals| &totals.swapped)
+    }
+
+    fn sum_of(&self, space: SpaceId, part: impl Fn(&Totals) -> &AtomicU64) -> u64 {
         let cpus = 0..self.platform().cpus();
         cpus.fold(0, |sum: u64, cpu| {
-            sum.wrapping_add(self.totals_of(space, cpu).resident.load(Ordering::Relaxed))
+            sum.wrapping_add(part(self.totals_of(space, cpu)).load(Ordering::Relaxed))
         })
     }
 

@@ -30,6 +30,7 @@ mod object;
 pub mod pager;
 pub mod platform;
 pub mod rcu;
+mod reclaim;
 mod region;
 mod registry;
 mod rmap;
@@ -54,10 +55,11 @@ pub use kernel_half::KernelSlotError;
 pub use object::{Object, ObjectId};
 pub use pager::{NoPager, Page, Pager, PagerError};
 pub use platform::{MAX_CPUS, Platform};
+pub use reclaim::Watermarks;
 pub use space::{
     Advice, LockAll, Map, Place, Region, Remap, Sharing, Smaps, Space, Traits, Transaction, Usage,
 };
-pub use swap::{NoSwap, SwapDevices};
+pub use swap::{NoSwap, SwapDevices, SwapUsage};
 pub use tree::walk::Translation;
 pub use vm::{Guard, Vm};
 

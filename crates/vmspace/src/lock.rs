@@ -127,6 +127,12 @@ impl SleepLock {
         section()
     }
 
+    /// Takes the lock if nobody holds it.
+    pub fn try_acquire<'a, P: Platform>(&'a self, platform: &'a P) -> Option<Held<'a, P>> {
+        let acquired = try_acquire(&self.word) == Attempt::Acquired;
+        acquired.then_some(Held { lock: self, platform })
+    }
+
     /// Takes the lock.
     pub fn acquire<'a, P: Platform>(&'a self, platform: &'a P) -> Held<'a, P> {
         while try_acquire(&self.word) != Attempt::Acquired {

@@ -49,6 +49,12 @@ mutations! {
     NoStaleCheck,
     /// A store where a compare-exchange belongs.
     StoreForCompareExchange,
+    /// The stealer sends no shootdown.
+    NoShootdownAtSteal,
+    /// The stealer takes pages of locked mappings.
+    NoLockedCheckAtSteal,
+    /// The stealer takes pages that somebody holds.
+    NoPinCheckAtSteal,
     /// A page is held without locks by what its entry said before the reference was taken.
     NoSecondLookAtPin,
 }

@@ -46,6 +46,16 @@ impl PagerError {
             PagerError::Full => 28,
         }
     }
+
+    /// The error of that number, if there is one.
+    pub(crate) const fn from_errno(number: i32) -> Option<PagerError> {
+        match number {
+            5 => Some(PagerError::Failed),
+            27 => Some(PagerError::TooLarge),
+            28 => Some(PagerError::Full),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for PagerError {

@@ -94,12 +94,12 @@ impl<P: Platform> Vm<P> {
         })
     }
 
-    /// Calls `visit` with the root of each space, with no lock held; the root stays a table until it
+    /// Calls `visit` with each space and its root, with no lock held; the root stays a table until it
     /// returns.
-    pub(crate) fn visit_spaces(&self, mut visit: impl FnMut(Frame)) {
+    pub(crate) fn visit_spaces(&self, mut visit: impl FnMut(SpaceId, Frame)) {
         let mut at = self.step_on(None);
         while let Some(space) = at {
-            visit(Frame(self.header(space).root.load(Ordering::Relaxed)));
+            visit(space, Frame(self.header(space).root.load(Ordering::Relaxed)));
             at = self.step_on(Some(space));
         }
     }

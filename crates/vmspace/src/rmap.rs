@@ -15,6 +15,7 @@ use crate::addr::Frame;
 use crate::frame::meta::{Kind, Meta};
 use crate::lock::{self, Attempt};
 use crate::platform::Platform;
+use crate::swap::Place;
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::vm::Vm;
 
@@ -57,6 +58,15 @@ pub(crate) fn init_cached(meta: &Meta, object: u64, index: u64) {
     meta.occupied.store(0, Ordering::Relaxed);
     meta.begin_pins(false);
     begin_page(meta, None, object);
+}
+
+/// Makes a frame just taken (as [`Kind::Page`]) the page of a swap slot, with one reference, as the
+/// device has it.
+pub(crate) fn init_swapped(meta: &Meta, place: Place) {
+    meta.occupied.store(0, Ordering::Relaxed);
+    meta.begin_pins(false);
+    begin_page(meta, None, 0);
+    meta.set_swap_place(place);
 }
 
 fn begin_page(meta: &Meta, mapper: Option<Mapper>, object: u64) {
@@ -191,6 +201,17 @@ pub(crate) fn count(meta: &Meta) -> u32 {
     // Who finds the entry unchanged behind this has read of the page that it names.
     fence(Ordering::Acquire);
     count
+}
+
+/// Whether no entry maps the page.
+pub(crate) fn is_unmapped(meta: &Meta) -> bool {
+    // Acquire: pairs with `remove`.
+    meta.word.load(Ordering::Acquire) == 0
+}
+
+/// Whether one entry maps the page, and no other.
+pub(crate) fn has_one(meta: &Meta) -> bool {
+    meta.word.load(Ordering::Relaxed) & 1 != 0
 }
 
 /// Calls `visit` for every mapper, under the page's record lock.

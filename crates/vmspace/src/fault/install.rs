@@ -7,6 +7,7 @@
 use super::Access;
 use super::need::Need;
 use crate::addr::{Frame, PageRange};
+use crate::backend::Backend;
 use crate::context::MaySleep;
 use crate::format::{Format, Leaf, Rights};
 use crate::mutation::Mutation;
@@ -14,6 +15,8 @@ use crate::object::{self, Cached};
 use crate::platform::Platform;
 use crate::region::Key;
 use crate::rmap::{self, Mapper};
+use crate::space::is_own;
+use crate::swap::Place;
 use crate::sync::Ordering;
 use crate::tree::cursor::Cursor;
 use crate::tree::gather::Gather;
@@ -126,6 +129,34 @@ impl<'a, P: Platform> Install<'a, P> {
         }
         record(node, node.index(self.page), Some(copy.frame));
         self.put(node, copy.frame, self.rights())
+    }
+
+    /// Lets the entry name the page of the slot of swap that it says. With the last entry of the slot
+    /// the page leaves its cache; who has the only reference then may write it. The caller's
+    /// references: that to the page becomes the entry's, that to the slot stays. None: no memory for
+    /// the record.
+    pub fn fill_swapped(self, page: Frame, place: Place) -> Option<bool> {
+        let Install { node, page: at, access, .. } = self;
+        let (vm, index, meta) = (node.vm, node.index(at), node.vm.meta_of(page));
+        rmap::add(vm, meta, Mapper { table: node.frame, index })?;
+        if vm.leave_slot_if_last(place, page) {
+            rmap::put_page(vm, page);
+        } else {
+            vm.put_slot(place);
+        }
+        let own = is_own(meta);
+        if own {
+            meta.make_exclusive();
+        }
+        let rights = self.rights();
+        let rights = if own { rights } else { rights.difference(Rights::WRITE) };
+        let dirty = own && access == Access::Write;
+        let leaf = Leaf { frame: page, rights, accessed: true, dirty };
+        vm.backend().swap(node.slot(index), P::Format::leaf(0, leaf));
+        let totals = vm.totals(node.space());
+        totals.resident.fetch_add(1, Ordering::Relaxed);
+        totals.swapped.fetch_sub(1, Ordering::Relaxed);
+        Some(true)
     }
 
     fn put(&self, node: Node<'a, P>, frame: Frame, rights: Rights) -> Option<bool> {

@@ -21,6 +21,7 @@ mod fill;
 mod install;
 mod need;
 
+pub(crate) use fill::bring_back;
 use need::{Need, need};
 
 use crate::addr::Frame;
@@ -165,6 +166,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
             Need::Zero => Ok(self.fill_zero::<OWN>(ms, &target)?),
             Need::Object(..) => self.fill_cached::<OWN>(ms, &target),
             Need::ObjectCopy(..) => self.fill_copy::<OWN>(ms, &target),
+            Need::Swapped(place) => self.fill_swapped::<OWN>(ms, &target, place),
             Need::Refused(error) => self.refuse(ms, page, error),
             _ => Ok(self.change::<OWN>(ms, &target)?),
         };
@@ -233,6 +235,7 @@ impl<'vm, P: Platform> Space<'vm, P> {
             Need::Object(object, _) | Need::ObjectCopy(object, _) => {
                 object::try_get(&guard, object)
             }
+            Need::Swapped(place) => fill::hold_slot(&guard, place, page, &seen),
             _ => true,
         };
         // What cannot be held is going away: look again.

@@ -8,6 +8,7 @@ use crate::format::{Entry, Format, Leaf, Rights};
 use crate::platform::Platform;
 use crate::region::Key;
 use crate::space::{is_device, is_own};
+use crate::swap::Place;
 use crate::vm::Vm;
 
 /// What a fault needs to be resolved.
@@ -27,6 +28,8 @@ pub(super) enum Need {
     Object(u64, u64),
     /// A copy of the object's page at this index.
     ObjectCopy(u64, u64),
+    /// The page that is on swap there.
+    Swapped(Place),
     /// Whoever changes the entry to be done.
     Wait,
     /// It is refused.
@@ -42,6 +45,7 @@ impl Need {
             Need::Fresh => Event::FaultAnonymous,
             Need::Copy(_) | Need::ObjectCopy(..) => Event::FaultCopy,
             Need::Object(..) => Event::FaultShared,
+            Need::Swapped(_) => Event::FaultSwapped,
             Need::Refused(_) => Event::FaultRefused,
         }
     }
@@ -87,7 +91,8 @@ pub(super) fn need<const OWN: bool, P: Platform>(
         }
         Entry::Leaf(leaf) if access.allowed_by(leaf.rights) => Need::Nothing,
         Entry::Leaf(_) => Need::Rights,
-        Entry::Soft(_) | Entry::Table(_) => Need::Wait,
+        Entry::Soft(soft) => Place::of(soft).map_or(Need::Wait, Need::Swapped),
+        Entry::Table(_) => Need::Wait,
         Entry::Empty if is_device(key) => Need::Refused(FaultError::NoPage),
         Entry::Empty if key.object != 0 => {
             let index = page.wrapping_sub(key.origin);

@@ -9,7 +9,12 @@
 
 use super::references::References;
 use crate::seq::Sequence;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Change, Ordering};
+
+/// Where a state word has what.
+const KIND_BITS: u32 = 8;
+const AGE_BITS: u32 = 16;
+const AGE: u64 = !0 << (u64::BITS - AGE_BITS);
 
 /// What a frame is used for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,7 +36,7 @@ pub enum Kind {
 #[derive(Debug, Default)]
 #[cfg_attr(not(loom), repr(C, align(64)))]
 pub struct Meta {
-    /// Kind in the low byte, generation above.
+    /// Kind in the low byte, generation above; in the highest sixteen bits a page's age (`reclaim::age`).
     state: AtomicU64,
     /// Page: references. Zero in every frame that is no page, and nothing else: who read an old
     /// entry may try to take a reference in any later life of its frame (R24).
@@ -47,12 +52,13 @@ pub struct Meta {
     pub(crate) word: AtomicU64,
     /// The next frame on whatever list holds this one (held locks, detached, retired, free).
     pub(crate) link: AtomicU64,
-    /// Table: the space. Page: the object that it hangs in, or 0.
+    /// Table: the space. Page: the object that it hangs in (even), the swap area in whose cache it is
+    /// (odd), or 0.
     pub(crate) owner: AtomicU64,
-    /// Table: first page and level. Page: its place in the object.
+    /// Table: first page and level. Page: its place in the object or area.
     pub(crate) base: AtomicU64,
-    /// Table: which sixty-fourths of it hold non-empty entries. Page of an object: not 0 when it was
-    /// written and its pager does not know.
+    /// Table: which sixty-fourths of it hold non-empty entries. Page of an object, or on its
+    /// way to swap: not 0 when its pager or device does not know what it holds.
     pub(crate) occupied: AtomicU64,
 }
 
@@ -70,19 +76,42 @@ impl Meta {
 
     /// How often the frame has changed hands.
     pub fn generation(&self) -> u64 {
-        self.state.load(Ordering::Acquire) >> 8
+        self.state.load(Ordering::Acquire) << AGE_BITS >> (AGE_BITS + KIND_BITS)
     }
 
-    /// Whether a page hangs in an object. The caller has a reference, or does not rely on it.
+    /// Whether a page hangs in an object, or in the cache of a swap slot. The caller has a reference,
+    /// or does not rely on it.
     #[inline]
     pub(crate) fn is_cached(&self) -> bool {
         self.owner.load(Ordering::Relaxed) != 0
     }
 
+    /// The object that a page hangs in. As for `is_cached`.
+    pub(crate) fn object(&self) -> Option<u64> {
+        let owner = self.owner.load(Ordering::Relaxed);
+        (owner != 0 && owner & 1 == 0).then_some(owner)
+    }
+
+    /// What the stealer knows of when the page was used; 0 for one that he has not met.
+    pub(crate) fn age(&self) -> u16 {
+        (self.state.load(Ordering::Relaxed) >> (u64::BITS - AGE_BITS)) as u16
+    }
+
+    /// Lets a page have that age. Any frame, in any state: who is no page keeps none.
+    pub(crate) fn set_age(&self, age: u16) {
+        let age = u64::from(age) << (u64::BITS - AGE_BITS);
+        let aged = |state| {
+            let page = state as u8 == Kind::Page as u8 && state & AGE != age;
+            page.then_some(state & !AGE | age)
+        };
+        self.state.change(Ordering::Relaxed, aged);
+    }
+
     /// The frame changes hands: a new kind, the next generation. Only its owner calls this.
     pub(crate) fn become_kind(&self, kind: Kind) {
-        let generation = self.state.load(Ordering::Relaxed) >> 8;
+        let generation = self.state.load(Ordering::Relaxed) >> KIND_BITS;
         // Release: whoever reads the new kind (Acquire) sees the words prepared for it.
-        self.state.store((generation + 1) << 8 | kind as u64, Ordering::Release);
+        let next = (generation + 1) << KIND_BITS & !AGE;
+        self.state.store(next | kind as u64, Ordering::Release);
     }
 }

@@ -20,6 +20,9 @@ use crate::sync::{Change, Ordering};
 
 /// One entry's alone; the pins are counted below.
 const EXCLUSIVE: u32 = 1 << 31;
+/// Somebody is about to steal it.
+const CLAIMED: u32 = 1 << 30;
+const PINS: u32 = CLAIMED - 1;
 
 impl Meta {
     /// The frame becomes a page without pins. Nobody else can reach it.
@@ -29,7 +32,7 @@ impl Meta {
 
     /// How many pins there are.
     pub(crate) fn pin_count(&self) -> u32 {
-        self.pins.load(Ordering::Relaxed) & !EXCLUSIVE
+        self.pins.load(Ordering::Relaxed) & PINS
     }
 
     /// Whether one entry alone maps the page.
@@ -48,7 +51,7 @@ impl Meta {
     /// Another entry is about to map the page. False: it is exclusive and pinned, and stays so. The
     /// lock of its entry is held.
     pub(crate) fn try_share(&self) -> bool {
-        let held = |word| word & EXCLUSIVE != 0 && word != EXCLUSIVE;
+        let held = |word| word & EXCLUSIVE != 0 && word & PINS != 0;
         let share = |word| (!held(word)).then_some(word & !EXCLUSIVE);
         // Acquire: what was done by those who held it is seen by who gets it.
         self.pins.change(Ordering::AcqRel, share)
@@ -64,6 +67,19 @@ impl Meta {
         let pin = |word| (word & EXCLUSIVE != 0).then_some(word + 1);
         // Acquire: pairs with `make_exclusive`.
         self.pins.change(Ordering::Acquire, pin)
+    }
+
+    /// Claims the page for one who is going to steal it, and has a reference. False: another has.
+    pub(crate) fn try_claim(&self) -> bool {
+        let claim = |word| (word & CLAIMED == 0).then_some(word | CLAIMED);
+        // Acquire: pairs with `unclaim`.
+        self.pins.change(Ordering::Acquire, claim)
+    }
+
+    /// Ends a claim.
+    pub(crate) fn unclaim(&self) {
+        // Release: what was made of the page.
+        self.pins.fetch_and(!CLAIMED, Ordering::Release);
     }
 
     /// One pin less.

@@ -11,7 +11,8 @@
 //! counted; and who samples later finds the new length. Hence the count need not be odd meanwhile,
 //! and no fault waits for a truncation.
 
-use super::{Body, Object, body, pages};
+use super::pages::Empty;
+use super::{Body, Object, body, mark_dirty, pages};
 use crate::addr::Frame;
 use crate::context::MaySleep;
 use crate::counters::Event;
@@ -21,6 +22,7 @@ use crate::frame::meta::Kind;
 use crate::pager::{Page, Pager, PagerError};
 use crate::platform::Platform;
 use crate::rmap;
+use crate::swap::Place;
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::vm::Vm;
 use core::ops::Range;
@@ -153,19 +155,55 @@ fn fill<P: Platform>(
         vm.give_frame(frame);
         return Ok(None);
     };
-    if let Err(error) = contents(vm, ms, body(vm, stamp.object), index, frame) {
+    let place = empty.place();
+    if place.is_some_and(|place| !hold_place(vm, ms, slot, empty, place)) {
         vm.give_frame(frame);
-        return Err(Error::Pager(error));
+        return Ok(None);
     }
-    let meta = vm.meta_of(frame);
-    rmap::init_cached(meta, stamp.object, index);
-    meta.refs.get();
-    if pages::put(slot, empty, frame, || stamp.holds(vm)) {
-        return Ok(Some(frame));
+    let filled = contents(vm, ms, body(vm, stamp.object), index, frame, place);
+    let filled = filled.map_err(Error::Pager).map(|()| {
+        let meta = vm.meta_of(frame);
+        rmap::init_cached(meta, stamp.object, index);
+        meta.refs.get();
+        if place.is_some() {
+            // What it holds will be nowhere else.
+            mark_dirty(meta);
+        }
+        let put = pages::put(slot, empty, frame, || stamp.holds(vm));
+        if let (true, Some(place)) = (put, place) {
+            vm.put_slot(place);
+        }
+        put
+    });
+    // Until now nobody else's page was in the slot: it was the object's, or is to be looked for again.
+    place.map(|place| vm.put_slot(place));
+    match filled {
+        Ok(true) => return Ok(Some(frame)),
+        Ok(false) => {
+            rmap::put_page(vm, frame);
+            rmap::put_page(vm, frame);
+        }
+        Err(_) => vm.give_frame(frame),
     }
-    rmap::put_page(vm, frame);
-    rmap::put_page(vm, frame);
-    Ok(None)
+    filled.map(|_| None)
+}
+
+/// A reference to the place on swap that an empty slot names, if it names it still.
+fn hold_place<P: Platform>(
+    vm: &Vm<P>,
+    ms: &mut MaySleep,
+    slot: &AtomicU64,
+    empty: Empty,
+    place: Place,
+) -> bool {
+    if !vm.try_hold_slot(&vm.walk(ms), place) {
+        return false;
+    }
+    let held = pages::is_still(slot, empty);
+    if !held {
+        vm.put_slot(place);
+    }
+    held
 }
 
 /// Gives a frame that nobody else can reach the contents of a page.
@@ -175,14 +213,20 @@ fn contents<P: Platform>(
     object: &Body,
     index: u64,
     frame: Frame,
+    place: Option<Place>,
 ) -> Result<(), PagerError> {
     let pager = object.pager();
+    if let Some(place) = place {
+        vm.read_slot(ms, place, frame)?;
+        vm.count(Event::SwapIn, 1);
+        return Ok(());
+    }
     if pager == 0 {
         vm.platform().zero(frame);
         return Ok(());
     }
     let page = Page::new(frame, vm.bytes(frame));
-    vm.platform().pager().page_in(ms, pager, index, page)?;
+    ms.in_driver(|ms| vm.platform().pager().page_in(ms, pager, index, page))?;
     // Beyond the end are the pager's zeros. They are not put here: what a write has given the pager
     // lies beyond the end until the write has looked for pages to bring up to date.
     vm.count(Event::PageIn, 1);
@@ -221,6 +265,30 @@ pub(crate) fn will_need<P: Platform>(
         let end = pages.end.min(pages.start.saturating_add(MOST_AHEAD));
         read_ahead(vm, ms, object, pages.start..end);
     }
+}
+
+/// Brings back the pages of an object of memory that are on a swap area. The caller has a reference
+/// to the object.
+///
+/// # Errors
+/// [`Error::OutOfMemory`], [`Error::Pager`].
+pub(crate) fn bring_back<P: Platform>(
+    vm: &Vm<P>,
+    ms: &mut MaySleep,
+    object: u64,
+    area: u8,
+) -> Result<(), Error> {
+    let found = body(vm, object);
+    let mut from = 0;
+    while let Some(index) = pages::next(vm, found, from) {
+        if pages::place(vm, found, index).is_some_and(|place| place.area == area)
+            && let Some(cached) = get(vm, ms, object, index, Reach::Beyond)?
+        {
+            rmap::put_page(vm, cached.frame);
+        }
+        from = index + 1;
+    }
+    Ok(())
 }
 
 impl<P: Platform> Object<'_, P> {

@@ -7,7 +7,7 @@
 //! of writers; reads and faults never wait for it.
 
 use super::bring::{Reach, get};
-use super::{MOST_BYTES, Object, page, pages};
+use super::{MOST_BYTES, Object, mark_dirty, page, pages};
 use crate::addr::Frame;
 use crate::context::MaySleep;
 use crate::error::Error;
@@ -86,7 +86,13 @@ impl<P: Platform> Object<'_, P> {
         }
         let held = if self.pager() == 0 {
             // What was never touched is not made by reading.
-            pages::find(self.vm, self.body(), part.index)
+            match pages::find(self.vm, self.body(), part.index) {
+                None if pages::place(self.vm, self.body(), part.index).is_some() => {
+                    let brought = get(self.vm, ms, self.address, part.index, Reach::Within)?;
+                    brought.map(|cached| cached.frame)
+                }
+                found => found,
+            }
         } else {
             page(self.vm, ms, self.address, part.index)?.map(|cached| cached.frame)
         };
@@ -135,7 +141,7 @@ impl<P: Platform> Object<'_, P> {
         let from = &from[..room as usize];
         self.body().writers.with(self.vm.platform(), || {
             // What user code has stored beyond the end does not become a part of the object.
-            self.zero_tail_before(offset + room);
+            self.zero_tail_before(ms, offset + room)?;
             if self.pager() == 0 {
                 self.write_memory(ms, offset, from)
             } else {
@@ -161,7 +167,8 @@ impl<P: Platform> Object<'_, P> {
 
     fn write_through(&self, ms: &mut MaySleep, offset: u64, from: &[u8]) -> Result<usize, Error> {
         let (vm, object) = (self.vm, self.body());
-        let done = vm.platform().pager().write(ms, object.pager(), offset, from);
+        let pager = vm.platform().pager();
+        let done = ms.in_driver(|ms| pager.write(ms, object.pager(), offset, from));
         let done = done.map_err(Error::Pager)?.min(from.len());
         for part in parts::<P::Format>(offset, done) {
             if let Some(frame) = pages::find_or_renew(vm, object, part.index) {
@@ -176,6 +183,7 @@ impl<P: Platform> Object<'_, P> {
     fn update(&self, frame: Frame, part: &Part, from: &[u8]) {
         let page = Page::new(frame, self.vm.bytes(frame));
         page.write(part.within, &from[part.bytes.clone()]);
+        self.note_written(frame);
         rmap::put_page(self.vm, frame);
     }
 
@@ -189,13 +197,32 @@ impl<P: Platform> Object<'_, P> {
 
     /// Zeros what lies beyond the end in the last page, if the object is going to reach `bytes`.
     /// The lock of writers is held.
-    pub(super) fn zero_tail_before(&self, bytes: u64) {
-        if bytes > self.len() {
+    pub(super) fn zero_tail_before(&self, ms: &mut MaySleep, bytes: u64) -> Result<(), Error> {
+        let held = if bytes > self.len() { self.hold_tail(ms, self.len())? } else { None };
+        if let Some(frame) = held {
             self.zero_tail();
+            rmap::put_page(self.vm, frame);
         }
+        Ok(())
     }
 
-    /// Zeros what lies beyond the end in the last page.
+    /// The page that byte `bytes` lies inside, if there is something in it, so that it stays.
+    ///
+    /// # Errors
+    /// It is on swap, and cannot be brought.
+    pub(super) fn hold_tail(&self, ms: &mut MaySleep, bytes: u64) -> Result<Option<Frame>, Error> {
+        let index = bytes >> P::Format::PAGE_SHIFT;
+        if bytes.is_multiple_of(<P::Format as Geometry>::PAGE_SIZE) {
+            return Ok(None);
+        }
+        if pages::place(self.vm, self.body(), index).is_some() {
+            let brought = get(self.vm, ms, self.address, index, Reach::Beyond)?;
+            return Ok(brought.map(|cached| cached.frame));
+        }
+        Ok(pages::find(self.vm, self.body(), index))
+    }
+
+    /// Zeros what lies beyond the end in the last page, if that is in memory.
     pub(super) fn zero_tail(&self) {
         let within = self.len() & (<P::Format as Geometry>::PAGE_SIZE - 1);
         let index = self.len() >> P::Format::PAGE_SHIFT;
@@ -203,7 +230,16 @@ impl<P: Platform> Object<'_, P> {
             && let Some(frame) = pages::find(self.vm, self.body(), index)
         {
             Page::new(frame, self.vm.bytes(frame)).zero_from(within as usize);
+            self.note_written(frame);
             rmap::put_page(self.vm, frame);
+        }
+    }
+
+    /// The page was written by a call. A pager has been told before; memory is told from zeros, and
+    /// from what is on swap.
+    fn note_written(&self, frame: Frame) {
+        if self.pager() == 0 {
+            mark_dirty(self.vm.meta_of(frame));
         }
     }
 }

@@ -9,27 +9,27 @@
 //! carries a share, so that splitting a piece writes nothing here. Its pages hang in a radix tree
 //! (`pages`), which lookups and insertions use without locks. `bring` fills them; `io` reads and
 //! writes; `truncate` takes them away from under mappings; `writeback` hands the dirty ones to the
-//! pager; `evict` gives up clean ones; `mappers` is how the last three find entries by a page.
+//! pager; `give_up` gives up those that are kept elsewhere; `mappers` is how the last three find entries by a page.
 //!
 //! A page knows its object and place (`Meta::owner`, `Meta::base`) exactly while it hangs there.
 
 mod bring;
-mod evict;
+mod give_up;
 mod io;
 mod mappers;
 mod pages;
 mod truncate;
 mod writeback;
 
-pub(crate) use bring::{Cached, page, will_need};
-pub(crate) use evict::Hand;
-pub(crate) use writeback::{is_dirty, mark_dirty};
+pub(crate) use bring::{Cached, bring_back, page, will_need};
+pub(crate) use give_up::give_up;
+pub(crate) use writeback::{is_dirty, mark_dirty, take_dirty};
 
 use crate::context::MaySleep;
 use crate::error::Error;
 use crate::format::{Format, Geometry};
 use crate::lock::SleepLock;
-use crate::pager::Pager;
+use crate::pager::{Pager, PagerError};
 use crate::platform::Platform;
 use crate::region::{Key, Piece};
 use crate::sync::{AtomicU32, AtomicU64, Change, Ordering};
@@ -64,9 +64,14 @@ struct Body {
     empties: AtomicU64,
     /// Held by who writes to it, changes its length, or hands a page to the pager.
     writers: SleepLock,
-    /// Not 0: it was mapped privately, so spaces may have copies of its pages.
-    has_copies: AtomicU32,
+    /// [`COPIES`], and the number of an error that nobody has been told yet.
+    flags: AtomicU32,
 }
+
+/// It was mapped privately, so spaces may have copies of its pages.
+const COPIES: u32 = 1;
+/// Where the number of an error is.
+const ERROR_SHIFT: u32 = 8;
 
 const _: () = assert!(cfg!(loom) || size_of::<Body>() == 1 << OBJECT_LOG2);
 
@@ -85,6 +90,29 @@ impl Body {
     fn len(&self) -> u64 {
         // Acquire: what was written before the object grew is seen.
         self.bytes.load(Ordering::Acquire)
+    }
+
+    fn has_copies(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & COPIES != 0
+    }
+
+    /// A page could not be handed to the pager when nobody waited for it; the first such error stays
+    /// until somebody is told.
+    fn note_error(&self, error: PagerError) {
+        let noted = |flags| {
+            (flags >> ERROR_SHIFT == 0)
+                .then_some(flags | error.errno().unsigned_abs() << ERROR_SHIFT)
+        };
+        self.flags.change(Ordering::Relaxed, noted);
+    }
+
+    /// The error that nobody has been told yet, if there is one; from now on somebody has.
+    fn take_error(&self) -> Option<PagerError> {
+        if self.flags.load(Ordering::Relaxed) >> ERROR_SHIFT == 0 {
+            return None;
+        }
+        let flags = self.flags.fetch_and((1 << ERROR_SHIFT) - 1, Ordering::Relaxed);
+        PagerError::from_errno((flags >> ERROR_SHIFT).cast_signed())
     }
 
     /// How many pages it has, the last one perhaps in part.
@@ -267,6 +295,7 @@ impl<'vm, P: Platform> Object<'vm, P> {
             from = found + 1;
             Some(found)
         })
+        .filter(|index| pages::is_there(self.vm, self.body(), *index))
         .count() as u64
     }
 
@@ -293,7 +322,7 @@ impl<'vm, P: Platform> Object<'vm, P> {
     /// It is about to be mapped privately.
     pub(crate) fn expect_copies(&self) {
         // The fence of who maps a page comes after, that of truncation before it looks.
-        self.body().has_copies.store(1, Ordering::Relaxed);
+        self.body().flags.fetch_or(COPIES, Ordering::Relaxed);
     }
 
     /// What its pieces say.
@@ -315,11 +344,7 @@ impl<P: Platform> Clone for Object<'_, P> {
 
 impl<P: Platform> Drop for Object<'_, P> {
     fn drop(&mut self) {
-        let mut dropped = Dropped::new();
-        dropped.lower(self.vm, self.address, 1);
-        if !dropped.is_empty() {
-            note_unused(self.vm, self.address);
-        }
+        put_anywhere(self.vm, self.address);
     }
 }
 
@@ -342,7 +367,7 @@ fn make<P: Platform>(vm: &Vm<P>, bytes: u64, pager: u64) -> Option<u64> {
     object.bytes.store(bytes, Ordering::Relaxed);
     object.truncations.store(0, Ordering::Relaxed);
     object.empties.store(0, Ordering::Relaxed);
-    object.has_copies.store(0, Ordering::Relaxed);
+    object.flags.store(0, Ordering::Relaxed);
     object.writers.renew();
     object.count.store(1, Ordering::Relaxed);
     Some(address)
@@ -375,6 +400,16 @@ pub(crate) fn put<P: Platform>(vm: &Vm<P>, ms: &mut MaySleep, object: u64, weigh
     dropped.release(vm, ms);
 }
 
+/// Gives back a reference where nothing may sleep, or nothing is to end: if it was the last, the
+/// object ends later. Takes no lock.
+pub(crate) fn put_anywhere<P: Platform>(vm: &Vm<P>, object: u64) {
+    let mut dropped = Dropped::new();
+    dropped.lower(vm, object, 1);
+    if !dropped.is_empty() {
+        note_unused(vm, object);
+    }
+}
+
 /// Ends an object that nothing refers to any more.
 fn end<P: Platform>(vm: &Vm<P>, ms: &mut MaySleep, address: u64) {
     let object = body(vm, address);
@@ -384,7 +419,7 @@ fn end<P: Platform>(vm: &Vm<P>, ms: &mut MaySleep, address: u64) {
     }
     pages::end(vm, object);
     if pager != 0 {
-        vm.platform().pager().end(ms, pager);
+        ms.in_driver(|ms| vm.platform().pager().end(ms, pager));
     }
     // A fault may still look at the count, under its guard.
     vm.retire_block(address, OBJECT_LOG2);

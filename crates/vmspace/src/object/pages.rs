@@ -8,7 +8,8 @@
 //! slot, a comparison, and the release of the claim; it goes by a claim of the full one. Who finds
 //! a page takes a reference by try-get and reads the slot again (R24).
 //!
-//! An empty slot carries a number, none of them twice in an object: a page that went leaves another
+//! A slot whose page is on swap is empty too, but for the place, to which it has the one reference;
+//! only objects of memory have such. An empty slot carries a number, none of them twice in an object: a page that went leaves another
 //! than the one that it found, and a write past the cache gives the slot a new one. Who fills a page
 //! claims the slot as it was before he asked for the contents, so he brings nothing older than what
 //! has been there since; and what happens to other pages is nothing to him.
@@ -17,6 +18,7 @@ use super::Body;
 use crate::addr::Frame;
 use crate::platform::Platform;
 use crate::rmap;
+use crate::swap::Place;
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::vm::Vm;
 
@@ -28,11 +30,16 @@ const SLOTS: usize = 1 << RADIX_BITS;
 /// The low bits of the root's word that hold the height.
 const HEIGHT_MASK: u64 = 15;
 
-/// The low bits of a slot's word; above them is a frame, or an empty slot's number.
-const BITS: u32 = 2;
+/// The low bits of a slot's word; above them is a frame, a place on swap, or an empty slot's number.
+const BITS: u32 = 3;
 /// The slot names a page, and that is coming or going.
 const FULL: u64 = 1;
 const CLAIMED: u64 = 2;
+/// The page is on swap.
+const SWAPPED: u64 = 4;
+
+/// Where a place on swap has its area.
+const AREA_SHIFT: u32 = 48;
 
 fn full(frame: Frame) -> u64 {
     frame.0 << BITS | FULL
@@ -40,6 +47,16 @@ fn full(frame: Frame) -> u64 {
 
 fn is_empty(word: u64) -> bool {
     word & FULL == 0
+}
+
+fn swapped(place: Place) -> u64 {
+    u64::from(place.area) << AREA_SHIFT | place.slot << BITS | SWAPPED
+}
+
+/// Where on swap the page is, if it is there.
+fn place_of(word: u64) -> Option<Place> {
+    let slot = (word & ((1 << AREA_SHIFT) - 1)) >> BITS;
+    (word & SWAPPED != 0).then_some(Place { area: (word >> AREA_SHIFT) as u8, slot })
 }
 
 /// An empty slot's word that no slot of the object has had.
@@ -50,6 +67,13 @@ fn new_empty(object: &Body) -> u64 {
 /// What an empty slot was, for who fills it.
 #[derive(Clone, Copy)]
 pub(super) struct Empty(u64);
+
+impl Empty {
+    /// Where on swap the page is.
+    pub fn place(self) -> Option<Place> {
+        place_of(self.0)
+    }
+}
 
 /// A node, and how many levels there are from it down.
 #[derive(Clone, Copy)]
@@ -168,6 +192,11 @@ pub(super) fn is_there<P: Platform>(vm: &Vm<P>, object: &Body, index: u64) -> bo
     slot(vm, object, index).is_some_and(|slot| !is_empty(slot.load(Ordering::Relaxed)))
 }
 
+/// Where on swap the page is, if it is there.
+pub(super) fn place<P: Platform>(vm: &Vm<P>, object: &Body, index: u64) -> Option<Place> {
+    place_of(slot(vm, object, index)?.load(Ordering::Relaxed))
+}
+
 /// The page at `index`, if it is there, with a reference for the caller, who has one to the object.
 pub(super) fn find<P: Platform>(vm: &Vm<P>, object: &Body, index: u64) -> Option<Frame> {
     let slot = slot(vm, object, index)?;
@@ -189,7 +218,7 @@ pub(super) fn find<P: Platform>(vm: &Vm<P>, object: &Body, index: u64) -> Option
     }
 }
 
-/// The first page at or after `from` that is there, or is coming or going.
+/// The first page at or after `from` that is there, is coming or going, or is on swap.
 pub(super) fn next<P: Platform>(vm: &Vm<P>, object: &Body, from: u64) -> Option<u64> {
     let top = Top::of(object);
     if top.spans(from) { next_in(vm, top, from) } else { None }
@@ -203,7 +232,7 @@ fn next_in<P: Platform>(vm: &Vm<P>, top: Top, from: u64) -> Option<u64> {
         from = 0;
         // Acquire: as above.
         let found = match slots(vm, top.node)[at].load(Ordering::Acquire) {
-            word if level == 0 => (!is_empty(word)).then_some(0),
+            word if level == 0 => (word & (FULL | SWAPPED) != 0).then_some(0),
             0 => None,
             node => next_in(vm, Top { node, height: level }, within),
         };
@@ -225,6 +254,11 @@ pub(super) fn empty(slot: &AtomicU64) -> Option<Empty> {
     // Pairs with the fence in `find_or_renew`: it finds the slot, or we ask for what was written.
     fence(Ordering::SeqCst);
     is_empty(word).then_some(Empty(word))
+}
+
+/// Whether an empty slot is still what it was.
+pub(super) fn is_still(slot: &AtomicU64, Empty(word): Empty) -> bool {
+    slot.load(Ordering::Relaxed) == word
 }
 
 /// Puts a page, whose metadata name this place, into its slot unless that is not the `Empty` slot
@@ -275,6 +309,31 @@ pub(super) fn take_out<P: Platform>(
     frame: Frame,
     decide: impl FnOnce() -> bool,
 ) -> bool {
+    let gone = new_empty(object);
+    replace(vm, object, index, frame, gone, decide)
+}
+
+/// The same with a page whose contents are at a place on swap; the caller's reference to that becomes
+/// the slot's.
+pub(super) fn swap_out<P: Platform>(
+    vm: &Vm<P>,
+    object: &Body,
+    index: u64,
+    frame: Frame,
+    place: Place,
+    decide: impl FnOnce() -> bool,
+) -> bool {
+    replace(vm, object, index, frame, swapped(place), decide)
+}
+
+fn replace<P: Platform>(
+    vm: &Vm<P>,
+    object: &Body,
+    index: u64,
+    frame: Frame,
+    gone: u64,
+    decide: impl FnOnce() -> bool,
+) -> bool {
     let Some(slot) = slot(vm, object, index) else { return false };
     let word = full(frame);
     let claim = slot.compare_exchange(word, word | CLAIMED, Ordering::Acquire, Ordering::Relaxed);
@@ -286,8 +345,20 @@ pub(super) fn take_out<P: Platform>(
         forget_place(vm, frame);
     }
     // Release: whoever fills the slot next sees why it is empty.
-    slot.store(if goes { new_empty(object) } else { word }, Ordering::Release);
+    slot.store(if goes { gone } else { word }, Ordering::Release);
     goes
+}
+
+/// Forgets the page at `index` if it is on swap: the slot is empty.
+pub(super) fn forget_swapped<P: Platform>(vm: &Vm<P>, object: &Body, index: u64) {
+    let Some(slot) = slot(vm, object, index) else { return };
+    let word = slot.load(Ordering::Relaxed);
+    let Some(place) = place_of(word) else { return };
+    // Acquire: pairs with who put it there.
+    let empty = new_empty(object);
+    if slot.compare_exchange(word, empty, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+        vm.put_slot(place);
+    }
 }
 
 /// The page belongs to no object any more.
@@ -304,6 +375,9 @@ fn end_node<P: Platform>(vm: &Vm<P>, top: Top) {
     for slot in slots(vm, top.node) {
         match slot.load(Ordering::Relaxed) {
             word if top.height == 1 => {
+                if let Some(place) = place_of(word) {
+                    vm.put_slot(place);
+                }
                 if !is_empty(word) {
                     forget_place(vm, Frame(word >> BITS));
                     rmap::put_page(vm, Frame(word >> BITS));

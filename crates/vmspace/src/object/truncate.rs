@@ -61,12 +61,16 @@ impl<P: Platform> Object<'_, P> {
         object.writers.with(self.vm.platform(), || {
             if object.pager() != 0 {
                 let pager = self.vm.platform().pager();
-                pager.resize(ms, object.pager(), bytes).map_err(Error::Pager)?;
+                let resized = ms.in_driver(|ms| pager.resize(ms, object.pager(), bytes));
+                resized.map_err(Error::Pager)?;
             }
             if bytes < object.len() {
+                // What is on swap is brought while that can still fail.
+                let tail = self.hold_tail(ms, bytes)?;
                 self.truncate(ms, bytes);
+                tail.map(|frame| rmap::put_page(self.vm, frame));
             } else {
-                self.zero_tail();
+                self.zero_tail_before(ms, bytes)?;
                 object.bytes.store(bytes, Ordering::Release);
             }
             Ok(())
@@ -86,8 +90,8 @@ impl<P: Platform> Object<'_, P> {
             self.drop_page(ms, index);
             from = index + 1;
         }
-        if object.has_copies.load(Ordering::Relaxed) != 0 {
-            self.vm.visit_spaces(|root| self.drop_copies(ms, root, end));
+        if object.has_copies() {
+            self.vm.visit_spaces(|_, root| self.drop_copies(ms, root, end));
         }
         self.zero_tail();
     }
@@ -126,5 +130,6 @@ impl<P: Platform> Object<'_, P> {
             }
             rmap::put_page(vm, frame);
         }
+        pages::forget_swapped(vm, object, index);
     }
 }

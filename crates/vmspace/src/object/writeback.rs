@@ -35,7 +35,8 @@ pub(crate) fn is_dirty(meta: &Meta) -> bool {
     meta.occupied.load(Ordering::Relaxed) != 0
 }
 
-fn take_dirty(meta: &Meta) -> bool {
+/// The same, and it is no longer said.
+pub(crate) fn take_dirty(meta: &Meta) -> bool {
     // Acquire: pairs with `mark_dirty`.
     is_dirty(meta) && meta.occupied.swap(0, Ordering::Acquire) != 0
 }
@@ -44,7 +45,8 @@ impl<P: Platform> Object<'_, P> {
     /// Hands what is dirty of a range of bytes to the pager. See msync(2), fsync(2).
     ///
     /// # Errors
-    /// [`Error::Pager`], the first; the other pages have been handed over all the same.
+    /// [`Error::Pager`], the first, or what the stealer was told since the last call; the other pages
+    /// have been handed over all the same.
     ///
     /// ```
     /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
@@ -68,7 +70,7 @@ impl<P: Platform> Object<'_, P> {
         }
         let end = bytes.end.div_ceil(<P::Format as Geometry>::PAGE_SIZE);
         let mut from = bytes.start >> P::Format::PAGE_SHIFT;
-        let mut result = Ok(());
+        let mut result = self.body().take_error().map_or(Ok(()), |error| Err(Error::Pager(error)));
         while let Some(index) = pages::next(self.vm, self.body(), from).filter(|at| *at < end) {
             let written = self.sync_page(ms, index);
             result = result.and(written.map_err(Error::Pager));
@@ -108,13 +110,37 @@ fn page_out<P: Platform>(
     }
     vm.count(Event::PageOut, 1);
     let page = Page::new(frame, vm.bytes(frame));
-    vm.platform().pager().page_out(ms, object.pager(), index, page, bytes)
+    ms.in_driver(|ms| vm.platform().pager().page_out(ms, object.pager(), index, page, bytes))
 }
 
 /// How many bytes of page `index` lie within the object.
 fn valid_bytes<P: Platform>(object: &Body, index: u64) -> usize {
     let before = index << P::Format::PAGE_SHIFT;
     object.len().saturating_sub(before).min(<P::Format as Geometry>::PAGE_SIZE) as usize
+}
+
+/// Hands a page that nobody maps to the pager, for who steals it; whether the pager has it. An error
+/// is told to who syncs next.
+pub(super) fn try_hand_over<P: Platform>(
+    vm: &Vm<P>,
+    ms: &mut MaySleep,
+    object: &Body,
+    index: u64,
+    frame: Frame,
+) -> bool {
+    if ms.is_in_driver() {
+        return false;
+    }
+    // Who has it may be waiting for memory.
+    let Some(_writers) = object.writers.try_acquire(vm.platform()) else { return false };
+    let meta = vm.meta_of(frame);
+    take_dirty(meta);
+    let written = page_out(vm, ms, object, index, frame);
+    if let Err(error) = written {
+        mark_dirty(meta);
+        object.note_error(error);
+    }
+    written.is_ok()
 }
 
 /// Hands what is dirty of an object that nothing refers to any more to the pager.

@@ -149,7 +149,7 @@ impl Advice {
 impl<P: Platform> Space<'_, P> {
     /// Follows the advice on `length` bytes from `address` on. See madvise(2): holes are passed
     /// over, and answered with ENOMEM in the end; where a mapping refuses the advice, it has been
-    /// followed before that. Nothing is reclaimed yet, so what may go stays.
+    /// followed before that. What may go (MADV_FREE) stays.
     ///
     /// # Errors
     /// [`Error::Misaligned`]; [`Error::Invalid`] when the range ends beyond all addresses, or for
@@ -185,8 +185,11 @@ impl<P: Platform> Space<'_, P> {
         })?;
         if !range.is_empty() {
             let followed = self.follow(ms, range, advice);
-            if advice == Advice::WillNeed {
-                self.bring_ahead(ms, range);
+            match advice {
+                Advice::WillNeed => self.bring_ahead(ms, range),
+                Advice::Cold => self.cool(ms, range),
+                Advice::PageOut => self.page_out(ms, range),
+                _ => {}
             }
             followed?;
         }

@@ -13,13 +13,14 @@
 use super::Space;
 use crate::context::MaySleep;
 use crate::error::Error;
-use crate::format::{Entry, Format, Leaf, Rights};
+use crate::format::{Entry, Format, Leaf, Rights, Soft};
 use crate::frame::meta::{Kind, Meta};
 use crate::lock;
 use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::region::{Attributes, Key};
 use crate::rmap::{self, Mapper};
+use crate::swap::Place;
 use crate::sync::{Ordering, fence};
 use crate::tree::cursor::Cursor;
 use crate::tree::gather::Gather;
@@ -134,8 +135,8 @@ impl<'a, P: Platform> Copy<'a, '_, '_, P> {
                     self.table(from.child(index)?, made)?;
                 }
                 Entry::Leaf(leaf) => self.leaf(from, index, leaf, &mut fresh)?,
-                // Whoever put the entry in transit holds the leaf's lock: it is not here.
-                Entry::Empty | Entry::Soft(_) => {}
+                Entry::Soft(soft) => self.soft(from, index, soft, &mut fresh)?,
+                Entry::Empty => {}
             }
         }
         Some(())
@@ -150,7 +151,7 @@ impl<'a, P: Platform> Copy<'a, '_, '_, P> {
     ) -> Option<()> {
         let vm = self.cursor.vm;
         let (piece, _) = from.piece(from.slot_range(index).start);
-        if piece.key.attributes.intersects(Attributes::DONT_FORK | Attributes::WIPE_ON_FORK) {
+        if !is_inherited(piece.key) {
             return Some(());
         }
         let Some(meta) = vm.mapped_meta(leaf.frame) else {
@@ -173,6 +174,28 @@ impl<'a, P: Platform> Copy<'a, '_, '_, P> {
         Some(())
     }
 
+    /// A page on swap: the child's entry is one more that names its slot. (Whoever put an entry in
+    /// transit holds the leaf's lock: it is not here.)
+    fn soft(
+        &mut self,
+        from: Node<'a, P>,
+        index: usize,
+        soft: Soft,
+        fresh: &mut Fresh<'a, P>,
+    ) -> Option<()> {
+        let (piece, _) = from.piece(from.slot_range(index).start);
+        let Some(place) = Place::of(soft).filter(|_| is_inherited(piece.key)) else {
+            return Some(());
+        };
+        let vm = self.cursor.vm;
+        if !vm.hold_slot_again(place) {
+            return None;
+        }
+        fresh.set(index, P::Format::soft(soft));
+        vm.totals(self.child.id()).swapped.fetch_add(1, Ordering::Relaxed);
+        Some(())
+    }
+
     /// A pinned page stays the parent's alone: who holds it would else see the child's, or the
     /// child what is written to it from outside.
     fn copy_pinned(
@@ -191,6 +214,11 @@ impl<'a, P: Platform> Copy<'a, '_, '_, P> {
         self.resident += 1;
         Some(())
     }
+}
+
+/// Whether a child finds what its parent has there.
+fn is_inherited(key: Key) -> bool {
+    !key.attributes.intersects(Attributes::DONT_FORK | Attributes::WIPE_ON_FORK)
 }
 
 /// Whether a page with this metadata, mapped privately, is its mapper's alone: it is exclusive, or

@@ -8,6 +8,7 @@ use super::node::Node;
 use crate::addr::PageRange;
 use crate::backend::Backend;
 use crate::entry;
+use crate::flush::SpaceId;
 use crate::format::{Entry, Format, Leaf, Rights, Soft};
 use crate::frame::meta::Meta;
 use crate::lock;
@@ -15,6 +16,7 @@ use crate::mutation::{self, Mutation};
 use crate::object;
 use crate::platform::Platform;
 use crate::rmap::{self, Mapper};
+use crate::swap::Place;
 use crate::sync::Ordering;
 use crate::vm::Vm;
 
@@ -43,14 +45,39 @@ impl<'a, P: Platform> Cursor<'a, '_, P> {
         }
     }
 
-    /// Empties one slot and gathers the leaf that it held; the caller counts it lost.
+    /// Empties one slot and gathers the leaf that it held, or gives up what it says is on swap; the
+    /// caller counts it lost.
     #[inline(always)]
     pub fn take_entry(&mut self, node: Node<'a, P>, index: usize) -> Option<Leaf> {
         let word = self.vm.backend().swap(node.slot(index), 0);
-        let leaf = P::Format::as_leaf(node.level, word)?;
+        let leaf = P::Format::as_leaf(node.level, word);
+        match leaf {
+            Some(leaf) => self.gather_leaf(node, index, leaf),
+            None => self.drop_soft(node.level, word),
+        }
+        leaf
+    }
+
+    /// Lets a slot hold another word than its leaf, which is gathered.
+    pub fn replace_entry(&mut self, node: Node<'a, P>, index: usize, new: u64) {
+        let word = self.vm.backend().swap(node.slot(index), new);
+        if let Some(leaf) = P::Format::as_leaf(node.level, word) {
+            self.gather_leaf(node, index, leaf);
+        }
+    }
+
+    #[inline(always)]
+    fn gather_leaf(&mut self, node: Node<'a, P>, index: usize, leaf: Leaf) {
         self.gather().shoot(node.slot_range(index).start, leaf.frame);
         self.drop_mapping(node, index, leaf);
-        Some(leaf)
+    }
+
+    /// An absent entry no longer says what it did.
+    #[cold]
+    fn drop_soft(&self, level: usize, word: u64) {
+        if let Entry::Soft(soft) = P::Format::decode(level, word) {
+            drop_swapped(self.vm, self.space, soft);
+        }
     }
 
     /// The entry no longer is `leaf`: its dirty bit goes to the page; record, total and, after the
@@ -151,6 +178,14 @@ impl<'a, P: Platform> Cursor<'a, '_, P> {
         let word = self.vm.backend().swap(node.slot(index), P::Format::soft(Soft::InTransit));
         self.flush();
         P::Format::as_leaf(node.level, word).unwrap_or(leaf)
+    }
+}
+
+/// Gives up what an absent entry of a space said.
+pub(super) fn drop_swapped<P: Platform>(vm: &Vm<P>, space: SpaceId, soft: Soft) {
+    if let Some(place) = Place::of(soft) {
+        vm.totals(space).swapped.fetch_sub(1, Ordering::Relaxed);
+        vm.put_slot(place);
     }
 }
 

@@ -81,8 +81,8 @@ impl<'a, P: Platform> Cursor<'a, '_, P> {
                     }
                 }
                 Entry::Table(_) => self.make_tables(node.child(index)?, shift)?,
-                Entry::Leaf(_) => _ = self.node_over(shift.to(page), 0)?,
-                Entry::Empty | Entry::Soft(_) => {}
+                Entry::Leaf(_) | Entry::Soft(_) => _ = self.node_over(shift.to(page), 0)?,
+                Entry::Empty => {}
             }
         }
         Some(())
@@ -133,7 +133,7 @@ impl<'a, P: Platform> Cursor<'a, '_, P> {
                 Entry::Table(_) => {
                     node.child(index).into_iter().for_each(|c| self.move_entries_of(c, shift));
                 }
-                Entry::Leaf(_) => {
+                Entry::Leaf(_) | Entry::Soft(_) => {
                     let to = shift.to(node.slot_range(index).start);
                     if target.level > 0 || !target.range().holds(to) {
                         target = self.top().descend(to, 0);
@@ -141,7 +141,7 @@ impl<'a, P: Platform> Cursor<'a, '_, P> {
                     self.move_entry(node, index, target, target.index(to));
                     lost += 1;
                 }
-                Entry::Empty | Entry::Soft(_) => {}
+                Entry::Empty => {}
             }
         }
         if lost != 0 {
@@ -152,7 +152,10 @@ impl<'a, P: Platform> Cursor<'a, '_, P> {
     /// Moves one entry; the caller counts it lost.
     fn move_entry(&mut self, node: Node<'a, P>, index: usize, target: Node<'a, P>, to: usize) {
         let word = self.vm.backend().swap(node.slot(index), 0);
-        let Some(leaf) = P::Format::as_leaf(node.level, word) else { return };
+        let Some(leaf) = P::Format::as_leaf(node.level, word) else {
+            // A page on swap is found by the word alone.
+            return target.fill(to, word);
+        };
         self.gather().shoot(node.slot_range(index).start, leaf.frame);
         if let Some(meta) = self.vm.mapped_meta(leaf.frame) {
             if leaf.dirty {

@@ -5,6 +5,7 @@
 //! lists of pages: they are walked here, then retired, since readers without locks may be inside.
 //! Objects that have lost their last reference end here: their pagers may sleep.
 
+use super::entries;
 use super::gather::Gather;
 use super::node::Node;
 use crate::addr::Frame;
@@ -84,7 +85,14 @@ impl<'a, 'g, P: Platform> Released<'a, 'g, P> {
     fn drop_entries(&self, node: Node<'a, P>) {
         let mut resident = 0;
         for index in node.occupied(node.slots(node.range())) {
-            let Entry::Leaf(leaf) = node.entry(index) else { continue };
+            let leaf = match node.entry(index) {
+                Entry::Leaf(leaf) => leaf,
+                Entry::Soft(soft) => {
+                    entries::drop_swapped(self.vm, self.space, soft);
+                    continue;
+                }
+                Entry::Empty | Entry::Table(_) => continue,
+            };
             if let Some(meta) = self.vm.mapped_meta(leaf.frame) {
                 if leaf.dirty {
                     object::mark_dirty(meta);

@@ -12,10 +12,12 @@
 use super::locking::Seen;
 use super::node::Node;
 use crate::addr::{Frame, PageRange};
-use crate::format::{Format, Geometry, Leaf, Rights};
+use crate::backend::{Backend, Slot};
+use crate::format::{Entry, Format, Geometry, Leaf, Rights};
 use crate::platform::Platform;
 use crate::region::Key;
 use crate::seq::Snapshot;
+use crate::swap::Place;
 use crate::vm::Guard;
 
 /// What an address translates to.
@@ -239,6 +241,18 @@ impl<P: Platform> Met<'_, P> {
         let (met, now) = (leaf(self.word), leaf(self.node.load(self.index)));
         matches!((met, now), (Some(met), Some(now)) if met.frame == now.frame)
     }
+
+    /// Clears the entry's accessed bit, whatever stands there now; whether the leaf that was met had
+    /// it.
+    pub fn clear_accessed(&self) -> bool {
+        let old = self.node.vm.backend().clear_accessed(self.slot(), P::Format::ACCESSED);
+        let leaf = P::Format::as_leaf(self.node.level, old);
+        leaf.is_some_and(|leaf| leaf.accessed) && self.stands()
+    }
+
+    fn slot(&self) -> Slot<'_, <P::Format as Format>::Cell> {
+        self.node.slot(self.index)
+    }
 }
 
 /// Calls `visit` for the leaf entries of `range`, ascending, as far as one guard may go, and again for
@@ -250,18 +264,58 @@ pub(crate) fn leaves<'g, P: Platform>(
     range: PageRange,
     mut visit: impl FnMut(Met<'g, P>) -> bool,
 ) -> u64 {
+    entries(guard, root, range, |Spot { pages, within, node, index, word }| {
+        let Some(leaf) = P::Format::as_leaf(node.level, word) else { return true };
+        let leaf = Leaf { frame: leaf.frame.add(within), ..leaf };
+        visit(Met { pages, leaf, node, index, word })
+    })
+}
+
+/// The same for the places on swap that entries name.
+pub(crate) fn swapped<P: Platform>(
+    guard: &Guard<'_, P>,
+    root: Frame,
+    range: PageRange,
+    mut visit: impl FnMut(u64, Place),
+) -> u64 {
+    entries(guard, root, range, |Spot { pages, node, word, .. }| {
+        if let Entry::Soft(soft) = P::Format::decode(node.level, word)
+            && let Some(place) = Place::of(soft)
+        {
+            visit(pages.start, place);
+        }
+        true
+    })
+}
+
+/// An entry that is neither empty nor a table's.
+struct Spot<'g, P: Platform> {
+    pages: PageRange,
+    /// How many of its pages lie before these.
+    within: u64,
+    node: Node<'g, P>,
+    index: usize,
+    word: u64,
+}
+
+fn entries<'g, P: Platform>(
+    guard: &Guard<'g, P>,
+    root: Frame,
+    range: PageRange,
+    mut visit: impl FnMut(Spot<'g, P>) -> bool,
+) -> u64 {
     let root = Node::at(guard.vm(), root, P::Format::ROOT_LEVEL);
     let mut left = ENTRIES_A_GUARD;
-    leaves_below(root, 0, range, &mut left, &mut visit)
+    entries_below(root, 0, range, &mut left, &mut visit)
 }
 
 /// The same for a table reached at `base`; `left`: how many more entries may be looked at.
-fn leaves_below<'g, P: Platform>(
+fn entries_below<'g, P: Platform>(
     node: Node<'g, P>,
     base: u64,
     range: PageRange,
     left: &mut usize,
-    visit: &mut impl FnMut(Met<'g, P>) -> bool,
+    visit: &mut impl FnMut(Spot<'g, P>) -> bool,
 ) -> u64 {
     let (level, slot_pages) = (node.level, P::Format::slot_pages(node.level));
     let part = range.intersect(PageRange::new(base, base + P::Format::table_pages(level)));
@@ -279,16 +333,18 @@ fn leaves_below<'g, P: Platform>(
             let word = node.load(index);
             if let Some(table) = P::Format::next_table(level, word).filter(|_| level > 0) {
                 let child = Node::at(node.vm, table, level - 1);
-                let reached = leaves_below(child, start, range, left, visit);
+                let reached = entries_below(child, start, range, left, visit);
                 if reached < pages.end {
                     return reached;
                 }
                 break;
             }
-            let leaf = P::Format::as_leaf(level, word).filter(|_| node.range().start == base);
-            let Some(leaf) = leaf else { break };
-            let leaf = Leaf { frame: leaf.frame.add(pages.start - start), ..leaf };
-            if visit(Met { pages, leaf, node, index, word }) {
+            // A table that has moved says nothing of this place.
+            if node.range().start != base {
+                break;
+            }
+            let within = pages.start - start;
+            if visit(Spot { pages, within, node, index, word }) {
                 break;
             }
         }

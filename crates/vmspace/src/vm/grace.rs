@@ -21,8 +21,11 @@ use core::marker::PhantomData;
 /// Retirements on a CPU between two looks at the grace period.
 const RETIRED_BATCH: u32 = 64;
 
-/// How often an allocation that may sleep waits for memory before it fails.
+/// How often an allocation that may sleep finds nothing to steal before it fails.
 const RECLAIM_ROUNDS: u32 = 3;
+
+/// How often it looks for memory at the most.
+const PATIENCE: u32 = 256;
 
 /// Something retired: a table (its frame's address and order) or a block (its address and size).
 #[derive(Clone, Copy)]
@@ -217,8 +220,9 @@ impl<P: Platform> Vm<P> {
         self.slab.trim(self);
     }
 
-    /// Tries `allocate` until it succeeds, giving up pages of objects, then waiting for what was
-    /// dropped or retired, in between.
+    /// Tries `allocate` until it succeeds, stealing pages, then waiting for what was dropped or
+    /// retired, in between. A pager or a device that asks while it is called for somebody gets what
+    /// can be had without calling others.
     #[inline]
     pub(crate) fn reclaiming<T>(
         &self,
@@ -226,20 +230,35 @@ impl<P: Platform> Vm<P> {
         mut allocate: impl FnMut(&mut MaySleep) -> Option<T>,
     ) -> Result<T, Error> {
         // One call alone, so that it is inlined where it matters.
-        let mut rounds = 0;
+        let mut patience = PATIENCE;
         loop {
             if let Some(found) = allocate(ms) {
                 return Ok(found);
             }
-            if self.evict(ms) {
-                continue;
-            }
-            if rounds == RECLAIM_ROUNDS {
+            if !self.look_for_memory(ms, &mut patience) {
                 return Err(Error::OutOfMemory);
             }
-            rounds += 1;
-            self.synchronize(ms);
         }
+    }
+
+    /// Whether it is worth while to try again.
+    #[cold]
+    fn look_for_memory(&self, ms: &mut MaySleep, patience: &mut u32) -> bool {
+        let found = self.make_room(ms);
+        let cost = if found.stolen != 0 {
+            // What was stolen may have been somebody else's gain, or not lie together.
+            1
+        } else if found.busy {
+            // Whoever is at the pages goes on: there is something to wait for.
+            self.platform.relax();
+            PATIENCE / 64
+        } else {
+            self.synchronize(ms);
+            PATIENCE / RECLAIM_ROUNDS
+        };
+        let left = patience.checked_sub(cost);
+        *patience = left.unwrap_or(0);
+        left.is_some()
     }
 }
 

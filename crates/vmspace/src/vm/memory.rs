@@ -39,8 +39,20 @@ impl<P: Platform> Vm<P> {
         if mutation::allocation_fails() {
             return None;
         }
-        let frame = self.frames.allocate(self.cpu(), order)?;
+        let cpu = self.cpu();
+        let here = self.frames.allocate_here(cpu, order);
+        let frame = here.or_else(|| self.take_elsewhere(cpu, order))?;
         Some(frame.add(self.managed.start))
+    }
+
+    /// Takes frames where the CPU has taken none yet, and sees how much is left there.
+    #[cold]
+    fn take_elsewhere(&self, cpu: usize, order: u32) -> Option<Frame> {
+        let frame = self.frames.allocate_elsewhere(cpu, order);
+        if frame.is_none() || self.frames.is_tight(cpu) {
+            self.note_shortage();
+        }
+        frame
     }
 
     /// Gives back a frame that nobody can reach.

@@ -22,11 +22,12 @@ use crate::format::{Format, Geometry};
 use crate::frame::alloc::Frames;
 use crate::frame::meta::{Kind, Meta};
 use crate::frame::slab::Slab;
-use crate::object::Hand;
 use crate::platform::{MAX_CPUS, Platform};
 use crate::rcu::Epoch;
+use crate::reclaim::Reclaim;
 use crate::region::OBJECT_BITS;
 use crate::registry::{Dropped, Registry};
+use crate::swap::Areas;
 use crate::sync::AtomicU64;
 use core::mem::size_of;
 use core::ops::Range;
@@ -62,7 +63,8 @@ pub struct Vm<P: Platform> {
     pub(crate) dropped: Dropped,
     /// The objects whose last handle was dropped, linked.
     pub(crate) unused: AtomicU64,
-    pub(crate) hand: Hand,
+    pub(crate) areas: Areas,
+    pub(crate) reclaim: Reclaim,
     kernel_root: Frame,
 }
 
@@ -178,7 +180,8 @@ impl<P: Platform> Vm<P> {
             registry: Registry::default(),
             dropped: Dropped::default(),
             unused: AtomicU64::new(0),
-            hand: Hand::default(),
+            areas: Areas::default(),
+            reclaim: Reclaim::default(),
             kernel_root: Frame(managed.start + carving.total() - 1 - carving.root),
             platform,
         };
@@ -383,12 +386,19 @@ impl<P: Platform> Vm<P> {
             faults_cow_copy: sum(Event::FaultCopy),
             faults_cow_reuse: sum(Event::FaultReuse),
             faults_shared: sum(Event::FaultShared),
+            faults_swapped: sum(Event::FaultSwapped),
             faults_spurious: sum(Event::FaultSpurious),
             faults_stack: sum(Event::FaultStack),
             faults_refused: sum(Event::FaultRefused),
             pages_in: sum(Event::PageIn),
             pages_out: sum(Event::PageOut),
-            pages_evicted: sum(Event::PageEvicted),
+            pages_scanned: sum(Event::PageScanned),
+            pages_aged: sum(Event::PageAged),
+            pages_stolen: sum(Event::PageStolen),
+            pages_swapped_out: sum(Event::SwapOut),
+            pages_swapped_in: sum(Event::SwapIn),
+            pages_refaulted: sum(Event::Refault),
+            stalls: sum(Event::Stall),
             tables_made: made,
             tables_freed: freed,
             tables_alive: made.saturating_sub(freed),

@@ -55,7 +55,6 @@ enum Insist {
 
 impl Frames<'_> {
     /// Finds room anywhere, and moves `cpu`'s cursor there.
-    #[cold]
     pub(super) fn search(&self, cpu: usize, order: u32) -> Option<Frame> {
         let areas = self.areas.len();
         let here = (self.cpus[cpu][CURSOR].load(Ordering::Relaxed) >> self.area_shift) as usize;
@@ -83,6 +82,11 @@ impl Frames<'_> {
         words.iter().map(|word| word.load(Ordering::Relaxed).count_zeros()).sum()
     }
 
+    /// Whether less than an eighth of an area is free.
+    pub(super) fn has_little(&self, area: u64) -> bool {
+        self.free_in(area as usize) < (WORD_FRAMES << self.area_shift) as u32 / 8
+    }
+
     /// Whether another CPU has its cursor in the area.
     pub(super) fn is_others(&self, cpu: usize, area: usize) -> bool {
         let owner = self.areas[area][OWNER].load(Ordering::Relaxed);
@@ -93,8 +97,7 @@ impl Frames<'_> {
         if insist != Insist::Nothing && self.is_others(cpu, area) {
             return None;
         }
-        let eighth = (WORD_FRAMES << self.area_shift) as u32 / 8;
-        if insist == Insist::Roomy && self.free_in(area) < eighth {
+        if insist == Insist::Roomy && self.has_little(area as u64) {
             return None;
         }
         let first = (area as u64) << self.area_shift;

@@ -94,14 +94,30 @@ impl<'m> Frames<'m> {
     /// number given to [`new`](Frames::new); the wrong one costs speed only).
     #[inline]
     pub fn allocate(&self, cpu: usize, order: u32) -> Option<Frame> {
+        self.allocate_here(cpu, order).or_else(|| self.allocate_elsewhere(cpu, order))
+    }
+
+    /// The same where `cpu` allocated from last. None: there is no room in that word.
+    #[inline(always)]
+    pub(crate) fn allocate_here(&self, cpu: usize, order: u32) -> Option<Frame> {
         if order > WORD_ORDER {
-            return self.allocate_words(cpu, order);
+            return None;
         }
         let at = self.cpus[cpu][CURSOR].load(Ordering::Relaxed);
-        match take(self.word(at), order) {
-            Some(bit) => Some(Frame(at * WORD_FRAMES + bit)),
-            None => self.search(cpu, order),
-        }
+        let bit = take(self.word(at), order)?;
+        Some(Frame(at * WORD_FRAMES + bit))
+    }
+
+    /// The same wherever there is room.
+    #[cold]
+    pub(crate) fn allocate_elsewhere(&self, cpu: usize, order: u32) -> Option<Frame> {
+        if order > WORD_ORDER { self.allocate_words(cpu, order) } else { self.search(cpu, order) }
+    }
+
+    /// Whether the area that `cpu` allocates from has little room: less than an eighth.
+    pub(crate) fn is_tight(&self, cpu: usize) -> bool {
+        let at = self.cpus[cpu][CURSOR].load(Ordering::Relaxed);
+        self.has_little(at >> self.area_shift)
     }
 
     /// Frees `1 << order` frames from `frame` on: what [`allocate`](Frames::allocate) gave, or an

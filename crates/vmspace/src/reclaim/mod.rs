@@ -1,0 +1,109 @@
+//! Reclaim: pages are taken away when memory is short.
+//!
+//! Guarantee: a page goes only when no entry names it, no CPU can reach it, nobody holds it, and what
+//! was stored in it is on its device, or with its pager. The stealer takes no lock of a space but,
+//! by trying, that of one leaf at a time (R34), holds none of them into a pager or a device (R31),
+//! and needs no memory.
+//!
+//! A hand goes round all frames; there are no lists. A page whose [age](age) says that it was not
+//! used lately is [claimed](victim), its entries are [swapped out](steal) through the reverse map and
+//! flushed everywhere, and then it is looked at: written if need be, and [given up](give_up) if nobody
+//! has come back to it. What is mapped beside it in the same leaf, and is as old, goes with it: one
+//! lock, one flush, slots in a row. When a round of the hand finds too little, all pages grow a
+//! generation older; only when that does not help are pages taken that were used.
+
+mod age;
+mod balance;
+mod give_up;
+mod steal;
+mod victim;
+
+pub use balance::Watermarks;
+
+use crate::addr::Frame;
+use crate::context::MaySleep;
+use crate::counters::Event;
+use crate::platform::Platform;
+use crate::swap::Cluster;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::vm::Vm;
+use age::Urgency;
+
+/// How many pages whoever needs memory steals before he tries again.
+const BATCH: u64 = 32;
+
+/// How many frames the hand passes over at a time.
+const STRIDE: u64 = 64;
+
+/// What all who steal share. On a line of its own: it is written where memory is short.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct Reclaim {
+    /// Where the hand is.
+    hand: AtomicU64,
+    /// The generation that pages used now belong to.
+    generation: AtomicU32,
+    /// Held by who makes all pages grow older; only ever tried.
+    ageing: AtomicU32,
+}
+
+/// What came of stealing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Yield {
+    /// Pages that are free.
+    pub stolen: u64,
+    /// Somebody was at a page that might have been stolen.
+    pub busy: bool,
+}
+
+impl<P: Platform> Vm<P> {
+    /// Steals a few pages for one who needs memory.
+    pub(crate) fn make_room(&self, ms: &mut MaySleep) -> Yield {
+        self.count(Event::Stall, 1);
+        self.steal(ms, BATCH)
+    }
+
+    /// Steals about so many pages, the least used ones first; fewer when there are no more.
+    pub(crate) fn steal(&self, ms: &mut MaySleep, wanted: u64) -> Yield {
+        let mut sum = Yield::default();
+        for urgency in Urgency::ALL {
+            let round = self.go_round(ms, wanted, urgency);
+            sum = Yield { stolen: sum.stolen + round.stolen, busy: sum.busy | round.busy };
+            if sum.stolen < wanted {
+                self.grow_older(ms);
+            }
+            if sum.stolen != 0 {
+                break;
+            }
+        }
+        sum
+    }
+
+    /// Lets the hand go round once, or until enough was stolen.
+    fn go_round(&self, ms: &mut MaySleep, wanted: u64, urgency: Urgency) -> Yield {
+        let (first, frames) = self.managed_span();
+        let mut sum = Yield::default();
+        let mut cluster = Cluster::default();
+        for _ in 0..frames.div_ceil(STRIDE) {
+            let at = self.reclaim.hand.fetch_add(STRIDE, Ordering::Relaxed) % frames;
+            let stretch = at..frames.min(at + STRIDE);
+            let scanned = stretch.clone().filter(|n| self.is_page(first.add(*n))).count();
+            self.count(Event::PageScanned, scanned as u64);
+            for frame in stretch.map(|n| first.add(n)) {
+                if self.is_old(frame, urgency) {
+                    let found = self.steal_page(ms, frame, urgency, &mut cluster);
+                    sum = Yield { stolen: sum.stolen + found.stolen, busy: sum.busy | found.busy };
+                }
+            }
+            if sum.stolen >= wanted {
+                break;
+            }
+        }
+        self.count(Event::PageStolen, sum.stolen);
+        sum
+    }
+
+    fn is_page(&self, frame: Frame) -> bool {
+        self.meta_of(frame).kind() == crate::frame::meta::Kind::Page
+    }
+}

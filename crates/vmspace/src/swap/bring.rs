@@ -1,0 +1,135 @@
+//! Pages brought back from swap.
+//!
+//! Guarantee: who brings the page of a slot holds the slot, so its device has it, or the cache.
+//! Several may read a slot at once; one frame goes into the cache, and all get that one. Read-ahead
+//! brings what was stored next, as long as that is easy, and only where the one before it has come
+//! back too.
+
+use super::area::Place;
+use super::device::SwapDevices;
+use crate::addr::Frame;
+use crate::context::MaySleep;
+use crate::counters::Event;
+use crate::error::Error;
+use crate::frame::meta::Kind;
+use crate::pager::{Page, PagerError};
+use crate::platform::Platform;
+use crate::rmap;
+use crate::vm::Vm;
+
+/// How many slots are brought ahead of one that follows another.
+const AHEAD: u64 = 8;
+
+impl<P: Platform> Vm<P> {
+    /// The page of a slot that the caller holds, with a reference; read if need be, and perhaps what
+    /// follows. The caller holds no lock.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::Pager`].
+    pub(crate) fn bring_from_swap(&self, ms: &mut MaySleep, place: Place) -> Result<Frame, Error> {
+        loop {
+            if let Some(page) = self.find_in_slot(place) {
+                return Ok(page);
+            }
+            let frame = self.reclaiming(ms, |_| self.take_frame(Kind::Page))?;
+            let Some(page) = self.fill_from_slot(ms, place, frame)? else { continue };
+            self.read_ahead_on_swap(ms, place);
+            return Ok(page);
+        }
+    }
+
+    /// Fills a frame of the caller's from the device and puts it into the slot's cache. None: a page
+    /// is there meanwhile.
+    fn fill_from_slot(
+        &self,
+        ms: &mut MaySleep,
+        place: Place,
+        frame: Frame,
+    ) -> Result<Option<Frame>, Error> {
+        if let Err(error) = self.read_slot(ms, place, frame) {
+            self.give_frame(frame);
+            return Err(Error::Pager(error));
+        }
+        let meta = self.meta_of(frame);
+        rmap::init_swapped(meta, place);
+        meta.refs.get();
+        let refaults = self.note_refault(meta, place);
+        if self.put_in_slot(place, frame) {
+            self.count(Event::SwapIn, 1);
+            self.count(Event::Refault, u64::from(refaults));
+            return Ok(Some(frame));
+        }
+        rmap::put_page(self, frame);
+        rmap::put_page(self, frame);
+        Ok(None)
+    }
+
+    /// Reads a slot that the caller holds into a frame that nobody else can reach.
+    pub(crate) fn read_slot(
+        &self,
+        ms: &mut MaySleep,
+        place: Place,
+        frame: Frame,
+    ) -> Result<(), PagerError> {
+        let device = self.area(place.area).ok_or(PagerError::Failed)?.device();
+        let page = Page::new(frame, self.bytes(frame));
+        ms.in_driver(|ms| self.platform().swap().read(ms, device, place.slot, page))
+    }
+
+    /// Writes a page that nobody changes to a slot that the caller holds.
+    pub(crate) fn write_slot(
+        &self,
+        ms: &mut MaySleep,
+        place: Place,
+        frame: Frame,
+    ) -> Result<(), PagerError> {
+        let area = self.area(place.area).ok_or(PagerError::Failed)?;
+        let page = Page::new(frame, self.bytes(frame));
+        let device = area.device();
+        let written =
+            ms.in_driver(|ms| self.platform().swap().write(ms, device, place.slot, page));
+        match written {
+            Ok(()) => self.count(Event::SwapOut, 1),
+            Err(PagerError::Full) => {}
+            Err(_) => area.fail(),
+        }
+        written
+    }
+
+    fn read_ahead_on_swap(&self, ms: &mut MaySleep, place: Place) {
+        let slots = self.area(place.area).filter(|area| area.is_open()).map_or(0, |a| a.slots());
+        let before = place.slot.checked_sub(1).map(|slot| Place { slot, ..place });
+        if !before.is_some_and(|before| self.has_come_back(before)) {
+            return;
+        }
+        for slot in place.slot + 1..slots.min(place.slot + AHEAD) {
+            let next = Place { slot, ..place };
+            let held = self.try_hold_slot(&self.walk(ms), next);
+            if !held {
+                continue;
+            }
+            let easy = self.bring_ahead_on_swap(ms, next);
+            self.put_slot(next);
+            if easy.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// None: there is no memory, or the device fails.
+    fn bring_ahead_on_swap(&self, ms: &mut MaySleep, place: Place) -> Option<()> {
+        if self.is_in_slot(place) || self.slot_count(place).1 {
+            return Some(());
+        }
+        let frame = self.take_frame(Kind::Page)?;
+        if let Some(page) = self.fill_from_slot(ms, place, frame).ok()? {
+            rmap::put_page(self, page);
+        }
+        Some(())
+    }
+
+    /// Whether what a slot held is in memory again, or gone.
+    fn has_come_back(&self, place: Place) -> bool {
+        self.slot_count(place).0 == 0 || self.is_in_slot(place)
+    }
+}

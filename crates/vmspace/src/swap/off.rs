@@ -1,0 +1,155 @@
+//! swapoff(2): everything is brought back from a device, and the device removed.
+//!
+//! Guarantee: when it returns, nothing names the device, and nothing will: no entry of a space, whether
+//! it is being forked or ended meanwhile, no object of memory, no fault under way (R52).
+//!
+//! Protocol. From the first step on the area gets no pages. Who has a slot of it, then, has it from an
+//! entry, an object or another slot's holder, and it can only become fewer. The spaces are visited in
+//! the registry's order: a child comes after its parent, and a fork holds the parent's locks while it
+//! copies its entries, so what it copied before the parent was visited is met in the child. Each
+//! entry is brought back as a fault brings it. Then the objects. What is left then is held by somebody
+//! for a while, or by a space that is ending: it is looked at again until nothing is left.
+
+use super::area::{AREA_LOG2, Area, LEAVING, Place};
+use crate::addr::{Frame, PageRange};
+use crate::context::MaySleep;
+use crate::error::Error;
+use crate::fault;
+use crate::format::Geometry;
+use crate::lock;
+use crate::object;
+use crate::platform::Platform;
+use crate::sync::Ordering;
+use crate::tree::walk;
+use crate::vm::Vm;
+
+impl<P: Platform> Vm<P> {
+    /// Brings everything back from the platform's device `device`, and lets it go. See swapoff(2).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is not in use; [`Error::InUse`] when somebody else is removing it;
+    /// [`Error::OutOfMemory`] when there is no room for what is on it, and [`Error::Pager`] when
+    /// something cannot be read: then the device stays in use, and nothing is lost.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// vm.swap_on(&mut ms, 1, 4096, 0)?;
+    /// let space = Space::new(&vm, &mut ms)?;
+    /// let at = space.map(&mut ms, Map::anonymous(4096, Rights::READ | Rights::WRITE))?;
+    /// space.write(&mut ms, at, b"kept");
+    /// space.advise(&mut ms, at, 4096, Advice::PageOut)?;
+    /// assert_eq!((space.swapped(), vm.swaps().next().unwrap().used), (1, 1));
+    /// vm.swap_off(&mut ms, 1)?;
+    /// assert_eq!((space.swapped(), vm.swaps().next()), (0, None));
+    /// let mut bytes = [0; 4];
+    /// space.read(&mut ms, at, &mut bytes);
+    /// assert_eq!(&bytes, b"kept");
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn swap_off(&self, ms: &mut MaySleep, device: u64) -> Result<(), Error> {
+        let found = self.areas().find(|(_, area)| area.device() == device);
+        let (number, area) = found.ok_or(Error::Invalid)?;
+        // Acquire, Release: one after the other.
+        let before = area.state.swap(LEAVING, Ordering::AcqRel);
+        if before == LEAVING {
+            return Err(Error::InUse);
+        }
+        if let Err(error) = self.empty_area(ms, number, area) {
+            area.state.store(before, Ordering::Release);
+            return Err(error);
+        }
+        self.remove_area(ms, number);
+        Ok(())
+    }
+
+    /// Brings back what is on the area, and waits until nobody holds a slot of it.
+    fn empty_area(&self, ms: &mut MaySleep, number: u8, area: &Area) -> Result<(), Error> {
+        while self.slots_used(area) != 0 {
+            let mut result = Ok(());
+            self.visit_spaces(|_, root| {
+                if result.is_ok() {
+                    result = self.bring_back_space(ms, number, root);
+                }
+            });
+            result?;
+            self.bring_back_objects(ms, number, area)?;
+            // Spaces and objects that have ended without a right to sleep hold slots too.
+            self.reap(ms);
+            self.platform().relax();
+        }
+        Ok(())
+    }
+
+    /// Brings back what entries of a space name, which the caller keeps from going.
+    fn bring_back_space(
+        &self,
+        ms: &mut MaySleep,
+        number: u8,
+        root: Frame,
+    ) -> Result<(), Error> {
+        // A fork that is filling it holds the lock.
+        lock::wait(self.platform(), &self.meta_of(root).lock);
+        let mut from = 0;
+        while let Some(page) = self.next_on_area(ms, number, root, &mut from) {
+            if lock::is_stale(&self.meta_of(root).lock) {
+                break;
+            }
+            fault::bring_back(self, ms, root, page)?;
+        }
+        Ok(())
+    }
+
+    /// The first page at or after `from`, which moves on, whose entry names a slot of the area.
+    fn next_on_area(
+        &self,
+        ms: &mut MaySleep,
+        number: u8,
+        root: Frame,
+        from: &mut u64,
+    ) -> Option<u64> {
+        let mut found = None;
+        while found.is_none() && *from < P::Format::USER_PAGES {
+            let guard = self.walk(ms);
+            let rest = PageRange::new(*from, P::Format::USER_PAGES);
+            let end = walk::swapped(&guard, root, rest, |page, place| {
+                if found.is_none() && place.area == number {
+                    found = Some(page);
+                }
+            });
+            *from = found.unwrap_or(end);
+        }
+        found
+    }
+
+    /// Brings back what objects of memory have on the area.
+    fn bring_back_objects(&self, ms: &mut MaySleep, number: u8, area: &Area) -> Result<(), Error> {
+        for slot in 0..area.slots() {
+            let place = Place { area: number, slot };
+            let held = {
+                let guard = self.walk(ms);
+                let object = self.object_of_slot(&guard, place);
+                object.filter(|object| object::try_get(&guard, *object))
+            };
+            if let Some(object) = held {
+                let brought = object::bring_back(self, ms, object, number);
+                object::put(self, ms, object, 1);
+                brought?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing names the area any more: it goes when readers that found it have left.
+    fn remove_area(&self, ms: &mut MaySleep, number: u8) {
+        let _changes = self.areas.changes.acquire(self.platform());
+        let address = self.areas.table[usize::from(number)].swap(0, Ordering::AcqRel);
+        self.areas.count.fetch_sub(1, Ordering::Relaxed);
+        self.synchronize(ms);
+        let area = self.area_at(address);
+        self.free_words_of(area.directory.load(Ordering::Relaxed), area.slots());
+        self.give_block(address, AREA_LOG2);
+    }
+}

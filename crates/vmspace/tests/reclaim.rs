@@ -1,0 +1,263 @@
+//! Pages that are stolen, and come back.
+
+mod host;
+
+use host::Host;
+use vmspace::format::{Rights, Sv48};
+use vmspace::{Access, Advice, Error, FaultError, Map, MaySleep, PagerError, Space, Vm};
+
+const PAGE: u64 = 4096;
+const RW: Rights = Rights::READ.union(Rights::WRITE);
+
+fn sleeper() -> MaySleep {
+    // SAFETY: the test's own thread, which holds nothing of the library.
+    unsafe { MaySleep::assume() }
+}
+
+fn manager(frames: u64) -> Vm<Host<Sv48>> {
+    Host::<Sv48>::new(frames, 2).manager()
+}
+
+/// What a page is filled with.
+fn word(page: u64, round: u64) -> u64 {
+    (page << 8 | round).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+fn store(space: &Space<'_, Host<Sv48>>, ms: &mut MaySleep, at: u64, page: u64, round: u64) {
+    let bytes = word(page, round).to_le_bytes();
+    assert_eq!(space.write(ms, at + page * PAGE + 8 * (page % 500), &bytes), 8, "page {page}");
+}
+
+fn expect(space: &Space<'_, Host<Sv48>>, ms: &mut MaySleep, at: u64, page: u64, round: u64) {
+    let mut bytes = [0; 8];
+    assert_eq!(space.read(ms, at + page * PAGE + 8 * (page % 500), &mut bytes), 8, "page {page}");
+    assert_eq!(u64::from_le_bytes(bytes), word(page, round), "page {page}, round {round}");
+}
+
+#[test]
+fn pages_beyond_memory_are_lost() {
+    let (vm, ms) = (manager(512), &mut sleeper());
+    let free = vm.free_frames();
+    vm.swap_on(ms, 1, 4096, 0).unwrap();
+    let space = Space::new(&vm, ms).unwrap();
+    let at = space.map(ms, Map::anonymous(2000 * PAGE, RW)).unwrap();
+    for round in 0..3 {
+        for page in 0..2000 {
+            store(&space, ms, at, page, round);
+        }
+        for page in (0..2000).rev() {
+            expect(&space, ms, at, page, round);
+        }
+    }
+    vm.check(ms).unwrap();
+    let counted = vm.statistics();
+    assert!(counted.pages_swapped_out > 1500 && counted.pages_swapped_in > 1500, "{counted:?}");
+    space.exit(ms);
+    assert_eq!(vm.swaps().next().unwrap().used, 0, "slots leaked");
+    assert!(vm.platform().kept.pages.lock().unwrap().is_empty(), "a slot was not discarded");
+    vm.swap_off(ms, 1).unwrap();
+    vm.synchronize(ms);
+    assert_eq!(vm.free_frames(), free);
+    assert_eq!(vm.slab_in_use(), 0);
+}
+
+#[test]
+fn forking_a_process_that_fills_two_thirds_of_memory_fails() {
+    let (vm, ms) = (manager(1024), &mut sleeper());
+    vm.swap_on(ms, 1, 4096, 0).unwrap();
+    let space = Space::new(&vm, ms).unwrap();
+    let pages = vm.total_frames() * 2 / 3;
+    let at = space.map(ms, Map::anonymous(pages * PAGE, RW)).unwrap();
+    for page in 0..pages {
+        store(&space, ms, at, page, 0);
+    }
+    let child = space.fork(ms).unwrap();
+    for page in 0..pages {
+        store(&child, ms, at, page, 1);
+    }
+    let grandchild = child.fork(ms).unwrap();
+    for page in 0..pages {
+        store(&grandchild, ms, at, page, 2);
+        expect(&space, ms, at, page, 0);
+        expect(&child, ms, at, page, 1);
+    }
+    for page in 0..pages {
+        expect(&grandchild, ms, at, page, 2);
+    }
+    vm.check(ms).unwrap();
+    child.exit(ms);
+    for page in 0..pages {
+        expect(&grandchild, ms, at, page, 2);
+        expect(&space, ms, at, page, 0);
+    }
+    vm.check(ms).unwrap();
+    space.exit(ms);
+    grandchild.exit(ms);
+    assert_eq!(vm.swaps().next().unwrap().used, 0, "slots leaked");
+}
+
+#[test]
+fn shared_memory_is_lost_or_parted() {
+    let (vm, ms) = (manager(512), &mut sleeper());
+    vm.swap_on(ms, 1, 4096, 0).unwrap();
+    let pages = 1000;
+    let memory = vm.object(ms, pages * PAGE, 0).unwrap();
+    let (one, two) = (Space::new(&vm, ms).unwrap(), Space::new(&vm, ms).unwrap());
+    let map = Map::anonymous(pages * PAGE, RW).shared();
+    let at = one.map_object(ms, map, &memory, 0).unwrap();
+    let other = two.map_object(ms, map, &memory, 0).unwrap();
+    for round in 0..3 {
+        for page in 0..pages {
+            store(&one, ms, at, page, round);
+        }
+        for page in 0..pages {
+            expect(&two, ms, other, page, round);
+        }
+    }
+    vm.check(ms).unwrap();
+    let swapped = vm.swaps().next().unwrap().used;
+    assert!(swapped > 400, "{swapped} on swap");
+    vm.swap_off(ms, 1).expect_err("there is no room");
+    memory.set_len(ms, 100 * PAGE).unwrap();
+    vm.swap_off(ms, 1).unwrap();
+    for page in 0..100 {
+        expect(&two, ms, other, page, 2);
+    }
+    one.exit(ms);
+    two.exit(ms);
+    memory.close(ms);
+    vm.check(ms).unwrap();
+}
+
+#[test]
+fn a_mapped_file_larger_than_memory_loses_what_was_stored() {
+    let (vm, ms) = (manager(512), &mut sleeper());
+    let pages = 1500;
+    let file = vm.object(ms, pages * PAGE, 1).unwrap();
+    let space = Space::new(&vm, ms).unwrap();
+    let at = space.map_object(ms, Map::anonymous(pages * PAGE, RW).shared(), &file, 0).unwrap();
+    for round in 0..2 {
+        for page in 0..pages {
+            store(&space, ms, at, page, round);
+        }
+        for page in 0..pages {
+            expect(&space, ms, at, page, round);
+        }
+    }
+    file.sync(ms, 0..pages * PAGE).unwrap();
+    let bytes = vm.platform().files.of(1);
+    for page in 0..pages {
+        let from = (page * PAGE + 8 * (page % 500)) as usize;
+        assert_eq!(bytes[from..from + 8], word(page, 1).to_le_bytes(), "page {page}");
+    }
+    vm.check(ms).unwrap();
+}
+
+#[test]
+fn swapoff_leaves_something_on_the_device() {
+    let (vm, ms) = (manager(2048), &mut sleeper());
+    vm.swap_on(ms, 1, 4096, 0).unwrap();
+    let space = Space::new(&vm, ms).unwrap();
+    let at = space.map(ms, Map::anonymous(500 * PAGE, RW)).unwrap();
+    for page in 0..500 {
+        store(&space, ms, at, page, 0);
+    }
+    space.advise(ms, at, 500 * PAGE, Advice::PageOut).unwrap();
+    assert_eq!(space.swapped(), 500);
+    let child = space.fork(ms).unwrap();
+    child.protect(ms, at, 250 * PAGE, Rights::empty()).unwrap();
+    vm.swap_off(ms, 1).unwrap();
+    assert_eq!((space.swapped(), child.swapped()), (0, 0));
+    vm.check(ms).unwrap();
+    child.protect(ms, at, 250 * PAGE, RW).unwrap();
+    for page in 0..500 {
+        expect(&space, ms, at, page, 0);
+        expect(&child, ms, at, page, 0);
+    }
+}
+
+#[test]
+fn a_locked_page_goes() {
+    let (vm, ms) = (manager(512), &mut sleeper());
+    vm.swap_on(ms, 1, 4096, 0).unwrap();
+    let space = Space::new(&vm, ms).unwrap();
+    let at = space.map(ms, Map::anonymous(100 * PAGE, RW)).unwrap();
+    for page in 0..100 {
+        store(&space, ms, at, page, 0);
+    }
+    space.lock(ms, at, 100 * PAGE, false).unwrap();
+    let more = space.map(ms, Map::anonymous(1000 * PAGE, RW)).unwrap();
+    for page in 0..1000 {
+        store(&space, ms, more, page, 0);
+        let mut there = [0; 100];
+        space.residency(ms, at, &mut there).unwrap();
+        assert_eq!(there, [1; 100], "page {page}");
+    }
+}
+
+#[test]
+fn a_pinned_page_goes() {
+    let (vm, ms) = (manager(512), &mut sleeper());
+    vm.swap_on(ms, 1, 4096, 0).unwrap();
+    let space = Space::new(&vm, ms).unwrap();
+    let at = space.map(ms, Map::anonymous(PAGE, RW)).unwrap();
+    store(&space, ms, at, 0, 0);
+    let pinned = space.pin(ms, at, true).unwrap();
+    let more = space.map(ms, Map::anonymous(1000 * PAGE, RW)).unwrap();
+    for page in 0..1000 {
+        store(&space, ms, more, page, 0);
+    }
+    assert_eq!(space.translate(&vm.walk(ms), at).unwrap().frame, pinned.frame());
+    drop(pinned);
+}
+
+#[test]
+fn a_page_that_cannot_be_written_is_lost() {
+    let mut host = Host::<Sv48>::new(512, 2);
+    host.kept.on_write = Some(Box::new(|_, _, slot| {
+        if slot % 3 == 0 { Err(PagerError::Full) } else { Ok(()) }
+    }));
+    let (vm, ms) = (host.manager(), &mut sleeper());
+    vm.swap_on(ms, 1, 4096, 0).unwrap();
+    let space = Space::new(&vm, ms).unwrap();
+    let at = space.map(ms, Map::anonymous(600 * PAGE, RW)).unwrap();
+    for page in 0..600 {
+        store(&space, ms, at, page, 0);
+    }
+    for page in 0..600 {
+        expect(&space, ms, at, page, 0);
+    }
+    vm.check(ms).unwrap();
+}
+
+#[test]
+fn a_page_that_cannot_be_read_takes_others_along() {
+    let mut host = Host::<Sv48>::new(1024, 2);
+    host.kept.on_read = Some(Box::new(|_, _, slot| match slot {
+        7 => Err(PagerError::Failed),
+        _ => Ok(()),
+    }));
+    let (vm, ms) = (host.manager(), &mut sleeper());
+    vm.swap_on(ms, 1, 4096, 0).unwrap();
+    let space = Space::new(&vm, ms).unwrap();
+    let at = space.map(ms, Map::anonymous(20 * PAGE, RW)).unwrap();
+    for page in 0..20 {
+        store(&space, ms, at, page, 0);
+    }
+    space.advise(ms, at, 20 * PAGE, Advice::PageOut).unwrap();
+    assert_eq!(space.swapped(), 20);
+    assert_eq!(vm.swap_off(ms, 1), Err(Error::Pager(PagerError::Failed)));
+    let failed: Vec<u64> = (0..20)
+        .filter(|page| {
+            let result = space.fault(ms, at + page * PAGE, Access::Read);
+            assert!(matches!(result, Ok(()) | Err(FaultError::NoPage)), "{result:?}");
+            result.is_err()
+        })
+        .collect();
+    assert_eq!(failed, [7]);
+    for page in (0..20).filter(|page| *page != 7) {
+        expect(&space, ms, at, page, 0);
+    }
+    space.exit(ms);
+    assert_eq!(vm.swaps().next().unwrap().used, 0);
+}
