@@ -130,7 +130,9 @@ impl fmt::Display for Error {
             Error::TooLarge => write!(f, "the object would be too long"),
             Error::Pager(error) => error.fmt(f),
             Error::InUse => write!(f, "the swap device is in use already"),
-            Error::TooManyDevices => write!(f, "there are as many swap devices as entries can name"),
+            Error::TooManyDevices => {
+                write!(f, "there are as many swap devices as entries can name")
+            }
             Error::TooSmall { least } => write!(f, "too little memory: at least {least} frames"),
             Error::TooHigh { end } => {
                 write!(f, "frames from {end:#x} on are beyond what can be managed")

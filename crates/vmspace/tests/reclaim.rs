@@ -214,9 +214,8 @@ fn a_pinned_page_goes() {
 #[test]
 fn a_page_that_cannot_be_written_is_lost() {
     let mut host = Host::<Sv48>::new(512, 2);
-    host.kept.on_write = Some(Box::new(|_, _, slot| {
-        if slot % 3 == 0 { Err(PagerError::Full) } else { Ok(()) }
-    }));
+    host.kept.on_write =
+        Some(Box::new(|_, _, slot| if slot % 3 == 0 { Err(PagerError::Full) } else { Ok(()) }));
     let (vm, ms) = (host.manager(), &mut sleeper());
     vm.swap_on(ms, 1, 4096, 0).unwrap();
     let space = Space::new(&vm, ms).unwrap();

@@ -76,7 +76,8 @@ impl<P: Platform> Vm<P> {
     /// Steals these pages, used or not, as far as they can go.
     pub(crate) fn steal_these(&self, ms: &mut MaySleep, pages: impl Iterator<Item = Frame>) {
         let mut cluster = Cluster::default();
-        let found = pages.map(|frame| self.steal_page(ms, frame, Urgency::Any, &mut cluster).stolen);
+        let found =
+            pages.map(|frame| self.steal_page(ms, frame, Urgency::Any, &mut cluster).stolen);
         self.count(Event::PageStolen, found.sum());
     }
 

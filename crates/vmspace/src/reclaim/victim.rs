@@ -72,7 +72,9 @@ impl Victim {
         let meta = vm.meta_of(frame);
         let backing = if let Some(object) = meta.object() {
             // A page leaves its object before that is retired: this one's is no other yet.
-            object::try_get(guard, object).then_some(Backing::Object(object)).ok_or(Refusal::Busy)?
+            object::try_get(guard, object)
+                .then_some(Backing::Object(object))
+                .ok_or(Refusal::Busy)?
         } else if meta.is_cached() {
             Backing::Slot(vm.try_hold_slot_of(guard, frame).ok_or(Refusal::Busy)?)
         } else if rmap::is_unmapped(meta) {

@@ -237,7 +237,11 @@ impl<P: Platform> Space<'_, P> {
 
     /// Linux's heuristic: what could never be filled is refused (vm.overcommit_memory = 0).
     fn check_commitment(&self, map: &Map, length: u64, counts: bool) -> Result<(), Error> {
-        let too_much = counts && !map.no_reserve && length > self.vm.total_frames();
+        let frames = self.vm.total_frames();
+        let too_much = counts
+            && !map.no_reserve
+            && length > frames
+            && length > frames + self.vm.swaps().map(|swap| swap.slots).sum::<u64>();
         if too_much { Err(Error::OutOfMemory) } else { Ok(()) }
     }
 

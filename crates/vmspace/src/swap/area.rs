@@ -170,7 +170,10 @@ impl<P: Platform> Vm<P> {
             };
             let left = slots - made as u64 * each;
             for (slot, word) in self.words_in(frame).iter().enumerate() {
-                word.store(if (slot as u64) < left { 0 } else { super::slots::GOING }, Ordering::Relaxed);
+                word.store(
+                    if (slot as u64) < left { 0 } else { super::slots::GOING },
+                    Ordering::Relaxed,
+                );
             }
             let beyond = each.saturating_sub(left) as u32;
             self.meta_of(frame).pins.store(beyond, Ordering::Relaxed);
@@ -256,9 +259,8 @@ fn take_in<P: Platform>(vm: &Vm<P>, number: u8, from: u64, word: u64) -> Option<
 
 fn take_anywhere<P: Platform>(vm: &Vm<P>, word: u64) -> Option<Place> {
     let turn = vm.areas.turn.fetch_add(1, Ordering::Relaxed) as u8;
-    let rank = |number: u8, area: &Area| {
-        (area.priority(), number.wrapping_add(turn) % MOST_AREAS as u8)
-    };
+    let rank =
+        |number: u8, area: &Area| (area.priority(), number.wrapping_add(turn) % MOST_AREAS as u8);
     let mut before = None;
     loop {
         let open = vm.areas().filter(|(_, area)| area.is_open());

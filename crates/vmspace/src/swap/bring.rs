@@ -86,8 +86,7 @@ impl<P: Platform> Vm<P> {
         let area = self.area(place.area).ok_or(PagerError::Failed)?;
         let page = Page::new(frame, self.bytes(frame));
         let device = area.device();
-        let written =
-            ms.in_driver(|ms| self.platform().swap().write(ms, device, place.slot, page));
+        let written = ms.in_driver(|ms| self.platform().swap().write(ms, device, place.slot, page));
         match written {
             Ok(()) => self.count(Event::SwapOut, 1),
             Err(PagerError::Full) => {}

@@ -84,12 +84,7 @@ impl<P: Platform> Vm<P> {
     }
 
     /// Brings back what entries of a space name, which the caller keeps from going.
-    fn bring_back_space(
-        &self,
-        ms: &mut MaySleep,
-        number: u8,
-        root: Frame,
-    ) -> Result<(), Error> {
+    fn bring_back_space(&self, ms: &mut MaySleep, number: u8, root: Frame) -> Result<(), Error> {
         // A fork that is filling it holds the lock.
         lock::wait(self.platform(), &self.meta_of(root).lock);
         let mut from = 0;

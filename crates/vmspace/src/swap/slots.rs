@@ -14,11 +14,11 @@
 //! who steals it has frozen its count: who finds it in between finds none to get, and looks again.
 
 use super::area::{Area, Place};
+use super::device::SwapDevices;
 use crate::addr::Frame;
 use crate::frame::meta::Meta;
 use crate::platform::Platform;
 use crate::rmap;
-use super::device::SwapDevices;
 use crate::sync::{AtomicU64, Change, Ordering};
 use crate::vm::{Guard, Vm};
 

@@ -181,7 +181,11 @@ pub(crate) fn lock_page<'a, P: Platform>(
 /// Locks the node that was seen, if it and the page's entry are still what they were, and nobody else
 /// holds it.
 #[inline]
-pub(crate) fn lock_seen<'a, P: Platform>(vm: &'a Vm<P>, page: u64, seen: &Seen) -> Option<Held<'a, P>> {
+pub(crate) fn lock_seen<'a, P: Platform>(
+    vm: &'a Vm<P>,
+    page: u64,
+    seen: &Seen,
+) -> Option<Held<'a, P>> {
     // A table that was not stale, and then still had its generation, was attached under this guard:
     // it cannot be reused before the lock is taken. (A reused frame has another generation.)
     let _guard = vm.enter();
