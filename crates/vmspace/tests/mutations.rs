@@ -23,6 +23,8 @@ mod moves;
 mod orders;
 #[path = "mutations/shootdowns.rs"]
 mod shootdowns;
+#[path = "mutations/steals.rs"]
+mod steals;
 #[path = "mutations/steps.rs"]
 mod steps;
 

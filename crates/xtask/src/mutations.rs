@@ -62,6 +62,9 @@ fn catcher(mutation: Mutation) -> &'static str {
         NoGracePeriod => "orders::tables_reused_without_a_grace_period_corrupt_a_walker",
         NoStaleCheck => "orders::a_detached_table_whose_lock_is_taken_swallows_a_change",
         StoreForCompareExchange => "hardware::a_store_over_the_hardware_dirty_bit_loses_it",
+        NoShootdownAtSteal => "steals::stealing_without_shootdown_loses_what_is_stored_next",
+        NoLockedCheckAtSteal => "steals::a_locked_page_is_stolen",
+        NoPinCheckAtSteal => "steals::a_stolen_page_parts_its_space_from_a_device",
         NoSecondLookAtPin => "orders::a_page_held_by_what_its_entry_said_before_is_the_childs",
     }
 }

@@ -21,7 +21,7 @@ use crate::context::MaySleep;
 use crate::counters::Event;
 use crate::flush::{Batch, SpaceId};
 use crate::format::Geometry;
-use crate::frame::meta::{Kind, Meta};
+use crate::frame::meta::Meta;
 use crate::lock;
 use crate::platform::Platform;
 use crate::swap::Place;
@@ -83,11 +83,11 @@ impl<P: Platform> Vm<P> {
         self.reclaim.generation.load(Ordering::Relaxed)
     }
 
-    /// Whether a frame looks like a page that may be stolen.
+    /// Whether a page looks as if it may be stolen.
     pub(super) fn is_old(&self, frame: Frame, urgency: Urgency) -> bool {
         let meta = self.meta_of(frame);
         let (age, now) = (meta.age(), self.generation_now());
-        if meta.kind() != Kind::Page || meta.pin_count() != 0 {
+        if meta.pin_count() != 0 {
             return false;
         }
         if age == 0 {

@@ -57,6 +57,27 @@ pub(crate) struct Yield {
 }
 
 impl<P: Platform> Vm<P> {
+    /// Takes about `pages` pages away, those first that have not been used for long, whether memory is
+    /// short or not; how many. (Linux's memory.reclaim.)
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    /// vm.swap_on(&mut ms, 1, 100, 0)?;
+    /// let at = space.map(&mut ms, Map::anonymous(4096, rw))?;
+    /// space.write(&mut ms, at, b"kept");
+    /// assert_eq!(vm.reclaim(&mut ms, 10), 1);
+    /// assert_eq!(space.swapped(), 1);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn reclaim(&self, ms: &mut MaySleep, pages: u64) -> u64 {
+        self.steal(ms, pages).stolen
+    }
+
     /// Steals a few pages for one who needs memory.
     pub(crate) fn make_room(&self, ms: &mut MaySleep) -> Yield {
         self.count(Event::Stall, 1);
@@ -90,7 +111,7 @@ impl<P: Platform> Vm<P> {
             let scanned = stretch.clone().filter(|n| self.is_page(first.add(*n))).count();
             self.count(Event::PageScanned, scanned as u64);
             for frame in stretch.map(|n| first.add(n)) {
-                if self.is_old(frame, urgency) {
+                if self.is_page(frame) && self.is_old(frame, urgency) {
                     let found = self.steal_page(ms, frame, urgency, &mut cluster);
                     sum = Yield { stolen: sum.stolen + found.stolen, busy: sum.busy | found.busy };
                 }

@@ -8,7 +8,7 @@
 use crate::machine::{CPUS, Machine, PAGE, be_cpu};
 use std::array;
 use vmspace::format::{Format, Leaf, Rights, Sv48};
-use vmspace::{Access, Advice, FaultError, Frame, Map, MaySleep, Object, Remap, Space};
+use vmspace::{Access, Advice, Error, FaultError, Frame, Map, MaySleep, Object, Remap, Space};
 
 pub const RW: Rights = Rights::READ.union(Rights::WRITE);
 /// The bytes of a leaf table.
@@ -25,6 +25,9 @@ const MOST: (u64, u64) = (PAGES[1], 3 * PAGE);
 const TABLE: (u64, u64) = (BOUND, LEAF);
 /// Where each thread moves things to: a table of its own.
 const AWAY: u64 = BOUND + 8 * LEAF;
+/// The swap device, and its slots.
+const SWAP: u64 = 1;
+const SLOTS: u64 = 16;
 /// The frame that values name first.
 const NOBODYS: u64 = 1 << 40;
 
@@ -43,6 +46,10 @@ struct Effects {
     forbids: bool,
     /// The shared memory may end before its page.
     cuts: bool,
+    /// A page may be on swap.
+    steals: bool,
+    /// A page may be locked.
+    locks: bool,
 }
 
 impl Effects {
@@ -53,12 +60,16 @@ impl Effects {
         moves: false,
         forbids: false,
         cuts: false,
+        steals: false,
+        locks: false,
     };
     const FORBIDS: Effects = Effects { forbids: true, ..Effects::NONE };
     const TAKES: Effects = Effects { takes: true, ..Effects::NONE };
     const UNMAPS: Effects = Effects { hides: true, ..Effects::TAKES };
     const REPLACES: Effects = Effects { replaces: true, ..Effects::TAKES };
     const MOVES: Effects = Effects { hides: true, moves: true, ..Effects::NONE };
+    const LOCKS: Effects = Effects { locks: true, ..Effects::NONE };
+    const STEALS: Effects = Effects { steals: true, ..Effects::NONE };
     const CUTS: Effects = Effects { cuts: true, ..Effects::TAKES };
 
     fn and(self, other: Effects) -> Effects {
@@ -69,6 +80,8 @@ impl Effects {
             moves: self.moves | other.moves,
             forbids: self.forbids | other.forbids,
             cuts: self.cuts | other.cuts,
+            steals: self.steals | other.steals,
+            locks: self.locks | other.locks,
         }
     }
 
@@ -108,6 +121,10 @@ pub const OPERATIONS: &[Operation] = &[
     operation("remap", Effects::MOVES, |t| t.remap((PAGES[2], PAGE))),
     operation("remap_table", Effects::MOVES, |t| t.remap((BOUND - LEAF, LEAF))),
     operation("truncate", Effects::CUTS, |t| t.truncate()),
+    operation("steal", Effects::STEALS, |t| t.steal()),
+    operation("page_out", Effects::STEALS, |t| t.page_out()),
+    operation("swapoff", Effects::STEALS, |t| t.swap_off()),
+    operation("mlock", Effects::LOCKS, |t| t.mlock(MOST)),
 ];
 
 /// Those that are looked at three at a time.
@@ -124,6 +141,15 @@ pub const TRIPLES: &[[&str; 3]] = &[
     ["fault", "truncate", "fork"],
     ["remap", "unmap_table", "translate"],
     ["pin", "fork", "fault"],
+    ["steal", "fork", "fault"],
+    ["steal", "fork", "swapoff"],
+    ["steal", "page_out", "fault"],
+    ["steal", "mlock", "fork"],
+    ["steal", "truncate", "fault"],
+    ["steal", "remap_table", "fork"],
+    ["steal", "pin", "fork"],
+    ["page_out", "swapoff", "unmap_table"],
+    ["steal", "page_out", "swapoff"],
 ];
 
 /// The operation of that name.
@@ -133,6 +159,7 @@ pub fn find(name: &str) -> &'static Operation {
 
 /// Maps what all operations are about; the shared memory.
 pub fn prepare<'vm>(space: &Space<'vm, Machine>, ms: &mut MaySleep) -> Object<'vm, Machine> {
+    space.vm().swap_on(ms, SWAP, SLOTS, 0).unwrap();
     let map = Map::anonymous(2 * LEAF, RW).at(BOUND - LEAF);
     space.map(ms, Map { no_reserve: true, ..map }).unwrap();
     let shared = space.vm().object(ms, PAGE, 0).unwrap();
@@ -238,7 +265,7 @@ impl<'a, 'vm> Thread<'a, 'vm> {
 
     /// The shared page, just stored to, is dirty: nobody has cleaned it.
     fn assert_dirty(&mut self, n: usize) {
-        if n == SHARED && !self.any.takes && !self.any.hides {
+        if n == SHARED && !self.any.takes && !self.any.hides && !self.any.steals {
             let guard = self.space.vm().walk(self.ms);
             let dirty = self.space.translate(&guard, PAGES[n]).is_some_and(|t| t.dirty);
             assert!(dirty, "what thread {} stored is taken for clean", self.cpu);
@@ -278,7 +305,8 @@ impl<'a, 'vm> Thread<'a, 'vm> {
             let foreign = found.filter(|t| self.space.vm().generation(t.frame).is_none());
             assert_eq!(foreign, None, "page {n}");
             let may_go = self.any.takes || self.any.hides;
-            let lost = found.is_none() && self.known.words[n] != 0 && !may_go;
+            let away = may_go || self.any.steals;
+            let lost = found.is_none() && self.known.words[n] != 0 && !away;
             assert!(!lost, "page {n} of thread {} is gone", self.cpu);
             let mut word = [0; 8];
             if self.space.read(self.ms, Self::at(n, self.cpu), &mut word) == 8 {
@@ -352,7 +380,7 @@ impl<'a, 'vm> Thread<'a, 'vm> {
 
     fn dont_need(&mut self, (at, length): (u64, u64)) {
         let done = self.space.advise(self.ms, at, length, Advice::DontNeed);
-        assert!(done.is_ok() || self.any.hides, "{done:?}");
+        assert!(done.is_ok() || self.any.hides || self.any.locks, "{done:?}");
     }
 
     fn unmap(&mut self, (at, length): (u64, u64)) {
@@ -399,6 +427,40 @@ impl<'a, 'vm> Thread<'a, 'vm> {
         for length in [0, PAGE] {
             self.scene.shared.set_len(self.ms, length).unwrap();
         }
+    }
+
+    /// Memory is short.
+    fn steal(&mut self) {
+        self.space.vm().reclaim(self.ms, 8);
+    }
+
+    fn page_out(&mut self) {
+        let (at, length) = (PAGES[0], 4 * PAGE);
+        let done = self.space.advise(self.ms, at, length, Advice::PageOut);
+        assert!(done.is_ok() || self.any.hides || self.any.locks, "{done:?}");
+    }
+
+    /// The device goes, and nothing is on it any more; then it comes back.
+    fn swap_off(&mut self) {
+        let vm = self.space.vm();
+        match vm.swap_off(self.ms, SWAP) {
+            Ok(()) => vm.swap_on(self.ms, SWAP, SLOTS, 0).unwrap(),
+            Err(error) => assert!(matches!(error, Error::Invalid | Error::InUse), "{error:?}"),
+        }
+    }
+
+    /// What is locked is there, from when the call returns.
+    fn mlock(&mut self, (at, length): (u64, u64)) {
+        let locked = self.space.lock(self.ms, at, length, false);
+        let refused = self.any.hides || self.any.cuts || self.any.forbids;
+        assert!(locked.is_ok() || refused, "{locked:?}");
+        if locked.is_ok() && !self.any.takes && !self.any.hides && !self.any.moves {
+            let mut there = [0; 3];
+            assert_eq!(self.space.residency(self.ms, at, &mut there), Ok(3));
+            assert_eq!(there, [1; 3], "locked pages are gone");
+        }
+        let unlocked = self.space.unlock(self.ms, at, length);
+        assert!(unlocked.is_ok() || self.any.hides, "{unlocked:?}");
     }
 
     fn map(&mut self, (at, length): (u64, u64)) {
