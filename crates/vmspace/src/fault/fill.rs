@@ -207,6 +207,7 @@ pub(crate) fn bring_back<P: Platform>(
         });
         if filled != Ok(true) {
             rmap::put_page(vm, frame);
+            vm.platform().relax();
         }
         filled.map(|_| ())
     });

@@ -9,6 +9,7 @@ use super::need::Need;
 use crate::addr::{Frame, PageRange};
 use crate::backend::Backend;
 use crate::context::MaySleep;
+use crate::entry;
 use crate::format::{Format, Leaf, Rights};
 use crate::mutation::Mutation;
 use crate::object::{self, Cached};
@@ -131,31 +132,31 @@ impl<'a, P: Platform> Install<'a, P> {
         self.put(node, copy.frame, self.rights())
     }
 
-    /// Lets the entry name the page of the slot of swap that it says. With the last entry of the slot
-    /// the page leaves its cache; who has the only reference then may write it. The caller's
+    /// Lets the entry name the page of the slot of swap that it says: for reading, and only then is
+    /// the slot left, since whoever finds it in the entry relies on its page. With the last entry the
+    /// page leaves the slot's cache; who has the only reference then may write it. The caller's
     /// references: that to the page becomes the entry's, that to the slot stays. None: no memory for
     /// the record.
     pub fn fill_swapped(self, page: Frame, place: Place) -> Option<bool> {
-        let Install { node, page: at, access, .. } = self;
+        let Install { node, page: at, .. } = self;
         let (vm, index, meta) = (node.vm, node.index(at), node.vm.meta_of(page));
         rmap::add(vm, meta, Mapper { table: node.frame, index })?;
+        let shared = self.rights().difference(Rights::WRITE);
+        let leaf = Leaf { frame: page, rights: shared, accessed: true, dirty: false };
+        vm.backend().swap(node.slot(index), P::Format::leaf(0, leaf));
+        let totals = vm.totals(node.space());
+        totals.resident.fetch_add(1, Ordering::Relaxed);
+        totals.swapped.fetch_sub(1, Ordering::Relaxed);
         if vm.leave_slot_if_last(place, page) {
             rmap::put_page(vm, page);
         } else {
             vm.put_slot(place);
         }
-        let own = is_own(meta);
-        if own {
+        if is_own(meta) {
             meta.make_exclusive();
+            // More rights need no shootdown.
+            entry::change_rights::<P::Format, _>(vm.backend(), node.slot(index), |_| self.rights());
         }
-        let rights = self.rights();
-        let rights = if own { rights } else { rights.difference(Rights::WRITE) };
-        let dirty = own && access == Access::Write;
-        let leaf = Leaf { frame: page, rights, accessed: true, dirty };
-        vm.backend().swap(node.slot(index), P::Format::leaf(0, leaf));
-        let totals = vm.totals(node.space());
-        totals.resident.fetch_add(1, Ordering::Relaxed);
-        totals.swapped.fetch_sub(1, Ordering::Relaxed);
         Some(true)
     }
 

@@ -13,7 +13,7 @@ use crate::format::Geometry;
 use crate::frame::meta::Kind;
 use crate::lock::SleepLock;
 use crate::platform::Platform;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Change, Ordering, fence};
 use crate::vm::Vm;
 use core::mem::size_of;
 
@@ -140,18 +140,21 @@ impl<P: Platform> Vm<P> {
         &self.words_in(frame)[(slot % slots_a_frame::<P>()) as usize]
     }
 
-    /// Counts a slot that was taken, or (`by` -1) is free again.
-    pub(super) fn count_slot(&self, area: &Area, slot: u64, by: i32) {
+    /// The slot is free again: the last thing that is done to it by who had it, since the area may go
+    /// when all are free.
+    pub(super) fn uncount_slot(&self, area: &Area, slot: u64) {
         let taken = &self.meta_of(self.frame_of_words(area, slot)).pins;
-        taken.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
+        // Release: pairs with `slots_used`.
+        taken.fetch_sub(1, Ordering::Release);
     }
 
-    /// How many slots of the area hold something.
+    /// How many slots of the area hold something, or are about to.
     pub(super) fn slots_used(&self, area: &Area) -> u64 {
         let (slots, each) = (area.slots(), slots_a_frame::<P>());
         let taken = |n: u64| {
             let meta = self.meta_of(self.frame_of_words(area, n * each));
-            u64::from(meta.pins.load(Ordering::Relaxed))
+            // Acquire: pairs with `uncount_slot`.
+            u64::from(meta.pins.load(Ordering::Acquire))
         };
         let all: u64 = (0..slots.div_ceil(each)).map(taken).sum();
         all.saturating_sub(slots.next_multiple_of(each) - slots)
@@ -204,18 +207,30 @@ impl<P: Platform> Vm<P> {
         let (first, within) = (from % slots / each, from % slots % each);
         // The first frame's words before `from` come last.
         (0..=frames).find_map(|n| {
-            let frame_index = (first + n) % frames;
-            let frame = self.frame_of_words(area, frame_index * each);
-            let taken = &self.meta_of(frame).pins;
-            if u64::from(taken.load(Ordering::Relaxed)) >= each {
-                return None;
-            }
+            let nth = (first + n) % frames;
             let start = if n == 0 { within } else { 0 };
-            let words = self.words_in(frame)[start as usize..].iter();
-            let free = words.enumerate().find(|(_, slot)| take_free(slot, word))?;
-            taken.fetch_add(1, Ordering::Relaxed);
-            Some(frame_index * each + start + free.0 as u64)
+            let slot = self.take_slot_in(area, nth * each, start, word)?;
+            Some(nth * each + slot)
         })
+    }
+
+    /// The same among the slots from `base` on whose words lie in one frame. It is counted before it
+    /// is taken: who removes the area either sees it counted, or is seen.
+    fn take_slot_in(&self, area: &Area, base: u64, start: u64, word: u64) -> Option<u64> {
+        let frame = self.frame_of_words(area, base);
+        let taken = &self.meta_of(frame).pins;
+        let each = slots_a_frame::<P>() as u32;
+        if !taken.change(Ordering::Relaxed, |taken| (taken < each).then_some(taken + 1)) {
+            return None;
+        }
+        // Pairs with the fence in `swap_off`.
+        fence(Ordering::SeqCst);
+        let words = self.words_in(frame)[start as usize..].iter();
+        let found = words.enumerate().find(|(_, slot)| area.is_open() && take_free(slot, word));
+        if found.is_none() {
+            taken.fetch_sub(1, Ordering::Release);
+        }
+        found.map(|(nth, _)| start + nth as u64)
     }
 }
 
@@ -245,6 +260,8 @@ impl Cluster {
         if vm.areas.count.load(Ordering::Relaxed) == 0 {
             return None;
         }
+        // The areas that are found are areas until the guard goes.
+        let _guard = vm.enter();
         let next = self.at.and_then(|(number, from)| take_in(vm, number, from, word));
         let place = next.or_else(|| take_anywhere(vm, word))?;
         self.at = Some((place.area, place.slot + 1));

@@ -19,7 +19,7 @@ use crate::format::Geometry;
 use crate::lock;
 use crate::object;
 use crate::platform::Platform;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence};
 use crate::tree::walk;
 use crate::vm::Vm;
 
@@ -50,19 +50,25 @@ impl<P: Platform> Vm<P> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn swap_off(&self, ms: &mut MaySleep, device: u64) -> Result<(), Error> {
-        let found = self.areas().find(|(_, area)| area.device() == device);
-        let (number, area) = found.ok_or(Error::Invalid)?;
-        // Acquire, Release: one after the other.
-        let before = area.state.swap(LEAVING, Ordering::AcqRel);
-        if before == LEAVING {
-            return Err(Error::InUse);
-        }
+        let (number, area, before) = self.close_area(device)?;
         if let Err(error) = self.empty_area(ms, number, area) {
-            area.state.store(before, Ordering::Release);
+            area.state.store(before, Ordering::Relaxed);
             return Err(error);
         }
         self.remove_area(ms, number);
         Ok(())
+    }
+
+    /// The device's area, which gets no more pages: its number, and what became of its slots before.
+    /// It is the caller's to remove.
+    fn close_area(&self, device: u64) -> Result<(u8, &Area, u32), Error> {
+        let _changes = self.areas.changes.acquire(self.platform());
+        let found = self.areas().find(|(_, area)| area.device() == device);
+        let (number, area) = found.ok_or(Error::Invalid)?;
+        let before = area.state.swap(LEAVING, Ordering::Relaxed);
+        // Pairs with the fence of who takes a slot: he sees that the area goes, or it is seen counted.
+        fence(Ordering::SeqCst);
+        if before == LEAVING { Err(Error::InUse) } else { Ok((number, area, before)) }
     }
 
     /// Brings back what is on the area, and waits until nobody holds a slot of it.

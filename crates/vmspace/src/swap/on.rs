@@ -2,13 +2,14 @@
 //!
 //! Guarantee: an area that others can see has all the memory that it will ever need.
 
-use super::area::{AREA_LOG2, Area, OPEN};
+use super::area::{AREA_LOG2, Area, MOST_AREAS, OPEN};
 use crate::context::MaySleep;
 use crate::error::Error;
 use crate::format::Format;
 use crate::platform::Platform;
 use crate::sync::Ordering;
 use crate::vm::Vm;
+use arrayvec::ArrayVec;
 
 /// A swap device that is in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,12 +94,15 @@ impl<P: Platform> Vm<P> {
     }
 
     /// The swap devices in use.
-    pub fn swaps(&self) -> impl Iterator<Item = SwapUsage> {
-        self.areas().map(|(_, area)| SwapUsage {
+    pub fn swaps(&self) -> impl Iterator<Item = SwapUsage> + use<P> {
+        // What is found is there until the guard goes.
+        let _guard = self.enter();
+        let usage = |(_, area): (u8, &Area)| SwapUsage {
             device: area.device(),
             slots: area.slots(),
             used: self.slots_used(area),
             priority: area.priority(),
-        })
+        };
+        self.areas().map(usage).collect::<ArrayVec<_, MOST_AREAS>>().into_iter()
     }
 }

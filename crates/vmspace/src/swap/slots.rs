@@ -119,9 +119,9 @@ impl<P: Platform> Vm<P> {
     /// The slot has ended: the device forgets it, then it is free.
     fn end_slot(&self, area: &Area, place: Place, slot: &AtomicU64) {
         self.platform().swap().discard(area.device(), place.slot);
-        self.count_slot(area, place.slot, -1);
         // Release: pairs with who takes it.
         slot.store(0, Ordering::Release);
+        self.uncount_slot(area, place.slot);
     }
 
     /// The page is in no slot's cache any more.
