@@ -7,6 +7,7 @@
 
 pub mod check;
 pub mod map;
+pub mod paging;
 pub mod print;
 pub mod process;
 pub mod rng;

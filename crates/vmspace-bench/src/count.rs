@@ -27,7 +27,7 @@ pub fn all() -> Counts {
 fn net(operation: &Operation, raw: &BTreeMap<&'static str, f64>) -> f64 {
     let of = |name: &str| raw.get(name).copied().unwrap_or(0.0);
     // A set-up that itself contains one is subtracted whole: its own is in the round as well.
-    of(operation.name) - operation.less.map_or(0.0, of)
+    (of(operation.name) - operation.less.map_or(0.0, of)) / operation.pages as f64
 }
 
 fn instructions(operation: &Operation, n: u64) -> Result<u64, String> {

@@ -8,12 +8,16 @@ mod built;
 mod count;
 mod files;
 mod interpreter;
+mod latency;
 mod operations;
+mod paging;
+mod refaults;
 mod report;
 mod time;
 mod world;
 
 use built::Built;
+use report::reclaim::Reclaim;
 use std::process::ExitCode;
 use time::Times;
 
@@ -22,6 +26,7 @@ Measures vmspace and rewrites docs/performance.md.
 
 Usage: cargo bench-all            measure everything
        cargo bench-all -- times   the times alone, printed
+       cargo bench-all -- reclaim   what is about memory that is short, printed
        cargo bench-all -- list    the operations whose instructions are counted
        cargo bench-all -- count OPERATION N   run one, N times (what valgrind runs)";
 
@@ -41,8 +46,16 @@ fn main() -> ExitCode {
             }
             _ => usage("count wants an operation of `list` and a number"),
         },
+        ["paging", join] => match paging::native::program(join.as_ref()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => usage(&error),
+        },
         ["times"] => {
             println!("{}", report::times(&Times::measure()));
+            ExitCode::SUCCESS
+        }
+        ["reclaim"] => {
+            println!("{}", report::reclaim(&reclaim()));
             ExitCode::SUCCESS
         }
         ["--help" | "-h"] => {
@@ -58,13 +71,22 @@ fn usage(what: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
+fn reclaim() -> Reclaim {
+    Reclaim {
+        refaults: refaults::measure(),
+        paging: paging::measure(),
+        latency: latency::measure(),
+    }
+}
+
 fn all() -> ExitCode {
     let counts = count::all();
     let times = Times::measure();
     let built = Built::new();
     let files = files::measure(&built);
+    let reclaim = reclaim();
     let interpreter = interpreter::measure(&built);
-    let (text, broken) = report::write(&counts, &times, &files, &interpreter);
+    let (text, broken) = report::write(&counts, &times, &files, &reclaim, &interpreter);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/performance.md");
     if let Err(error) = std::fs::write(path, &text) {
         eprintln!("vmspace-bench: docs/performance.md: {error}");

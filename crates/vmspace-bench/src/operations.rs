@@ -5,7 +5,7 @@
 
 use crate::world::World;
 use vmspace::format::{Geometry, Rights, Sv48};
-use vmspace::{Access, Map, MaySleep};
+use vmspace::{Access, Advice, Map, MaySleep};
 
 /// A way to run something `n` times.
 pub type Run = fn(&World<'_>, &mut MaySleep, u64);
@@ -18,17 +18,23 @@ pub struct Operation {
     pub run: Run,
     /// The operation whose cost every round contains besides.
     pub less: Option<&'static str>,
+    /// How many pages a round is about, where the cost of one is wanted.
+    pub pages: u64,
     /// The most instructions allowed.
     pub bound: Option<u64>,
 }
 
 const fn operation(name: &'static str, what: &'static str, run: Run) -> Operation {
-    Operation { name, what, run, less: None, bound: None }
+    Operation { name, what, run, less: None, pages: 1, bound: None }
 }
 
 impl Operation {
     const fn less(self, name: &'static str) -> Operation {
         Operation { less: Some(name), ..self }
+    }
+
+    const fn over(self, pages: u64) -> Operation {
+        Operation { pages, ..self }
     }
 
     const fn at_most(self, bound: u64) -> Operation {
@@ -129,8 +135,39 @@ pub const ALL: &[Operation] = &[
         heap(s, ms, 64);
         for _ in 0..n {
             let _ = s.fault(ms, LEAF + 8 * PAGE, Access::Write);
-            let _ = s.advise(ms, LEAF + 8 * PAGE, PAGE, vmspace::Advice::DontNeed);
+            let _ = s.advise(ms, LEAF + 8 * PAGE, PAGE, Advice::DontNeed);
         }
+    }),
+    operation("steal", "stealing a dirty page, to a device that does nothing", |s, ms, n| {
+        dirty(s, ms, n);
+        page_out(s, ms, n);
+    })
+    .less("fault"),
+    operation("bring-back", "fault that brings it back", |s, ms, n| {
+        dirty(s, ms, n);
+        page_out(s, ms, n);
+        read(s, ms, n);
+    })
+    .less("steal"),
+    operation("steal-clean", "stealing it again, unwritten", |s, ms, n| {
+        dirty(s, ms, n);
+        page_out(s, ms, n);
+        read(s, ms, n);
+        page_out(s, ms, n);
+    })
+    .less("bring-back"),
+    operation("age", "ageing a page that was used, among 256", |s, ms, n| {
+        used(s, ms);
+        (0..n).for_each(|_| {
+            use_again(s, ms);
+            s.vm().age(ms);
+        });
+    })
+    .less("use")
+    .over(AGED),
+    operation("use", "", |s, ms, n| {
+        used(s, ms);
+        (0..n).for_each(|_| use_again(s, ms));
     }),
     operation("map-64k", "map of a misaligned 64 KiB", |s, ms, n| {
         (0..n).for_each(|_| map(s, ms, AT + PAGE, 64 * KIB));
@@ -203,6 +240,39 @@ fn leaf(s: &World<'_>, ms: &mut MaySleep) {
 fn touch(s: &World<'_>, ms: &mut MaySleep, first: u64, pages: u64) {
     for i in first..first + pages {
         let _ = s.fault(ms, LEAF + i * PAGE, Access::Write);
+    }
+}
+
+/// Maps and writes `n` pages, for which there is swap.
+fn dirty(s: &World<'_>, ms: &mut MaySleep, n: u64) {
+    assert!(s.vm().swap_on(ms, 1, 4096, 0).is_ok());
+    heap(s, ms, n + 1);
+    touch(s, ms, 1, n);
+}
+
+fn page_out(s: &World<'_>, ms: &mut MaySleep, n: u64) {
+    let _ = s.advise(ms, LEAF + PAGE, n * PAGE, Advice::PageOut);
+}
+
+fn read(s: &World<'_>, ms: &mut MaySleep, n: u64) {
+    for i in 1..=n {
+        let _ = s.fault(ms, LEAF + i * PAGE, Access::Read);
+    }
+}
+
+/// Pages that grow older together.
+const AGED: u64 = 256;
+
+fn used(s: &World<'_>, ms: &mut MaySleep) {
+    heap(s, ms, AGED);
+    touch(s, ms, 0, AGED);
+}
+
+/// Sets the accessed bits, as a processor does.
+fn use_again(s: &World<'_>, ms: &mut MaySleep) {
+    let guard = s.vm().walk(ms);
+    for i in 0..AGED {
+        let _ = s.fault_atomic(&guard, LEAF + i * PAGE, Access::Read);
     }
 }
 

@@ -1,5 +1,7 @@
 //! docs/performance.md: every figure, the bound it stands under, and what falls short.
 
+pub mod reclaim;
+
 use crate::count::Counts;
 use crate::files::Files;
 use crate::interpreter::Speed;
@@ -7,6 +9,7 @@ use crate::operations;
 use crate::time::regions::Regions;
 use crate::time::rivals::{self, Row};
 use crate::time::{Time, Times};
+use reclaim::Reclaim;
 use std::fmt::Write;
 
 /// Pairs whose costs must not grow with the length: short, long, the most that the ratio may be.
@@ -34,6 +37,7 @@ pub fn write(
     counts: &Counts,
     times: &Times,
     files: &Result<Files, String>,
+    reclaim: &Reclaim,
     speed: &Result<Speed, String>,
 ) -> (String, Vec<String>) {
     let mut text = String::from(HEAD);
@@ -41,6 +45,7 @@ pub fn write(
     let written = write_counts(&mut text, counts, &mut broken)
         .and_then(|()| write_all_times(&mut text, times))
         .and_then(|()| write_files(&mut text, files))
+        .and_then(|()| reclaim::write(&mut text, reclaim))
         .and_then(|()| write_speed(&mut text, speed));
     // Writing to a String cannot fail.
     debug_assert!(written.is_ok());
@@ -52,6 +57,14 @@ pub fn times(times: &Times) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write_all_times(&mut text, times);
+    text
+}
+
+/// The part of the page that is about memory that is short.
+pub fn reclaim(reclaim: &Reclaim) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = reclaim::write(&mut text, reclaim);
     text
 }
 

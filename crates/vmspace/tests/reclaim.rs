@@ -3,6 +3,8 @@
 mod host;
 
 use host::Host;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use vmspace::format::{Rights, Sv48};
 use vmspace::{Access, Advice, Error, FaultError, Map, MaySleep, PagerError, Space, Vm};
 
@@ -227,6 +229,53 @@ fn a_page_that_cannot_be_written_is_lost() {
         expect(&space, ms, at, page, 0);
     }
     vm.check(ms).unwrap();
+}
+
+/// A manager that counts what is read from its device, and a space whose pages are all there.
+fn on_swap<R>(pages: u64, body: impl FnOnce(&mut dyn FnMut(u64, Access) -> u64) -> R) -> R {
+    let reads = Arc::new(AtomicU64::new(0));
+    let mut host = Host::<Sv48>::new(1024, 2);
+    let counter = reads.clone();
+    host.kept.on_read = Some(Box::new(move |_, _, _| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }));
+    let (vm, ms) = (host.manager(), &mut sleeper());
+    vm.swap_on(ms, 1, 4096, 0).unwrap();
+    let space = Space::new(&vm, ms).unwrap();
+    let at = space.map(ms, Map::anonymous(pages * PAGE, RW)).unwrap();
+    for page in 0..pages {
+        store(&space, ms, at, page, 0);
+    }
+    space.advise(ms, at, pages * PAGE, Advice::PageOut).unwrap();
+    assert_eq!(space.swapped(), pages);
+    body(&mut |page, access| {
+        let before = reads.load(Ordering::Relaxed);
+        space.fault(ms, at + page * PAGE, access).unwrap();
+        reads.load(Ordering::Relaxed) - before
+    })
+}
+
+#[test]
+fn who_reads_in_order_waits_for_every_page() {
+    on_swap(400, |fault| {
+        let reads: Vec<u64> = (0..400).map(|page| fault(page, Access::Read)).collect();
+        assert_eq!(reads.iter().sum::<u64>(), 400);
+        let waits = reads.iter().filter(|reads| **reads != 0).count();
+        assert!(waits < 60, "{waits} waits");
+    });
+}
+
+#[test]
+fn who_faults_at_random_has_memory_filled_with_what_he_does_not_want() {
+    on_swap(400, |fault| {
+        // One page in five is written, so that its slot is gone; then the next ones are wanted.
+        for first in [0, 1] {
+            for turn in 0..80 {
+                assert_eq!(fault(first + turn * 7 % 80 * 5, Access::Write), 1);
+            }
+        }
+    });
 }
 
 #[test]

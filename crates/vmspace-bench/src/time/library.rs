@@ -36,7 +36,7 @@ impl<'vm> Library<'vm> {
     }
 }
 
-type Range<'t, 'vm, 'c> = Transaction<'t, 'vm, 'c, crate::world::Host<vmspace::format::Sv48>>;
+type Range<'t, 'vm, 'c> = Transaction<'t, 'vm, 'c, crate::world::Machine>;
 
 impl Subject for Library<'_> {
     fn map_each(&mut self) {

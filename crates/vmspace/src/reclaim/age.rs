@@ -125,9 +125,24 @@ impl<P: Platform> Vm<P> {
         true
     }
 
-    /// All pages grow a generation older but for those that were used. Nothing, while somebody else
-    /// does it.
-    pub(super) fn grow_older(&self, ms: &mut MaySleep) {
+    /// Makes all pages a generation older, but for those that were used since they were looked at
+    /// last: what is done anyway when memory is short and too little is old. Nothing, while somebody
+    /// else does it. See Linux's multi-gen LRU (lru_gen in debugfs).
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// let at = space.map(&mut ms, Map::anonymous(4096, Rights::READ | Rights::WRITE))?;
+    /// space.fault(&mut ms, at, Access::Write).expect("it is mapped");
+    /// vm.age(&mut ms);
+    /// vm.age(&mut ms); // it has not been used since
+    /// assert_eq!(vm.statistics().pages_aged, 1);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn age(&self, ms: &mut MaySleep) {
         let ageing = &self.reclaim.ageing;
         // Acquire, Release: one after the other.
         if ageing.swap(1, Ordering::Acquire) != 0 {

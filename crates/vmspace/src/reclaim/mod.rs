@@ -91,7 +91,7 @@ impl<P: Platform> Vm<P> {
             let round = self.go_round(ms, wanted, urgency);
             sum = Yield { stolen: sum.stolen + round.stolen, busy: sum.busy | round.busy };
             if sum.stolen < wanted {
-                self.grow_older(ms);
+                self.age(ms);
             }
             if sum.stolen != 0 {
                 break;

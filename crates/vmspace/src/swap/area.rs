@@ -67,6 +67,8 @@ pub(super) struct Area {
     pub cursor: AtomicU64,
     /// Where the numbers of the frames lie that hold the words.
     pub directory: AtomicU64,
+    /// Where those who read one slot after the other are expected next, the latest first.
+    streams: [AtomicU64; 3],
 }
 
 const _: () = assert!(cfg!(loom) || size_of::<Area>() == 1 << AREA_LOG2);
@@ -82,6 +84,27 @@ impl Area {
 
     pub fn priority(&self) -> i32 {
         self.priority.load(Ordering::Relaxed).cast_signed()
+    }
+
+    /// Nobody reads anything yet.
+    pub fn expect_nobody(&self) {
+        self.streams.iter().for_each(|stream| stream.store(self.slots(), Ordering::Relaxed));
+    }
+
+    /// Whether who wants this slot has wanted the one before, or the one before that: then he is
+    /// expected `ahead` slots further on, else at the next. Of those expected the oldest is
+    /// forgotten.
+    pub fn was_expected(&self, slot: u64, ahead: u64) -> bool {
+        let expects = |stream: &&AtomicU64| slot.wrapping_sub(stream.load(Ordering::Relaxed)) < 2;
+        if let Some(stream) = self.streams.iter().find(expects) {
+            stream.store(slot + ahead, Ordering::Relaxed);
+            return true;
+        }
+        let mut latest = slot + 1;
+        for stream in &self.streams {
+            latest = stream.swap(latest, Ordering::Relaxed);
+        }
+        false
     }
 
     /// It is given no more pages.

@@ -2,8 +2,8 @@
 //!
 //! Guarantee: who brings the page of a slot holds the slot, so its device has it, or the cache.
 //! Several may read a slot at once; one frame goes into the cache, and all get that one. Read-ahead
-//! brings what was stored next, as long as that is easy, and only where the one before it has come
-//! back too.
+//! brings what was stored next, as long as that is easy, and only for one who reads slot after slot:
+//! who faults at random would have memory filled with what he does not want.
 
 use super::area::Place;
 use super::device::SwapDevices;
@@ -17,7 +17,7 @@ use crate::platform::Platform;
 use crate::rmap;
 use crate::vm::Vm;
 
-/// How many slots are brought ahead of one that follows another.
+/// How many slots are brought together for one who reads slot after slot.
 const AHEAD: u64 = 8;
 
 impl<P: Platform> Vm<P> {
@@ -96,12 +96,9 @@ impl<P: Platform> Vm<P> {
     }
 
     fn read_ahead_on_swap(&self, ms: &mut MaySleep, place: Place) {
-        let slots = self.area(place.area).filter(|area| area.is_open()).map_or(0, |a| a.slots());
-        let before = place.slot.checked_sub(1).map(|slot| Place { slot, ..place });
-        if !before.is_some_and(|before| self.has_come_back(before)) {
-            return;
-        }
-        for slot in place.slot + 1..slots.min(place.slot + AHEAD) {
+        let area = self.area(place.area).filter(|area| area.is_open());
+        let Some(area) = area.filter(|area| area.was_expected(place.slot, AHEAD)) else { return };
+        for slot in place.slot + 1..area.slots().min(place.slot + AHEAD) {
             let next = Place { slot, ..place };
             let held = self.try_hold_slot(&self.walk(ms), next);
             if !held {
@@ -125,10 +122,5 @@ impl<P: Platform> Vm<P> {
             rmap::put_page(self, page);
         }
         Some(())
-    }
-
-    /// Whether what a slot held is in memory again, or gone.
-    fn has_come_back(&self, place: Place) -> bool {
-        self.slot_count(place).0 == 0 || self.is_in_slot(place)
     }
 }

@@ -90,6 +90,7 @@ impl<P: Platform> Vm<P> {
         area.state.store(OPEN, Ordering::Relaxed);
         area.cursor.store(0, Ordering::Relaxed);
         area.directory.store(directory, Ordering::Relaxed);
+        area.expect_nobody();
         Ok(address)
     }
 

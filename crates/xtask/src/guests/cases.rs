@@ -62,6 +62,7 @@ pub const RUST: &[Case] = &[
             "ok: all verified *",
         ],
     ),
+    succeeds("paging 4 1", &["in order *", "at random *", "ok"]),
     succeeds("threads 4 10", &["threads: 4 threads, 10 rounds, checksum *", "ok"]),
     succeeds("forks 2 3", &["forks: 13 processes in a tree of depth 2 and width 3", "ok"]),
     succeeds(
