@@ -58,6 +58,8 @@ pub(crate) struct Kernel<'vm, F: Format> {
     /// The initial process's mappings when it ended, if they are wanted.
     pub last_maps: Mutex<Option<String>>,
     pub wants_maps: bool,
+    /// Held by who chooses a process to be killed because memory is over.
+    pub choosing: Mutex<()>,
     /// The most threads and unreaped processes together.
     pub limit: usize,
 }
@@ -148,6 +150,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             code: AtomicU64::new(0),
             last_maps: Mutex::default(),
             wants_maps: options.maps,
+            choosing: Mutex::default(),
             limit: options.processes,
         }
     }

@@ -19,6 +19,7 @@
 //! | `replay`, `random` | runs that a seed decides; random numbers |
 //! | `process` | births and deaths |
 //! | `signal`, `deliver` | who gets a signal; a handler's frame |
+//! | `oom` | who ends when memory is over |
 //! | `futex` | futexes, robust ones too |
 //! | `files`, `pipe`, `host` | what can be opened; pipes; the standard three and who polls them |
 //! | `calls` | the system calls, a file for each subject |
@@ -36,6 +37,7 @@ mod hart;
 mod host;
 mod kernel;
 mod load;
+mod oom;
 mod pipe;
 mod process;
 mod random;
@@ -248,6 +250,8 @@ fn initial<'vm, F: Format>(
         exit_signal: SIGCHLD,
         exit_code: 0,
         vfork: None,
+        oom_adjustment: 0,
+        victim: false,
     };
     let mut state = kernel.lock();
     state.last_id = INITIAL;

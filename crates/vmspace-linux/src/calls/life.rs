@@ -161,6 +161,8 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
                 exit_signal: (flags & CSIGNAL) as u8,
                 exit_code: 0,
                 vfork: vfork.then_some(self.task.id),
+                oom_adjustment: parent.oom_adjustment,
+                victim: false,
             };
             state.processes.insert(id, child);
         }

@@ -199,6 +199,7 @@ impl<F: Format> Call<'_, '_, F> {
                 kernel.write_at(self.ms, inode, at, &bytes[..room])?
             }
             FileKind::Device(device) => device.write(&bytes[..got])?,
+            FileKind::Text(proc, _) => kernel.write_proc(*proc, &bytes[..got])?,
             _ => return Err(Errno::EBADF),
         };
         Ok(written)
