@@ -29,6 +29,7 @@ use crate::random::{self, Random};
 use crate::replay;
 use crate::report::Counts;
 use crate::signal::Signal;
+use crate::stealer::Stealer;
 use crate::task::{Id, Process, Task, Thread};
 
 /// What the harts share.
@@ -46,6 +47,7 @@ pub(crate) struct Kernel<'vm, F: Format> {
     pub counts: Counts,
     pub trace: Option<crate::Trace>,
     pub files: FileSystem,
+    pub stealer: Stealer,
     pub unread: Unread,
     pub pages: PageCache<'vm, F>,
     /// The seed that decides the run, if one does.
@@ -115,6 +117,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         vm: &'vm Vm<MachinePlatform<F>>,
         options: &crate::Options,
         root: Root,
+        stealer: Stealer,
         poller: OwnedFd,
     ) -> Self {
         let state = State {
@@ -139,6 +142,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             counts: Counts::default(),
             trace: options.trace,
             files: FileSystem::new(root),
+            stealer,
             unread: Unread::default(),
             pages: PageCache::default(),
             seed: options.seed,
@@ -176,6 +180,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         self.over.store(true, Ordering::Release);
         self.ready.notify_all();
         self.wake_poller();
+        self.stealer.wake();
         self.owner.unpark();
         for hart in 0..self.vm.platform().harts() {
             self.vm.platform().kick(hart);

@@ -44,7 +44,7 @@ fn badness<F: Format>(
     adjustment: i16,
     total: u64,
 ) -> Option<i64> {
-    let pages = space.usage(ms).resident.cast_signed();
+    let pages = (space.usage(ms).resident + space.swapped()).cast_signed();
     let adjusted = pages + i64::from(adjustment) * total.cast_signed() / 1000;
     (adjustment != NEVER).then_some(adjusted)
 }
@@ -116,12 +116,12 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         own.filter_map(candidate).collect()
     }
 
-    /// All pages that there are.
+    /// All pages that there are, on swap too.
     fn all_pages(&self) -> u64 {
-        self.vm.total_frames()
+        self.vm.total_frames() + self.vm.swaps().map(|swap| swap.slots).sum::<u64>()
     }
 
-    /// Kills the victim and all who have its memory.
+    /// Kills the victim and all who have its memory, which is free at once.
     fn end_victim(&self, ms: &mut MaySleep, victim: &Candidate<'vm, F>) {
         let line = self.obituary(ms, victim);
         let mut state = self.lock();
@@ -136,6 +136,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         }
         drop(state);
         if !ending.is_empty() {
+            victim.space.reap(ms);
             trace::line(line);
             self.counts.out_of_memory.add(1);
         }
