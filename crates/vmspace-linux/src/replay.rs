@@ -21,6 +21,7 @@ use crate::hart::{Turn, Worker};
 use crate::kernel::{EndOnPanic, Ending, Kernel};
 use crate::random;
 use crate::signal::SignalSet;
+use crate::stealer::Exhausted;
 use crate::task::Task;
 
 /// What streams of random numbers are for.
@@ -81,7 +82,7 @@ pub(crate) fn work<'vm, F: Format>(kernel: &Kernel<'vm, F>, first: Box<Task<'vm,
     // SAFETY: the thread just begins: it holds no lock or guard of the library, and this is the
     // only `MaySleep` made on it.
     let mut ms = unsafe { MaySleep::assume() };
-    let mut schedule = Schedule::new(seed);
+    let (mut schedule, mut exhausted) = (Schedule::new(seed), Exhausted::default());
     let workers = (0..kernel.vm.platform().harts()).map(|index| Worker::new(kernel, index));
     let seats: Option<Vec<_>> = workers.map(|w| Some(Seat { worker: w?, task: None })).collect();
     let Some(mut seats) = seats else {
@@ -90,7 +91,7 @@ pub(crate) fn work<'vm, F: Format>(kernel: &Kernel<'vm, F>, first: Box<Task<'vm,
     kernel.start(&mut kernel.lock(), first, SignalSet::default());
     while !kernel.is_over() {
         match choose(kernel, &mut seats, &mut schedule) {
-            Some(Choice::Stealer) => kernel.steal_once(&mut ms),
+            Some(Choice::Stealer) => kernel.steal_once(&mut ms, &mut exhausted),
             Some(Choice::Hart { seat, task, turn }) => {
                 let worker = &mut seat.worker;
                 let retired = worker.retired();

@@ -1,7 +1,8 @@
 //! The task that steals pages in the background, before who needs memory has to do it himself.
 //!
 //! Guarantee: it runs when the machine has said that memory is short, beside the harts and waiting for
-//! none of them, and ends with the run. Where a seed decides the run, it is one of those whose turn is
+//! none of them, and ends with the run. When nothing is left that it could steal it tries again only
+//! after somebody else has stolen something, or a full machine would keep it busy. Where a seed decides the run, it is one of those whose turn is
 //! drawn ([`replay`](crate::replay)).
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,6 +58,10 @@ impl Stealer {
     }
 }
 
+/// How many pages had been stolen by everybody when the stealer found no more.
+#[derive(Default)]
+pub(crate) struct Exhausted(Option<u64>);
+
 impl<F: Format> Kernel<'_, F> {
     /// Steals whenever memory is short, until the run ends.
     pub fn steal(&self) {
@@ -64,9 +69,10 @@ impl<F: Format> Kernel<'_, F> {
         // SAFETY: the thread just begins: it holds no lock or guard of the library, and this is the
         // only `MaySleep` made on it.
         let mut ms = unsafe { MaySleep::assume() };
+        let mut exhausted = Exhausted::default();
         while !self.is_over() {
             if self.stealer.is_wanted() {
-                self.steal_once(&mut ms);
+                self.steal_once(&mut ms, &mut exhausted);
             } else {
                 std::thread::park();
             }
@@ -74,11 +80,13 @@ impl<F: Format> Kernel<'_, F> {
     }
 
     /// Steals until enough is free, or nothing is left to steal.
-    pub fn steal_once(&self, ms: &mut MaySleep) {
+    pub fn steal_once(&self, ms: &mut MaySleep, Exhausted(before): &mut Exhausted) {
         self.vm.platform().bind_other(NUMBER);
         // Before it looks: who finds too little from now on asks again.
         self.stealer.0.raised.store(false, Ordering::Relaxed);
-        // What cannot be stolen now stays; who needs memory sees for himself.
-        self.vm.balance(ms);
+        let stolen = || self.vm.statistics().pages_stolen;
+        if *before != Some(stolen()) {
+            *before = if self.vm.balance(ms) { None } else { Some(stolen()) };
+        }
     }
 }
