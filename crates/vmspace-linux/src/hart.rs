@@ -189,7 +189,7 @@ impl<'k, 'vm, F: Format> Worker<'k, 'vm, F> {
         if task.restart.interrupted {
             self.tell_remaining(ms, task);
         }
-        if task.start_handler(ms, info, action, mask).is_err() {
+        if task.start_handler(self.kernel, ms, info, action, mask).is_err() {
             self.kernel.no_frame(task, info, mask);
         }
     }
@@ -202,7 +202,7 @@ impl<'k, 'vm, F: Format> Worker<'k, 'vm, F> {
         let mut time = [0; 16];
         time[..8].copy_from_slice(&left.as_secs().to_le_bytes());
         time[8..].copy_from_slice(&u64::from(left.subsec_nanos()).to_le_bytes());
-        if task.space.write(ms, remaining, &time) != time.len() {
+        if self.kernel.store(ms, task, remaining, &time) != time.len() {
             task.registers.x[10] = (-i64::from(Errno::EFAULT.into_raw())).cast_unsigned();
         }
     }

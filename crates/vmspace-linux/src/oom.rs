@@ -13,7 +13,7 @@ use std::num::IntErrorKind;
 use std::sync::Arc;
 
 use vmspace::format::Format;
-use vmspace::{FaultError, MaySleep};
+use vmspace::{Access, FaultError, MaySleep};
 
 use crate::Errno;
 use crate::files::node::Node;
@@ -62,23 +62,26 @@ impl<F: Format> Candidate<'_, F> {
 }
 
 impl<'vm, F: Format> Kernel<'vm, F> {
-    /// A fault of the task has found no memory. When its thread goes on there will be some, or there
-    /// is a process that ends, or its own does.
+    /// A fault of the task has found no memory: has a process end for it. Whether it is worth trying
+    /// again at once; if not, a process ends already, perhaps the task's own.
     pub fn find_memory(
         &self,
         ms: &mut MaySleep,
         task: &Task<'vm, F>,
         address: u64,
-        access: vmspace::Access,
-    ) {
-        // Another chooses: his victim's memory will do, or it is our turn the next time.
-        let Ok(_choosing) = self.choosing.try_lock() else { return };
+        access: Access,
+    ) -> bool {
+        let _choosing = self.choosing.lock();
         if self.is_ending(task.process) {
-            return;
+            return false;
         }
         // A victim may have ended since the fault.
-        if task.space.fault(ms, address, access) != Err(FaultError::OutOfMemory) {
-            return;
+        let again = task.space.fault(ms, address, access);
+        if again != Err(FaultError::OutOfMemory) {
+            return again.is_ok();
+        }
+        if self.victim_ends() {
+            return false;
         }
         let (candidates, total) = (self.candidates(), self.all_pages());
         let worst = candidates
@@ -92,14 +95,55 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         for candidate in candidates {
             self.leave_space(ms, candidate.space);
         }
+        !self.is_ending(task.process)
     }
 
-    /// Whether memory will come without anybody being killed for it: this process or a victim ends.
+    /// Copies bytes from a task's memory, in a call of its; how many. A page that finds no memory has
+    /// a process end for it, as when the program touches it.
+    pub fn load(
+        &self,
+        ms: &mut MaySleep,
+        task: &Task<'vm, F>,
+        address: u64,
+        into: &mut [u8],
+    ) -> usize {
+        let mut done = 0;
+        loop {
+            done += task.space.read(ms, address.wrapping_add(done as u64), &mut into[done..]);
+            let at = address.wrapping_add(done as u64);
+            if done == into.len() || !self.find_memory(ms, task, at, Access::Read) {
+                return done;
+            }
+        }
+    }
+
+    /// The same to a task's memory.
+    pub fn store(
+        &self,
+        ms: &mut MaySleep,
+        task: &Task<'vm, F>,
+        address: u64,
+        from: &[u8],
+    ) -> usize {
+        let mut done = 0;
+        loop {
+            done += task.space.write(ms, address.wrapping_add(done as u64), &from[done..]);
+            let at = address.wrapping_add(done as u64);
+            if done == from.len() || !self.find_memory(ms, task, at, Access::Write) {
+                return done;
+            }
+        }
+    }
+
+    /// Whether the process is ending or gone.
     fn is_ending(&self, process: Id) -> bool {
-        let state = self.lock();
-        let dies = |of: &Process| of.dying.is_some() && of.zombie.is_none();
-        state.processes.get(&process).is_none_or(dies)
-            || state.processes.values().any(|of| of.victim && dies(of))
+        self.lock().processes.get(&process).is_none_or(|process| process.dying.is_some())
+    }
+
+    /// Whether a victim is still ending.
+    fn victim_ends(&self) -> bool {
+        let ends = |process: &Process| process.victim && process.zombie.is_none();
+        self.lock().processes.values().any(ends)
     }
 
     /// All processes but those that end or wait for nothing but their parent. Who was made by vfork

@@ -146,7 +146,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         self.leave_robust_list(ms, task);
         let word = std::mem::take(&mut task.clear_child_id);
         if word != 0 {
-            task.space.write(ms, word, &[0; 4]);
+            self.store(ms, task, word, &[0; 4]);
             self.wake_futex(ms, task, word, 1);
         }
     }
