@@ -5,9 +5,11 @@
 //! which accesses a test makes. Every page-sized thing follows `AT_PAGESZ`: they run on any format.
 #![no_std]
 
+pub mod calls;
 pub mod check;
 pub mod map;
 pub mod paging;
+pub mod pattern;
 pub mod print;
 pub mod process;
 pub mod rng;

@@ -229,7 +229,7 @@ fn faults(page: &mut Page, report: &Report) {
     page.some("stack growth", memory.faults_stack, "");
     page.some("spurious", memory.faults_spurious, "somebody else had been faster");
     page.some("refused", memory.faults_refused, "not mapped, or not allowed");
-    page.some("out of memory", report.out_of_memory, "each killed its process");
+    page.some("out of memory", report.out_of_memory, "processes killed so that others go on");
     let alive =
         format!("{} made, {} freed", grouped(memory.tables_made), grouped(memory.tables_freed));
     page.line("tables alive", memory.tables_alive, &alive);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use vmspace::Vm;
 use vmspace::format::Format;
-use vmspace_linux::{Addresses, Ending, Loaded, Options, ProgramError, Report, Root};
+use vmspace_linux::{Addresses, Ending, Loaded, Options, ProgramError, Report, Root, Stealer};
 use vmspace_machine::{Config, MachineError, MachinePlatform, TlbTraits};
 
 use crate::args::{ReportKind, RunOptions, Tlb, Trace};
@@ -72,8 +72,9 @@ impl Visitor for Run<'_> {
         let root = Root::open(given.root.as_deref(), &given.cwd)
             .map_err(|error| Failure::new(error.path().display(), &error))?;
         raise_descriptors();
-        let vm = machine::<F>(given, &root)?;
-        let loaded = vmspace_linux::load(&vm, &program, root, &options)
+        let stealer = Stealer::default();
+        let vm = machine::<F>(given, &root, &stealer)?;
+        let loaded = vmspace_linux::load(&vm, &program, root, stealer, &options)
             .map_err(|error| Failure::new(&name, error))?;
         let destination = match given.report {
             ReportKind::None => Destination::Nowhere,
@@ -134,7 +135,11 @@ fn raise_descriptors() {
 }
 
 /// Builds the machine and the manager over it.
-fn machine<F: Format>(given: &RunOptions, root: &Root) -> Result<Vm<MachinePlatform<F>>, Failure> {
+fn machine<F: Format>(
+    given: &RunOptions,
+    root: &Root,
+    stealer: &Stealer,
+) -> Result<Vm<MachinePlatform<F>>, Failure> {
     let config = Config {
         memory: given.memory,
         harts: given.harts,
@@ -144,6 +149,7 @@ fn machine<F: Format>(given: &RunOptions, root: &Root) -> Result<Vm<MachinePlatf
         ..Config::default()
     };
     let platform = MachinePlatform::<F>::new(config).map_err(refusal)?.with_pager(root.pager());
+    let platform = platform.with_low_memory(stealer.alarm());
     let frames = platform.frames();
     Vm::new(platform, frames).map_err(|error| match error {
         vmspace::Error::TooSmall { least } => {

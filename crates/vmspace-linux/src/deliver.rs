@@ -10,6 +10,7 @@ use vmspace::format::Format;
 
 use crate::Errno;
 use crate::addresses::Addresses;
+use crate::kernel::Kernel;
 use crate::signal::{Action, Info, SIGBUS, SIGCHLD, SIGILL, SIGSEGV, SIGTRAP, SignalSet};
 use crate::task::{AlternateStack, Restart, SS_AUTODISARM, Task, Wake};
 
@@ -48,6 +49,7 @@ impl<'vm, F: Format> Task<'vm, F> {
     /// Writes the frame and points the registers at the handler.
     pub fn start_handler(
         &mut self,
+        kernel: &Kernel<'vm, F>,
         ms: &mut MaySleep,
         info: &Info,
         action: &Action,
@@ -62,7 +64,7 @@ impl<'vm, F: Format> Task<'vm, F> {
         if within && !alternate.holds(address) {
             return Err(BadFrame);
         }
-        if self.space.write(ms, address, &self.frame(info, mask)) != SIZE {
+        if kernel.store(ms, self, address, &self.frame(info, mask)) != SIZE {
             return Err(BadFrame);
         }
         if alternate.flags & SS_AUTODISARM != 0 {
@@ -99,9 +101,13 @@ impl<'vm, F: Format> Task<'vm, F> {
 
     /// `rt_sigreturn`: takes the registers back from the frame at the stack pointer, and returns
     /// the mask.
-    pub fn end_handler(&mut self, ms: &mut MaySleep) -> Result<SignalSet, BadFrame> {
+    pub fn end_handler(
+        &mut self,
+        kernel: &Kernel<'vm, F>,
+        ms: &mut MaySleep,
+    ) -> Result<SignalSet, BadFrame> {
         let mut frame = [0; SIZE];
-        if self.space.read(ms, self.registers.x[2], &mut frame) != SIZE {
+        if kernel.load(ms, self, self.registers.x[2], &mut frame) != SIZE {
             return Err(BadFrame);
         }
         // The program counter is even, whatever the frame says.

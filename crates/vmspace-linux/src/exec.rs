@@ -92,13 +92,10 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         // Signals that came meanwhile find the new program.
         task.attention.store(true, Ordering::Release);
         let before = std::mem::replace(&mut task.space, Arc::new(image.space));
-        let before = Arc::into_inner(before);
-        let files = before.map(|space| self.mapped(ms, &space, 0..u64::MAX)).unwrap_or_default();
         if let Some(thread) = self.lock().threads.get_mut(&task.id) {
             thread.shown = task.shown();
         }
-        self.vm.reap(ms);
-        self.drop_unmapped(ms, files);
+        self.leave_space(ms, before);
     }
 
     /// A thread that is alone takes its process's number, which was the first thread's.

@@ -226,7 +226,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             return;
         }
         let mut words = [0; 24];
-        if task.space.read(ms, head, &mut words) != words.len() {
+        if self.load(ms, task, head, &mut words) != words.len() {
             return;
         }
         let word = |n: usize| {
@@ -239,7 +239,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
                 break;
             }
             let mut next = [0; 8];
-            let read = task.space.read(ms, entry & !1, &mut next);
+            let read = self.load(ms, task, entry & !1, &mut next);
             if entry != pending {
                 self.leave_robust(ms, task, (entry & !1).wrapping_add(offset));
             }

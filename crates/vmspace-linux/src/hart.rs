@@ -18,8 +18,8 @@ use vmspace_machine::{HartContext, MachinePlatform};
 
 use crate::calls::{Call, Stop};
 use crate::kernel::{EndOnPanic, Ending, Kernel};
-use crate::signal::{Action, Attend, Info, SIGBUS, SIGILL, SIGKILL, SIGSEGV, SIGTRAP, SignalSet};
-use crate::task::{Restart, Status, Task, Wake};
+use crate::signal::{Action, Attend, Info, SIGBUS, SIGILL, SIGSEGV, SIGTRAP, SignalSet};
+use crate::task::{Restart, Task, Wake};
 use crate::{Errno, trace};
 
 /// How far a task goes before others get their turn.
@@ -189,7 +189,7 @@ impl<'k, 'vm, F: Format> Worker<'k, 'vm, F> {
         if task.restart.interrupted {
             self.tell_remaining(ms, task);
         }
-        if task.start_handler(ms, info, action, mask).is_err() {
+        if task.start_handler(self.kernel, ms, info, action, mask).is_err() {
             self.kernel.no_frame(task, info, mask);
         }
     }
@@ -202,7 +202,7 @@ impl<'k, 'vm, F: Format> Worker<'k, 'vm, F> {
         let mut time = [0; 16];
         time[..8].copy_from_slice(&left.as_secs().to_le_bytes());
         time[8..].copy_from_slice(&u64::from(left.subsec_nanos()).to_le_bytes());
-        if task.space.write(ms, remaining, &time) != time.len() {
+        if self.kernel.store(ms, task, remaining, &time) != time.len() {
             task.registers.x[10] = (-i64::from(Errno::EFAULT.into_raw())).cast_unsigned();
         }
     }
@@ -212,7 +212,7 @@ impl<'k, 'vm, F: Format> Worker<'k, 'vm, F> {
         match exit {
             Exit::Pending => {}
             Exit::Ecall => return self.call(ms, task),
-            Exit::Fault { va, access } => self.fault(ms, task, va, access.into()),
+            Exit::Fault { va, access } => return self.fault(ms, task, va, access.into()),
             Exit::Quota => {
                 self.kernel.counts.sample(self.kernel.vm);
                 return Next::Yield;
@@ -230,11 +230,13 @@ impl<'k, 'vm, F: Format> Worker<'k, 'vm, F> {
         self.kernel.force(task, info);
     }
 
-    fn kill(&self, task: &Task<'vm, F>, signal: u8) {
-        self.kernel.kill(&mut self.kernel.lock(), task.process, Status::Killed(signal));
-    }
-
-    fn fault(&self, ms: &mut MaySleep, task: &Task<'vm, F>, address: u64, access: vmspace::Access) {
+    fn fault(
+        &self,
+        ms: &mut MaySleep,
+        task: &Task<'vm, F>,
+        address: u64,
+        access: vmspace::Access,
+    ) -> Next {
         let result = task.space.fault(ms, address, access);
         trace::fault(self.kernel, task, address, access, &result);
         match result {
@@ -246,12 +248,14 @@ impl<'k, 'vm, F: Format> Worker<'k, 'vm, F> {
                 self.trap(task, Info::fault(SIGBUS, BUS_ADRERR, address));
             }
             Err(FaultError::OutOfMemory) => {
-                self.kernel.counts.out_of_memory.add(1);
                 self.kernel.counts.sample(self.kernel.vm);
-                self.kill(task, SIGKILL);
+                self.kernel.find_memory(ms, task, address, access);
+                // Who is to end may be waiting for this hart.
+                return Next::Yield;
             }
             Err(_) => self.trap(task, Info::fault(SIGSEGV, SEGV_MAPERR, address)),
         }
+        Next::Go
     }
 
     fn call(&self, ms: &mut MaySleep, task: &mut Task<'vm, F>) -> Next {

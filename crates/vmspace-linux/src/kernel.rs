@@ -29,6 +29,7 @@ use crate::random::{self, Random};
 use crate::replay;
 use crate::report::Counts;
 use crate::signal::Signal;
+use crate::stealer::Stealer;
 use crate::task::{Id, Process, Task, Thread};
 
 /// What the harts share.
@@ -46,6 +47,7 @@ pub(crate) struct Kernel<'vm, F: Format> {
     pub counts: Counts,
     pub trace: Option<crate::Trace>,
     pub files: FileSystem,
+    pub stealer: Stealer,
     pub unread: Unread,
     pub pages: PageCache<'vm, F>,
     /// The seed that decides the run, if one does.
@@ -58,6 +60,8 @@ pub(crate) struct Kernel<'vm, F: Format> {
     /// The initial process's mappings when it ended, if they are wanted.
     pub last_maps: Mutex<Option<String>>,
     pub wants_maps: bool,
+    /// Held by who chooses a process to be killed because memory is over.
+    pub choosing: Mutex<()>,
     /// The most threads and unreaped processes together.
     pub limit: usize,
 }
@@ -113,6 +117,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         vm: &'vm Vm<MachinePlatform<F>>,
         options: &crate::Options,
         root: Root,
+        stealer: Stealer,
         poller: OwnedFd,
     ) -> Self {
         let state = State {
@@ -137,6 +142,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             counts: Counts::default(),
             trace: options.trace,
             files: FileSystem::new(root),
+            stealer,
             unread: Unread::default(),
             pages: PageCache::default(),
             seed: options.seed,
@@ -148,6 +154,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             code: AtomicU64::new(0),
             last_maps: Mutex::default(),
             wants_maps: options.maps,
+            choosing: Mutex::default(),
             limit: options.processes,
         }
     }
@@ -173,6 +180,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         self.over.store(true, Ordering::Release);
         self.ready.notify_all();
         self.wake_poller();
+        self.stealer.wake();
         self.owner.unpark();
         for hart in 0..self.vm.platform().harts() {
             self.vm.platform().kick(hart);

@@ -19,6 +19,8 @@
 //! | `replay`, `random` | runs that a seed decides; random numbers |
 //! | `process` | births and deaths |
 //! | `signal`, `deliver` | who gets a signal; a handler's frame |
+//! | `stealer` | pages stolen in the background |
+//! | `oom` | who ends when memory is over |
 //! | `futex` | futexes, robust ones too |
 //! | `files`, `pipe`, `host` | what can be opened; pipes; the standard three and who polls them |
 //! | `calls` | the system calls, a file for each subject |
@@ -36,6 +38,7 @@ mod hart;
 mod host;
 mod kernel;
 mod load;
+mod oom;
 mod pipe;
 mod process;
 mod random;
@@ -46,6 +49,7 @@ mod script;
 mod signal;
 mod space;
 mod stack;
+mod stealer;
 mod task;
 mod trace;
 
@@ -73,6 +77,7 @@ pub use crate::report::Report;
 use crate::signal::{Action, SIGCHLD, SignalSet};
 use crate::space::Limits;
 use crate::stack::Start;
+pub use crate::stealer::Stealer;
 use crate::task::{AlternateStack, INIT, INITIAL, Process, Restart, Task};
 
 pub(crate) use syscalls::Errno;
@@ -126,13 +131,15 @@ pub struct Loaded<'vm, F: Format> {
     timeout: Option<Duration>,
 }
 
-/// Loads a program into the machine below `vm`, with files beneath `root`.
+/// Loads a program into the machine below `vm`, with files beneath `root`; the machine was
+/// built with `stealer`'s alarm.
 ///
 /// The caller's thread must be one that may sleep, and is no hart's.
 pub fn load<'vm, F: Format>(
     vm: &'vm Vm<MachinePlatform<F>>,
     program: &Program,
     root: Root,
+    stealer: Stealer,
     options: &Options,
 ) -> Result<Loaded<'vm, F>, ProgramError> {
     vm.platform().bind_other(0);
@@ -141,7 +148,7 @@ pub fn load<'vm, F: Format>(
     let mut ms = unsafe { MaySleep::assume() };
     let poller = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK)
         .map_err(|error| ProgramError::Open(error.into()))?;
-    let kernel = Kernel::new(vm, options, root, poller);
+    let kernel = Kernel::new(vm, options, root, stealer, poller);
     if options.seed.is_some() {
         kernel.clock().hold();
     }
@@ -191,7 +198,7 @@ impl<F: Format> Loaded<'_, F> {
     }
 }
 
-/// Makes a thread for each hart and the one that polls: all of them, before the program begins,
+/// Makes a thread for each hart, the one that polls and the one that steals: all of them, before the program begins,
 /// since the host may refuse one.
 fn spawn<'scope, 'vm, F: Format>(
     kernel: &'scope Kernel<'vm, F>,
@@ -199,6 +206,8 @@ fn spawn<'scope, 'vm, F: Format>(
 ) -> std::io::Result<()> {
     let thread = || std::thread::Builder::new();
     thread().spawn_scoped(scope, || kernel.poll_host())?;
+    let stealer = thread().spawn_scoped(scope, || kernel.steal())?;
+    kernel.stealer.is_run_by(stealer.thread());
     for index in 0..kernel.vm.platform().harts() {
         thread().spawn_scoped(scope, move || hart::work(kernel, index))?;
     }
@@ -248,6 +257,8 @@ fn initial<'vm, F: Format>(
         exit_signal: SIGCHLD,
         exit_code: 0,
         vfork: None,
+        oom_adjustment: 0,
+        victim: false,
     };
     let mut state = kernel.lock();
     state.last_id = INITIAL;

@@ -15,6 +15,7 @@ use crate::Errno;
 use crate::files::proc::maps;
 use crate::kernel::{Ending, Kernel, State};
 use crate::signal::{Info, SIGCHLD};
+use crate::space::Space;
 use crate::task::{INIT, INITIAL, Id, Process, Status, Task, Thread, Wake};
 
 /// Linux's default pid_max.
@@ -107,11 +108,8 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         let Task { id, process, space, files, image, .. } = *task;
         self.close_all(files);
         self.counts.sample(self.vm);
-        let space = Arc::into_inner(space);
-        let files = space.map(|space| self.mapped(ms, &space, 0..u64::MAX)).unwrap_or_default();
         drop(image);
-        self.vm.reap(ms);
-        self.drop_unmapped(ms, files);
+        self.leave_space(ms, space);
         let mut state = self.lock();
         let state = &mut *state;
         let Some(of) = state.processes.get_mut(&process) else { return };
@@ -148,9 +146,17 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         self.leave_robust_list(ms, task);
         let word = std::mem::take(&mut task.clear_child_id);
         if word != 0 {
-            task.space.write(ms, word, &[0; 4]);
+            self.store(ms, task, word, &[0; 4]);
             self.wake_futex(ms, task, word, 1);
         }
+    }
+
+    /// Gives up a use of a space. The last one ends it, and the files go that were mapped nowhere else.
+    pub fn leave_space(&self, ms: &mut MaySleep, space: Arc<Space<'vm, F>>) {
+        let space = Arc::into_inner(space);
+        let files = space.map(|space| self.mapped(ms, &space, 0..u64::MAX)).unwrap_or_default();
+        self.vm.reap(ms);
+        self.drop_unmapped(ms, files);
     }
 
     /// The process has no threads left: it becomes a zombie, or nothing.

@@ -21,6 +21,7 @@ use crate::hart::{Turn, Worker};
 use crate::kernel::{EndOnPanic, Ending, Kernel};
 use crate::random;
 use crate::signal::SignalSet;
+use crate::stealer::Exhausted;
 use crate::task::Task;
 
 /// What streams of random numbers are for.
@@ -81,7 +82,7 @@ pub(crate) fn work<'vm, F: Format>(kernel: &Kernel<'vm, F>, first: Box<Task<'vm,
     // SAFETY: the thread just begins: it holds no lock or guard of the library, and this is the
     // only `MaySleep` made on it.
     let mut ms = unsafe { MaySleep::assume() };
-    let mut schedule = Schedule::new(seed);
+    let (mut schedule, mut exhausted) = (Schedule::new(seed), Exhausted::default());
     let workers = (0..kernel.vm.platform().harts()).map(|index| Worker::new(kernel, index));
     let seats: Option<Vec<_>> = workers.map(|w| Some(Seat { worker: w?, task: None })).collect();
     let Some(mut seats) = seats else {
@@ -90,7 +91,8 @@ pub(crate) fn work<'vm, F: Format>(kernel: &Kernel<'vm, F>, first: Box<Task<'vm,
     kernel.start(&mut kernel.lock(), first, SignalSet::default());
     while !kernel.is_over() {
         match choose(kernel, &mut seats, &mut schedule) {
-            Some(Choice { seat, task, turn }) => {
+            Some(Choice::Stealer) => kernel.steal_once(&mut ms, &mut exhausted),
+            Some(Choice::Hart { seat, task, turn }) => {
                 let worker = &mut seat.worker;
                 let retired = worker.retired();
                 seat.task = worker.turn(&mut ms, task, turn);
@@ -105,15 +107,16 @@ pub(crate) fn work<'vm, F: Format>(kernel: &Kernel<'vm, F>, first: Box<Task<'vm,
     }
 }
 
-/// A hart, the task that it goes on with, and how far.
-struct Choice<'s, 'k, 'vm, F: Format> {
-    seat: &'s mut Seat<'k, 'vm, F>,
-    task: Box<Task<'vm, F>>,
-    turn: Turn,
+/// Who goes on.
+enum Choice<'s, 'k, 'vm, F: Format> {
+    /// A hart, the task that it goes on with, and how far.
+    Hart { seat: &'s mut Seat<'k, 'vm, F>, task: Box<Task<'vm, F>>, turn: Turn },
+    /// Memory is short.
+    Stealer,
 }
 
 /// Draws a hart, which the thread is from now on. It goes on with its own task, or if it has none
-/// with any that is ready.
+/// with any that is ready. Where memory is short, who steals is one of those that are drawn from.
 fn choose<'s, 'k, 'vm, F: Format>(
     kernel: &Kernel<'vm, F>,
     seats: &'s mut [Seat<'k, 'vm, F>],
@@ -124,12 +127,16 @@ fn choose<'s, 'k, 'vm, F: Format>(
     let ready = state.ready.len();
     let begun = seats.iter().filter(|seat| seat.task.is_some()).count();
     let able = if ready > 0 { seats.len() } else { begun };
-    if able == 0 {
+    let others = usize::from(kernel.stealer.is_wanted());
+    if able + others == 0 {
         return None;
     }
-    let drawn = schedule.which(able);
+    let drawn = schedule.which(able + others);
+    if drawn == able {
+        return Some(Choice::Stealer);
+    }
     let seat = seats.iter_mut().filter(|seat| ready > 0 || seat.task.is_some()).nth(drawn)?;
-    let turn = if begun + ready == 1 { Turn::WHOLE } else { schedule.turn() };
+    let turn = if begun + ready + others == 1 { Turn::WHOLE } else { schedule.turn() };
     seat.worker.bind();
     let task = match seat.task.take() {
         Some(task) => task,
@@ -139,7 +146,7 @@ fn choose<'s, 'k, 'vm, F: Format>(
             task
         }
     };
-    Some(Choice { seat, task, turn })
+    Some(Choice::Hart { seat, task, turn })
 }
 
 /// Nobody can run: it is later now.

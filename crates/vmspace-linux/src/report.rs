@@ -28,7 +28,7 @@ pub(crate) struct Counts {
     pub tasks: Counter,
     /// What each hart adds when it stops.
     pub instructions: Counter,
-    /// Faults that found no memory, each of which killed a process.
+    /// Processes killed because no memory was left.
     pub out_of_memory: Counter,
     peak: AtomicU64,
 }

@@ -90,6 +90,17 @@ impl<'vm, F: Format> Shown<'vm, F> {
         let (space, place) = (self.space.upgrade()?, self.place.upgrade()?);
         Some(View { space, files: self.files.upgrade()?, place, name: self.name })
     }
+
+    /// Its space and its name, unless the thread has ended. Who calls gives the space back by
+    /// [`Kernel::leave_space`](crate::kernel::Kernel::leave_space).
+    pub fn space(&self) -> Option<(Arc<Space<'vm, F>>, [u8; 16])> {
+        Some((self.space.upgrade()?, self.name))
+    }
+
+    /// Whether that is its space.
+    pub fn has_space(&self, space: &Arc<Space<'vm, F>>) -> bool {
+        std::ptr::eq(self.space.as_ptr(), Arc::as_ptr(space))
+    }
 }
 
 /// What a system call that waits and is then made again keeps from the time before.
@@ -277,6 +288,10 @@ pub(crate) struct Process {
     pub exit_code: u8,
     /// The thread that waits for it in `vfork`.
     pub vfork: Option<Id>,
+    /// /proc/PID/oom_score_adj
+    pub oom_adjustment: i16,
+    /// It was killed because memory was over.
+    pub victim: bool,
 }
 
 /// How a process ended or changed, as `wait` tells it.

@@ -16,7 +16,7 @@ use crate::signal::Info;
 use crate::task::Task;
 
 /// Writes one line.
-fn line(text: String) {
+pub(crate) fn line(text: String) {
     // Nobody is there to hear that nobody is there.
     let _ = std::io::stderr().write_all((text + "\n").as_bytes());
 }

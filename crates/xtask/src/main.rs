@@ -6,6 +6,7 @@
 mod ci;
 mod guests;
 mod links;
+mod matrix;
 mod mutations;
 mod process;
 mod project;
@@ -38,6 +39,8 @@ enum Command {
     /// The thread and fork programs, many times each, with settings and arguments drawn from a seed
     /// (alias: cargo soak)
     Soak(soak::Arguments),
+    /// Programs at a quarter of the memory that they touch, over formats × TLB modes × swap devices
+    Matrix(matrix::Arguments),
     /// Removes each protection in turn and shows that its test fails (alias: cargo mutations)
     Mutations,
     /// Holds ARCHITECTURE.md to the code (alias: cargo docs-check)
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::TestAll => tests::all(&mut steps),
         Command::Guests(arguments) => guests::run(&mut steps, &arguments),
         Command::Soak(arguments) => soak::run(&mut steps, &arguments),
+        Command::Matrix(arguments) => matrix::run(&mut steps, &arguments),
         Command::Mutations => mutations::run(&mut steps),
         Command::DocsCheck => tests::docs(&mut steps),
         Command::LinkCheck => links::run(&mut steps),

@@ -59,10 +59,10 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         let child = self.child(id)?;
         let number = id.to_le_bytes();
         if has(CLONE_PARENT_SETTID) {
-            self.task.space.write(self.ms, parent_word, &number);
+            self.store(parent_word, &number);
         }
         if has(CLONE_CHILD_SETTID) {
-            child.space.write(self.ms, child_word, &number);
+            self.kernel.store(self.ms, &child, child_word, &number);
         }
         self.begin(child, flags)
     }
@@ -161,6 +161,8 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
                 exit_signal: (flags & CSIGNAL) as u8,
                 exit_code: 0,
                 vfork: vfork.then_some(self.task.id),
+                oom_adjustment: parent.oom_adjustment,
+                victim: false,
             };
             state.processes.insert(id, child);
         }

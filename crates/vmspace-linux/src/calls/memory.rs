@@ -59,7 +59,7 @@ impl<F: Format> Call<'_, '_, F> {
     }
 
     pub(super) fn mmap(&mut self) -> Outcome {
-        let [_, length, prot, flags, ..] = self.args;
+        let [_, length, _, flags, ..] = self.args;
         let sharing = match flags & MAP_TYPE {
             MAP_PRIVATE => Sharing::Private,
             MAP_SHARED | MAP_SHARED_VALIDATE => Sharing::Shared,
@@ -80,11 +80,6 @@ impl<F: Format> Call<'_, '_, F> {
             return Err(Errno::ENOMEM.into());
         }
         let map = self.wanted(sharing);
-        let writable = prot & 2 != 0;
-        if writable && !map.no_reserve && length > self.memory() {
-            // Linux's heuristic: what could never be filled is refused at once.
-            return Err(Errno::ENOMEM.into());
-        }
         self.mapping(&map, |call| Ok(call.task.space.map(call.ms, map).map_err(errno)?))
     }
 
@@ -147,11 +142,6 @@ impl<F: Format> Call<'_, '_, F> {
         let space = &self.task.space;
         let around = space.next_region(self.ms, address).is_some_and(|region| region.end > end);
         if around { space.check_splits(self.ms, &[address]) } else { Ok(()) }
-    }
-
-    /// The machine's memory in bytes.
-    fn memory(&self) -> u64 {
-        self.kernel.vm.total_frames() << F::PAGE_SHIFT
     }
 
     pub(super) fn munmap(&mut self) -> Outcome {

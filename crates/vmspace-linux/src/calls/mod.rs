@@ -71,9 +71,19 @@ impl From<Errno> for Stop {
 pub(crate) type Outcome = Result<u64, Stop>;
 
 impl<F: Format> Call<'_, '_, F> {
+    /// Copies bytes from the guest; how many.
+    pub fn load(&mut self, address: u64, into: &mut [u8]) -> usize {
+        self.kernel.load(self.ms, self.task, address, into)
+    }
+
+    /// Copies bytes to the guest; how many.
+    pub fn store(&mut self, address: u64, from: &[u8]) -> usize {
+        self.kernel.store(self.ms, self.task, address, from)
+    }
+
     /// Copies bytes from the guest.
     pub fn get(&mut self, address: u64, into: &mut [u8]) -> Result<(), Errno> {
-        match self.task.space.read(self.ms, address, into) == into.len() {
+        match self.load(address, into) == into.len() {
             true => Ok(()),
             false => Err(Errno::EFAULT),
         }
@@ -81,7 +91,7 @@ impl<F: Format> Call<'_, '_, F> {
 
     /// Copies bytes to the guest.
     pub fn put(&mut self, address: u64, from: &[u8]) -> Result<(), Errno> {
-        match self.task.space.write(self.ms, address, from) == from.len() {
+        match self.store(address, from) == from.len() {
             true => Ok(()),
             false => Err(Errno::EFAULT),
         }
@@ -119,7 +129,7 @@ impl<F: Format> Call<'_, '_, F> {
             let mut piece = [0; PIECE];
             let piece = &mut piece[..PIECE.min(most - string.len())];
             let at = address.wrapping_add(string.len() as u64);
-            let read = self.task.space.read(self.ms, at, piece);
+            let read = self.load(at, piece);
             if let Some(end) = piece[..read].iter().position(|byte| *byte == 0) {
                 string.extend(&piece[..end]);
                 return Ok(Some(string));

@@ -184,7 +184,9 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
                 self.open_regular(node, path, flags)?
             }
             Node::InDev(InDev::Device(device)) => FileKind::Device(*device),
-            Node::Proc(_) if flags & flag::ACCESS != 0 => return Err(Errno::EACCES),
+            Node::Proc(proc) if flags & flag::ACCESS != 0 && !proc.is_writable() => {
+                return Err(Errno::EACCES);
+            }
             Node::Proc(proc) => FileKind::Text(*proc, Text::default()),
             _ => return Err(Errno::ENXIO),
         };

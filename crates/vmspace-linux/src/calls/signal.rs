@@ -185,7 +185,7 @@ impl<F: Format> Call<'_, '_, F> {
     }
 
     pub(super) fn rt_sigreturn(&mut self) -> Outcome {
-        match self.task.end_handler(self.ms) {
+        match self.task.end_handler(self.kernel, self.ms) {
             Ok(mask) => {
                 self.set_mask(|_| mask);
             }

@@ -70,7 +70,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         for &(address, length) in parts {
             let left = &bytes[done..];
             let piece = &left[..left.len().min(usize::try_from(length).unwrap_or(usize::MAX))];
-            let stored = self.task.space.write(self.ms, address, piece);
+            let stored = self.store(address, piece);
             done += stored;
             if stored < piece.len() || done == bytes.len() {
                 break;
@@ -148,7 +148,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
 
     fn write_some(&mut self, file: &Description, address: u64, length: u64) -> Result<usize, Stop> {
         let mut bytes = vec![0; (length as usize).min(CHUNK)];
-        let read = self.task.space.read(self.ms, address, &mut bytes);
+        let read = self.load(address, &mut bytes);
         if read == 0 && length > 0 {
             return Err(Errno::EFAULT.into());
         }

@@ -52,7 +52,7 @@ impl<F: Format> Call<'_, '_, F> {
             let want = chunk.len().min((length - done) as usize);
             self.kernel.random.fill(&mut chunk[..want])?;
             let at = address.wrapping_add(done);
-            let put = self.task.space.write(self.ms, at, &chunk[..want]);
+            let put = self.store(at, &chunk[..want]);
             done += put as u64;
             if done == 0 {
                 return Err(Errno::EFAULT.into());
@@ -145,7 +145,7 @@ impl<F: Format> Call<'_, '_, F> {
         match option {
             PR_SET_NAME => {
                 let mut name = [0; 16];
-                let read = self.task.space.read(self.ms, address, &mut name[..15]);
+                let read = self.load(address, &mut name[..15]);
                 let end = name.iter().position(|byte| *byte == 0).unwrap_or(15);
                 if read <= end && end < 15 {
                     return Err(Errno::EFAULT.into());

@@ -173,7 +173,7 @@ impl<F: Format> Call<'_, '_, F> {
             }
             _ => return Err(Errno::EBADF),
         };
-        let put = self.task.space.write(self.ms, address, &bytes[..read]);
+        let put = self.store(address, &bytes[..read]);
         if put == 0 && read > 0 { Err(Errno::EFAULT) } else { Ok(put) }
     }
 
@@ -185,7 +185,7 @@ impl<F: Format> Call<'_, '_, F> {
         at: u64,
     ) -> Result<usize, Errno> {
         let asked = bytes.len();
-        let got = self.task.space.read(self.ms, address, bytes);
+        let got = self.load(address, bytes);
         if got == 0 && asked > 0 {
             return Err(Errno::EFAULT);
         }
@@ -199,6 +199,7 @@ impl<F: Format> Call<'_, '_, F> {
                 kernel.write_at(self.ms, inode, at, &bytes[..room])?
             }
             FileKind::Device(device) => device.write(&bytes[..got])?,
+            FileKind::Text(proc, _) => kernel.write_proc(*proc, &bytes[..got])?,
             _ => return Err(Errno::EBADF),
         };
         Ok(written)

@@ -311,7 +311,8 @@ mod tests {
             seed: None,
             standard_files: [false; 3],
         };
-        let kernel = Kernel::new(&vm, &options, root, poller.expect("a descriptor"));
+        let kernel =
+            Kernel::new(&vm, &options, root, Default::default(), poller.expect("a descriptor"));
         let host = kernel.files.host().expect("a root");
         let Node::Host(top) = &kernel.files.top else { panic!("no root") };
         let node = Node::Host(host.step(top, b"file").expect("the file").into());

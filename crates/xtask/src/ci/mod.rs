@@ -11,11 +11,14 @@ use crate::guests::{self, Sort};
 use crate::process::{exists, output, succeed};
 use crate::project::{GUEST_TARGET, cargo, cargo_with, command, root};
 use crate::steps::Steps;
-use crate::{links, mutations, soak, tests};
+use crate::{links, matrix, mutations, soak, tests};
 use std::process::Command;
 
 /// Rounds of the soak.
 const ROUNDS: u64 = 6;
+
+/// Minutes of the matrix.
+const MINUTES: u64 = 8;
 
 /// Instructions of each group that the interpreter and qemu are compared over.
 const INSTRUCTIONS: &str = "1000000";
@@ -34,6 +37,7 @@ pub fn run(steps: &mut Steps) {
     guests::run(steps, &guests::Arguments { sort: Sort::C });
     interpreter(steps);
     soak::run(steps, &soak::Arguments::short(ROUNDS));
+    matrix::run(steps, &matrix::Arguments::within(MINUTES));
     bounds(steps);
     miri(steps);
     sanitizer::run(steps);

@@ -25,7 +25,9 @@ pub struct Run {
     /// Whether it has a folder as the root of its files.
     rooted: bool,
     /// The machine's memory, if not as usual.
-    memory: Option<&'static str>,
+    memory: Option<String>,
+    /// What pages are swapped to, if to anything.
+    swap: Option<String>,
     report: &'static str,
 }
 
@@ -44,8 +46,17 @@ impl Run {
         let mut words = line.split(' ').map(str::to_owned);
         let program = Path::new(folder).join(words.next().unwrap_or_default());
         let arguments = words.collect();
-        let (input, report) = ("", "none");
-        Run { program, arguments, setting, input, seeds: None, rooted: false, memory: None, report }
+        Run {
+            program,
+            arguments,
+            setting,
+            input: "",
+            seeds: None,
+            rooted: false,
+            memory: None,
+            swap: None,
+            report: "none",
+        }
     }
 
     /// The same with something to read.
@@ -69,8 +80,13 @@ impl Run {
     }
 
     /// The same on a machine with so much memory.
-    pub fn with_memory(self, size: &'static str) -> Run {
-        Run { memory: Some(size), ..self }
+    pub fn with_memory(self, size: impl Into<String>) -> Run {
+        Run { memory: Some(size.into()), ..self }
+    }
+
+    /// The same with a device to swap to, as `vmspace run --swap` has it.
+    pub fn with_swap(self, device: String) -> Run {
+        Run { swap: Some(device), ..self }
     }
 
     /// The same with the report for programs.
@@ -82,7 +98,8 @@ impl Run {
     fn root(&self) -> Option<PathBuf> {
         let name = self.program.file_name()?.to_string_lossy().into_owned();
         let words: Vec<_> = [name].into_iter().chain(options(self)).collect();
-        self.rooted.then(|| project::folder(&words.join("-")))
+        // A swap file's path is one name here.
+        self.rooted.then(|| project::folder(&words.join("-").replace('/', "_")))
     }
 
     /// Whether the program has been built.
@@ -200,8 +217,11 @@ impl Machine {
 /// What decides the run.
 fn options(run: &Run) -> Vec<String> {
     let mut words = run.setting.options();
-    if let Some(size) = run.memory {
-        words.extend(["--memory".to_owned(), size.to_owned()]);
+    if let Some(size) = &run.memory {
+        words.extend(["--memory".to_owned(), size.clone()]);
+    }
+    if let Some(device) = &run.swap {
+        words.extend(["--swap".to_owned(), device.clone()]);
     }
     if let Some((first, last)) = run.seeds {
         let seeds = if first == last { first.to_string() } else { format!("{first}..{last}") };

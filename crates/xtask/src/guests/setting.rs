@@ -62,6 +62,21 @@ impl Setting {
         (0..Setting::COUNT).map(|n| Setting::nth(n, harts)).collect()
     }
 
+    /// Those of a format that leave nothing stale unseen: checked, or forgetful.
+    pub fn strict(format: usize, harts: u64) -> impl Iterator<Item = Setting> {
+        let first = (format * TLBS.len()) as u64;
+        let all = (first..first + TLBS.len() as u64).map(move |n| Setting::nth(n, harts));
+        all.filter(|setting| setting.check || setting.tlb == "forgetful")
+    }
+
+    /// How many formats there are.
+    pub const FORMATS: usize = FORMATS.len();
+
+    /// Format and TLB, as a name.
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.format, self.tlb)
+    }
+
     /// Whether the format's entries can keep data from being run.
     pub fn denies_fetches(&self) -> bool {
         self.format != "i386"

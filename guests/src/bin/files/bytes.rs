@@ -1,7 +1,7 @@
 //! Bytes: reading, writing, positions, lengths; bad pointers; the last descriptor.
 
-use crate::calls::*;
 use core::ffi::CStr;
+use guests::calls::*;
 use guests::{Map, expect, page_size, println, syscall};
 
 pub fn run() {

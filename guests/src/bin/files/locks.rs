@@ -1,7 +1,7 @@
 //! Locks between processes.
 
-use crate::calls::*;
 use core::sync::atomic::Ordering::*;
+use guests::calls::*;
 use guests::process::{End, child};
 use guests::{Map, expect, println};
 

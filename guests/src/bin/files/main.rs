@@ -7,7 +7,6 @@
 #![no_main]
 
 mod bytes;
-mod calls;
 mod locks;
 mod mappings;
 mod names;

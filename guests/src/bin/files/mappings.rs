@@ -1,8 +1,8 @@
 //! Mappings of files: pages that read, write and other processes share; what lies beyond the end.
 
-use crate::calls::*;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::*};
+use guests::calls::*;
 use guests::process::{End, child};
 use guests::signal::{self, Action, Context, Info};
 use guests::syscall::{self, flag, mprotect, munmap, prot};

@@ -1,7 +1,7 @@
 //! Names: making, finding, renaming and removing them.
 
-use crate::calls::*;
 use core::ffi::CStr;
+use guests::calls::*;
 use guests::{expect, println};
 
 pub fn run() {

@@ -1,7 +1,7 @@
 //! Ways out of the root, none of which leads anywhere.
 
-use crate::calls::*;
 use core::ffi::CStr;
+use guests::calls::*;
 use guests::{expect, println};
 
 /// What the host has, and the root has not.

@@ -1,8 +1,8 @@
 //! /proc about a process: what it says of mappings and of pages, also while they change.
 
-use crate::calls::*;
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::Relaxed;
+use guests::calls::*;
 use guests::process::{End, child};
 use guests::syscall::{self, Errno, flag, nr, prot};
 use guests::{Map, expect, fail, page_size, println};

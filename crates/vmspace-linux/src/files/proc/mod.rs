@@ -7,7 +7,7 @@ mod maps;
 mod text;
 
 pub(crate) use maps::maps;
-pub(crate) use text::Text;
+pub(crate) use text::{Text, comm};
 
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
@@ -66,6 +66,8 @@ pub(crate) enum About {
     Statm,
     Cmdline,
     Comm,
+    OomScore,
+    OomScoreAdj,
 }
 
 /// Links to a process's files.
@@ -76,10 +78,12 @@ pub(crate) enum Link {
     Root,
 }
 
-const ABOUT: [(&str, About); 8] = [
+const ABOUT: [(&str, About); 10] = [
     ("cmdline", About::Cmdline),
     ("comm", About::Comm),
     ("maps", About::Maps),
+    ("oom_score", About::OomScore),
+    ("oom_score_adj", About::OomScoreAdj),
     ("pagemap", About::Pagemap),
     ("smaps", About::Smaps),
     ("stat", About::Stat),
@@ -132,10 +136,16 @@ impl Proc {
             S_IFDIR => S_IFDIR | 0o555,
             S_IFLNK => S_IFLNK | 0o777,
             kind if matches!(self, Proc::About(_, About::Pagemap)) => kind | 0o400,
+            kind if self.is_writable() => kind | 0o644,
             kind => kind | 0o444,
         };
         let links = if mode & S_IFDIR == S_IFDIR { 2 } else { 1 };
         Stat { links, block: 1024, ..Stat::own(DEVICE, self.inode(), mode) }
+    }
+
+    /// Whether it can be written.
+    pub fn is_writable(self) -> bool {
+        matches!(self, Proc::About(_, About::OomScoreAdj))
     }
 
     /// EINVAL where a file is not read from that place, or so long: pagemap only in whole words.

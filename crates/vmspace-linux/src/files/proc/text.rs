@@ -10,6 +10,7 @@ use super::{About, Machine, Proc, View};
 use crate::Errno;
 use crate::files::window::Window;
 use crate::kernel::Kernel;
+use crate::oom;
 use crate::space::{MOST_MAPPINGS, Space};
 use crate::task::{Id, Task};
 
@@ -23,6 +24,7 @@ struct Numbers {
     session: Id,
     threads: usize,
     state: (char, &'static str),
+    oom_adjustment: i16,
 }
 
 /// A text of /proc that is being read; the cursor of listings is an address.
@@ -105,6 +107,10 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         let name = comm(&view.name);
         let text = match file {
             About::Comm => format!("{name}\n"),
+            About::OomScore => {
+                format!("{}\n", self.oom_score(ms, &view.space, numbers.oom_adjustment))
+            }
+            About::OomScoreAdj => format!("{}\n", numbers.oom_adjustment),
             About::Cmdline => return Ok(arguments(ms, &view.space)),
             About::Statm => format!("{} {} 0 0 0 0 0\n", usage.mapped, usage.resident),
             About::Stat => stat(id, &name, &numbers, usage.mapped << F::PAGE_SHIFT, usage.resident),
@@ -130,6 +136,15 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         Ok(text.into_bytes())
     }
 
+    /// Writes to a file of /proc: all of it is read as one number.
+    pub fn write_proc(&self, proc: Proc, bytes: &[u8]) -> Result<usize, Errno> {
+        let Proc::About(id, About::OomScoreAdj) = proc else { return Err(Errno::EBADF) };
+        let adjustment = oom::adjustment(bytes)?;
+        let mut state = self.lock();
+        state.processes.get_mut(&id).ok_or(Errno::ESRCH)?.oom_adjustment = adjustment;
+        Ok(bytes.len())
+    }
+
     fn numbers(&self, id: Id, runs: bool) -> Result<Numbers, Errno> {
         let state = self.lock();
         let process = state.processes.get(&id).ok_or(Errno::ENOENT)?;
@@ -140,8 +155,14 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             () if !runs && process.threads.iter().all(waits) => ('S', "sleeping"),
             () => ('R', "running"),
         };
-        let (parent, group, session) = (process.parent, process.group, process.session);
-        Ok(Numbers { parent, group, session, threads: process.threads.len(), state: word })
+        Ok(Numbers {
+            parent: process.parent,
+            group: process.group,
+            session: process.session,
+            threads: process.threads.len(),
+            state: word,
+            oom_adjustment: process.oom_adjustment,
+        })
     }
 
     fn meminfo(&self) -> String {
@@ -201,14 +222,14 @@ fn pagemap<F: Format>(ms: &mut MaySleep, space: &Space<'_, F>, at: u64, into: &m
 }
 
 /// A thread's name, up to its zero.
-fn comm(name: &[u8; 16]) -> String {
+pub(crate) fn comm(name: &[u8; 16]) -> String {
     let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
     String::from_utf8_lossy(&name[..end]).into_owned()
 }
 
 /// /proc/PID/stat, with what is known here; the rest is 0.
 fn stat(id: Id, name: &str, numbers: &Numbers, size: u64, resident: u64) -> String {
-    let Numbers { parent, group, session, threads, state: (letter, _) } = numbers;
+    let Numbers { parent, group, session, threads, state: (letter, _), .. } = numbers;
     let mut fields = [0u64; 45];
     // From field 8 (tpgid) on: num_threads is field 20, vsize 23, rss 24.
     fields[20 - 8] = *threads as u64;

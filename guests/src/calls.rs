@@ -1,7 +1,8 @@
-//! The calls about files, by their numbers.
+//! The calls about files, by their numbers, and what they answer: as in the manual pages.
+#![allow(missing_docs)]
 
+use crate::syscall::{self, Errno};
 use core::ffi::CStr;
-use guests::syscall::{self, Errno};
 
 pub const CREATE: usize = 0o100;
 pub const EXCLUSIVE: usize = 0o200;
@@ -30,6 +31,7 @@ pub const EMFILE: Errno = Errno(24);
 pub const ENOSPC: Errno = Errno(28);
 pub const ESPIPE: Errno = Errno(29);
 pub const EDEADLK: Errno = Errno(35);
+pub const ERANGE: Errno = Errno(34);
 pub const ENAMETOOLONG: Errno = Errno(36);
 pub const ENOTEMPTY: Errno = Errno(39);
 pub const ELOOP: Errno = Errno(40);
@@ -145,6 +147,6 @@ pub fn stat(file: usize) -> Result<(u32, u32, u64), Errno> {
 pub fn fresh(path: &CStr) -> usize {
     match open(path, READ_WRITE | CREATE | TRUNCATE) {
         Ok(file) => file,
-        Err(error) => guests::fail!("open of a fresh file {path:?}: {error}"),
+        Err(error) => crate::fail!("open of a fresh file {path:?}: {error}"),
     }
 }
