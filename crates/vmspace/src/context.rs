@@ -31,6 +31,7 @@
 //!
 //! All such rules stand in `tests/contexts/`, each beside a program that keeps it.
 
+use crate::mutation::{self, Mutation};
 use core::marker::PhantomData;
 
 /// The right to sleep. One exists for each task at most; it does not leave its thread.
@@ -72,6 +73,6 @@ impl MaySleep {
 
     /// Whether a pager or a swap device asks.
     pub(crate) fn is_in_driver(&self) -> bool {
-        self.in_driver
+        self.in_driver && !mutation::active(Mutation::DriversInDrivers)
     }
 }

@@ -55,6 +55,26 @@ mutations! {
     NoLockedCheckAtSteal,
     /// The stealer takes pages that somebody holds.
     NoPinCheckAtSteal,
+    /// The stealer waits for a leaf's lock.
+    WaitAtSteal,
+    /// What is dirty is given up without being written.
+    NoWriteAtSteal,
+    /// Ages are taken by a load and a store.
+    StoreAtAgeing,
+    /// A pager or a device that asks for memory has others called.
+    DriversInDrivers,
+    /// Swapoff looks at everything once.
+    OnePassAtSwapoff,
+    /// Fork's child is not in the reverse map.
+    NoRecordAtFork,
+    /// A space ends although somebody who goes through all of them is at it.
+    NoVisitorHeld,
+    /// A stack grows by what it was before the lock.
+    NoSecondLookAtGrowth,
+    /// A fault installs what was needed before the lock.
+    NoSecondLookAtFault,
+    /// A node's sequence stays even while it changes.
+    NoSequence,
     /// A page is held without locks by what its entry said before the reference was taken.
     NoSecondLookAtPin,
 }

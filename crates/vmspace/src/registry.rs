@@ -16,6 +16,7 @@
 use crate::addr::Frame;
 use crate::flush::SpaceId;
 use crate::lock::{self, Attempt};
+use crate::mutation::{self, Mutation};
 use crate::platform::Platform;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::vm::Vm;
@@ -77,7 +78,8 @@ impl<P: Platform> Vm<P> {
     fn try_leave_registry(&self, space: SpaceId) -> bool {
         self.with_registry(|registry| {
             let header = self.header(space);
-            if header.visitors.load(Ordering::Relaxed) != 0 {
+            let visited = header.visitors.load(Ordering::Relaxed) != 0;
+            if visited && !mutation::active(Mutation::NoVisitorHeld) {
                 return false;
             }
             let next = header.next.load(Ordering::Relaxed);

@@ -9,6 +9,7 @@
 //! `take`, so that an even value brings what was written before it; and the fences in `open` and
 //! `holds`, so that who has read a word of a window sees, at the latest then, that it was opened.
 
+use crate::mutation::{self, Mutation};
 use crate::sync::{AtomicU32, Ordering, fence};
 
 /// The sequence of some words that change together.
@@ -19,6 +20,9 @@ impl Sequence {
     /// The words are about to change. Their lock is held.
     #[inline]
     pub fn open(&self) {
+        if mutation::active(Mutation::NoSequence) {
+            return;
+        }
         let value = self.0.load(Ordering::Relaxed);
         self.0.store(value | 1, Ordering::Relaxed);
         // Pairs with the fence in `Snapshot::holds`: a reader who sees a later change sees odd.
@@ -28,6 +32,9 @@ impl Sequence {
     /// They have changed.
     #[inline]
     pub fn shut(&self) {
+        if mutation::active(Mutation::NoSequence) {
+            return;
+        }
         let value = self.0.load(Ordering::Relaxed);
         // Release: pairs with the Acquire in `Snapshot::take`.
         self.0.store((value | 1).wrapping_add(1), Ordering::Release);

@@ -3,7 +3,8 @@
 //! The tests are `crates/vmspace/tests/mutations.rs`, built with `--cfg vmspace_mutations`. First all
 //! of them run with every protection in its place, and must pass; then each alone, in a process of
 //! its own, without the protection that it is about, and must fail, saying `caught: …`. A process
-//! that hangs or dies of something else has caught nothing. Then the machine has its turn: its own
+//! that hangs or dies of something else has caught nothing. Where an interleaving is too long to be
+//! made by hand, shuttle finds it. Then the machine has its turn: its own
 //! test, and a program that runs on it, as it comes and in schedules that seeds draw.
 
 use crate::guests::{Machine, PLANTS, Run, Setting};
@@ -16,6 +17,8 @@ use std::time::Duration;
 use vmspace::mutation::Mutation::{self, *};
 
 const CFG: &str = "vmspace_mutations";
+/// The same for the whole manager under shuttle.
+pub const SHUTTLE_CFGS: &str = "shuttle vmspace_mutations";
 
 /// The exit status of `vmspace run --check` that has seen a stale translation used.
 const STALE_FOUND: i32 = 3;
@@ -23,9 +26,17 @@ const STALE_FOUND: i32 = 3;
 /// How long a test may take: it needs a small part of a second.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The test that must catch a mutation.
-fn catcher(mutation: Mutation) -> &'static str {
-    match mutation {
+/// What must catch a mutation.
+enum Catcher {
+    /// A test that makes the interleaving.
+    Test(&'static str),
+    /// Operations that shuttle runs at once, until it has found the interleaving.
+    Operations(&'static str),
+}
+
+/// What must catch a mutation.
+fn catcher(mutation: Mutation) -> Catcher {
+    let test = match mutation {
         NoShootdownAtUnmap => {
             "shootdowns::unmap_without_shootdown_lets_a_stale_store_reach_a_reused_frame"
         }
@@ -65,8 +76,21 @@ fn catcher(mutation: Mutation) -> &'static str {
         NoShootdownAtSteal => "steals::stealing_without_shootdown_loses_what_is_stored_next",
         NoLockedCheckAtSteal => "steals::a_locked_page_is_stolen",
         NoPinCheckAtSteal => "steals::a_stolen_page_parts_its_space_from_a_device",
+        WaitAtSteal => "steals::who_steals_waits_for_the_locks_of_another_space",
+        NoWriteAtSteal => "steals::a_page_that_is_not_written_comes_back_as_something_else",
+        StoreAtAgeing => "hardware::looking_at_a_page_by_load_and_store_loses_its_dirty_bit",
+        DriversInDrivers => "steals::a_pager_that_needs_memory_meets_itself",
+        NoRecordAtFork => "steals::what_the_child_has_cannot_be_stolen",
+        NoVisitorHeld => "steals::a_space_that_is_looked_at_ends",
+        NoSecondLookAtGrowth => {
+            "steals::a_stack_that_grows_by_what_it_was_takes_away_what_was_pushed"
+        }
         NoSecondLookAtPin => "orders::a_page_held_by_what_its_entry_said_before_is_the_childs",
-    }
+        OnePassAtSwapoff => return Catcher::Operations("steal swapoff"),
+        NoSecondLookAtFault => return Catcher::Operations("fault unmap"),
+        NoSequence => return Catcher::Operations("translate remap_table"),
+    };
+    Catcher::Test(test)
 }
 
 /// Plants them all, one after the other.
@@ -76,10 +100,19 @@ pub fn run(steps: &mut Steps) {
         program = build(CFG, "--test mutations")?;
         unharmed(&program)
     });
-    if !unharmed {
+    let mut explorer = PathBuf::new();
+    let built = steps.step("shuttle, with mutations", || {
+        explorer = build(SHUTTLE_CFGS, "--release --test shuttle")?;
+        Ok(())
+    });
+    if !unharmed || !built {
         return;
     }
-    let caught = Mutation::ALL.iter().filter(|mutation| plant(&program, **mutation)).count();
+    let caught = |mutation: &&Mutation| match catcher(**mutation) {
+        Catcher::Test(test) => plant(**mutation, test, test_of(&program, test)),
+        Catcher::Operations(names) => plant(**mutation, names, explore(&explorer, names)),
+    };
+    let caught = Mutation::ALL.iter().filter(caught).count();
     println!("{caught} of {} caught", Mutation::ALL.len());
     steps.step("each mutation is caught", || match Mutation::ALL.len() - caught {
         0 => Ok(()),
@@ -112,11 +145,21 @@ fn unharmed(program: &Path) -> Result<(), String> {
     if outcome.status == 0 { Ok(()) } else { Err(tail(&outcome.stderr)) }
 }
 
-/// Runs the test of a mutation with the mutation planted. Whether it was caught.
-fn plant(program: &Path, mutation: Mutation) -> bool {
-    let test = catcher(mutation);
+fn test_of(program: &Path, test: &str) -> Command {
     let mut command = Command::new(program);
     command.args(["--exact", "--nocapture", test]);
+    command
+}
+
+/// Shuttle, with these operations at once.
+pub fn explore(program: &Path, operations: &str) -> Command {
+    let mut command = Command::new(program);
+    command.arg("--nocapture").env("VMSPACE_SHUTTLE", operations);
+    command
+}
+
+/// Runs what must catch a mutation with the mutation planted. Whether it was caught.
+fn plant(mutation: Mutation, catcher: &str, mut command: Command) -> bool {
     command.env(PLANTS, mutation.number().to_string());
     let name = format!("{mutation:?}");
     let (caught, text) = match process::run(&mut command, "", LIMIT) {
@@ -127,7 +170,7 @@ fn plant(program: &Path, mutation: Mutation) -> bool {
         Err(error) => (false, error),
     };
     let verdict = if caught { "caught by" } else { "SURVIVED " };
-    println!("{name:28} {verdict} {test} ({text})");
+    println!("{name:28} {verdict} {catcher} ({text})");
     caught
 }
 

@@ -105,6 +105,7 @@ fn disturbed<F: Format>(scenario: &Scenario<F>, failing: Failing, wanted: &[View
     vm.check(&mut world.ms).unwrap_or_else(|what| panic!("{name}, {failing:?}: {what:?}"));
     if !done {
         assert!(failed > 0, "{name} fails though no request did");
+        world.bring_back(&before);
         let now = world.views();
         assert_eq!(before.len(), now.len(), "{name}, {failing:?}");
         for (before, now) in before.iter().zip(&now) {
@@ -114,6 +115,7 @@ fn disturbed<F: Format>(scenario: &Scenario<F>, failing: Failing, wanted: &[View
         assert!((scenario.what)(&mut world), "{name}, {failing:?}: fails again, with memory");
         vm.check(&mut world.ms).unwrap_or_else(|what| panic!("{name}, {failing:?}: {what:?}"));
     }
+    world.bring_back(wanted);
     assert_eq!(world.views(), wanted, "{name}, {failing:?}");
     assert!(scenario.memory == Memory::Asks || failed == 0, "{name} asks for memory");
     world.end(frames);

@@ -151,6 +151,18 @@ impl<'vm, F: Format> World<'vm, F> {
         spaces.iter().map(|space| view(vm, space, ms)).collect()
     }
 
+    /// Touches what was there, for reading: pages that were stolen come back as they were.
+    pub fn bring_back(&mut self, views: &[View]) {
+        for (space, view) in self.spaces.iter().zip(views) {
+            for address in view.pages.keys() {
+                if space.translate(&self.vm.walk(&mut self.ms), *address).is_none() {
+                    // It may have been unmapped.
+                    let _ = space.fault(&mut self.ms, *address, Access::Read);
+                }
+            }
+        }
+    }
+
     /// Ends everything; nothing is left.
     pub fn end(mut self, frames: u64) {
         self.pinned.clear();

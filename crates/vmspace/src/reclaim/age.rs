@@ -23,6 +23,7 @@ use crate::flush::{Batch, SpaceId};
 use crate::format::Geometry;
 use crate::frame::meta::Meta;
 use crate::lock;
+use crate::mutation::{self, Mutation};
 use crate::platform::Platform;
 use crate::swap::Place;
 use crate::sync::Ordering;
@@ -87,7 +88,7 @@ impl<P: Platform> Vm<P> {
     pub(super) fn is_old(&self, frame: Frame, urgency: Urgency) -> bool {
         let meta = self.meta_of(frame);
         let (age, now) = (meta.age(), self.generation_now());
-        if meta.pin_count() != 0 {
+        if meta.pin_count() != 0 && !mutation::active(Mutation::NoPinCheckAtSteal) {
             return false;
         }
         if age == 0 {

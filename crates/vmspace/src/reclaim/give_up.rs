@@ -6,6 +6,7 @@
 
 use super::victim::{Backing, Victim};
 use crate::context::MaySleep;
+use crate::mutation::{self, Mutation};
 use crate::object;
 use crate::platform::Platform;
 use crate::rmap;
@@ -41,7 +42,7 @@ impl<P: Platform> Vm<P> {
         if !rmap::is_unmapped(meta) || meta.refs.count() > 2 {
             return false;
         }
-        if object::is_dirty(meta) {
+        if object::is_dirty(meta) && !mutation::active(Mutation::NoWriteAtSteal) {
             if ms.is_in_driver() {
                 return false;
             }
@@ -54,7 +55,10 @@ impl<P: Platform> Vm<P> {
         if !meta.refs.freeze(2) {
             return false;
         }
-        debug_assert!(!object::is_dirty(meta), "O2: a page goes that its device does not have");
+        debug_assert!(
+            !object::is_dirty(meta) || mutation::active(Mutation::NoWriteAtSteal),
+            "O2: a page goes that its device does not have"
+        );
         self.take_from_slot(place, self.generation_now());
         self.give_frame(frame);
         true

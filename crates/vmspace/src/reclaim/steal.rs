@@ -17,6 +17,7 @@ use crate::context::MaySleep;
 use crate::counters::Event;
 use crate::format::{Format, Geometry};
 use crate::frame::meta::Meta;
+use crate::lock::Attempt;
 use crate::mutation::{self, Mutation};
 use crate::platform::Platform;
 use crate::region::{Attributes, Key};
@@ -91,7 +92,15 @@ impl<P: Platform> Vm<P> {
         // The table is one until the guard goes: its record goes before it is retired.
         let _guard = self.walk(ms);
         let mapper = rmap::next(self, self.meta_of(page), after)?;
-        let held = locking::try_lock_leaf(Node::of(self, mapper.table));
+        let node = Node::of(self, mapper.table);
+        let held = loop {
+            match locking::try_lock_leaf(node) {
+                Err(Attempt::Held) if mutation::active(Mutation::WaitAtSteal) => {
+                    self.platform().relax();
+                }
+                tried => break tried,
+            }
+        };
         Some(held.map(|held| (mapper, held)).map_err(|_| Locked))
     }
 }

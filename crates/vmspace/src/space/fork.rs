@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::format::{Entry, Format, Leaf, Rights, Soft};
 use crate::frame::meta::{Kind, Meta};
 use crate::lock;
-use crate::mutation::Mutation;
+use crate::mutation::{self, Mutation};
 use crate::platform::Platform;
 use crate::region::{Attributes, Key};
 use crate::rmap::{self, Mapper};
@@ -162,7 +162,9 @@ impl<'a, P: Platform> Copy<'a, '_, '_, P> {
         if piece.key.is_private() && !meta.try_share() {
             return self.copy_pinned(piece.key, leaf, mapper, fresh);
         }
-        rmap::add(vm, meta, mapper)?;
+        if !mutation::active(Mutation::NoRecordAtFork) {
+            rmap::add(vm, meta, mapper)?;
+        }
         meta.refs.get();
         let mut inherited = Leaf { accessed: false, ..leaf };
         if piece.key.is_private() && leaf.rights.contains(Rights::WRITE) {

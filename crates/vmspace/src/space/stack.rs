@@ -7,7 +7,7 @@ use crate::addr::PageRange;
 use crate::context::MaySleep;
 use crate::error::Error;
 use crate::format::{Format, Geometry, Rights};
-use crate::mutation::Mutation;
+use crate::mutation::{self, Mutation};
 use crate::platform::Platform;
 use crate::region::{Attributes, Key};
 use crate::sync::Ordering;
@@ -47,7 +47,9 @@ impl<P: Platform> Space<'_, P> {
             skip,
             |ms| self.room(ms),
             |cursor, room| {
-                if cursor.first(growth, true).is_some() || cursor.piece(growth.end).0 != stack.key {
+                let changed =
+                    cursor.first(growth, true).is_some() || cursor.piece(growth.end).0 != stack.key;
+                if changed && !mutation::active(Mutation::NoSecondLookAtGrowth) {
                     // Another fault, or a change, was faster: the fault looks again.
                     return Some(true);
                 }

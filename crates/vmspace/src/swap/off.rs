@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::fault;
 use crate::format::Geometry;
 use crate::lock;
+use crate::mutation::{self, Mutation};
 use crate::object;
 use crate::platform::Platform;
 use crate::sync::{Ordering, fence};
@@ -85,6 +86,9 @@ impl<P: Platform> Vm<P> {
             // Spaces and objects that have ended without a right to sleep hold slots too.
             self.reap(ms);
             self.platform().relax();
+            if mutation::active(Mutation::OnePassAtSwapoff) {
+                break;
+            }
         }
         Ok(())
     }

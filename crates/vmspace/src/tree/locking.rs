@@ -23,6 +23,7 @@ use crate::context::MaySleep;
 use crate::format::{Format, Geometry};
 use crate::frame::meta::Meta;
 use crate::lock::{self, Attempt};
+use crate::mutation::{self, Mutation};
 use crate::object::Dropped;
 use crate::platform::Platform;
 use crate::region::Key;
@@ -194,7 +195,8 @@ pub(crate) fn lock_seen<'a, P: Platform>(
     if lock::try_acquire_if(&node.meta.lock, is_meant) != Attempt::Acquired {
         return None;
     }
-    if !seen.snapshot.holds(&node.meta.seq) || node.load(node.index(page)) != seen.word {
+    let same = seen.snapshot.holds(&node.meta.seq) && node.load(node.index(page)) == seen.word;
+    if !same && !mutation::active(Mutation::NoSecondLookAtFault) {
         lock::release(vm.platform(), &node.meta.lock);
         return None;
     }

@@ -14,6 +14,7 @@ use super::node::Node;
 use crate::addr::{Frame, PageRange};
 use crate::backend::{Backend, Slot};
 use crate::format::{Entry, Format, Geometry, Leaf, Rights};
+use crate::mutation::{self, Mutation};
 use crate::platform::Platform;
 use crate::region::Key;
 use crate::seq::Snapshot;
@@ -245,7 +246,12 @@ impl<P: Platform> Met<'_, P> {
     /// Clears the entry's accessed bit, whatever stands there now; whether the leaf that was met had
     /// it.
     pub fn clear_accessed(&self) -> bool {
-        let old = self.node.vm.backend().clear_accessed(self.slot(), P::Format::ACCESSED);
+        let backend = self.node.vm.backend();
+        let old = if mutation::active(Mutation::StoreAtAgeing) {
+            backend.swap(self.slot(), self.node.load(self.index) & !P::Format::ACCESSED)
+        } else {
+            backend.clear_accessed(self.slot(), P::Format::ACCESSED)
+        };
         let leaf = P::Format::as_leaf(self.node.level, old);
         leaf.is_some_and(|leaf| leaf.accessed) && self.stands()
     }

@@ -45,6 +45,7 @@ impl Backend for Writing {
     }
 
     fn clear_accessed<C: Cell>(&self, slot: Slot<'_, C>, mask: u64) -> u64 {
+        self.strike(slot);
         Native.clear_accessed(slot, mask)
     }
 
@@ -68,5 +69,20 @@ fn a_store_over_the_hardware_dirty_bit_loses_it() {
         space.protect(ms, at, PAGE, Rights::READ).unwrap();
         let after = translation(&space, ms, at).unwrap();
         assert!(after.dirty, "the page was written before the store to its entry");
+    });
+}
+
+#[test]
+fn looking_at_a_page_by_load_and_store_loses_its_dirty_bit() {
+    plant();
+    let vm = Machine::with_backend(Writing::default());
+    on_cpu(0, |ms| {
+        let space = Space::new(&vm, ms).unwrap();
+        let at = space.map(ms, Map::anonymous(PAGE, RW).shared()).unwrap();
+        space.fault(ms, at, Access::Read).unwrap();
+        vm.platform().backend().armed.store(true, Ordering::Relaxed);
+        vm.age(ms);
+        let after = translation(&space, ms, at).unwrap();
+        assert!(after.dirty, "the page was written while it was looked at");
     });
 }

@@ -7,11 +7,8 @@ use crate::process::{self, succeed};
 use crate::project::command;
 use crate::steps::Steps;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 use vmspace::mutation::Mutation::{self, *};
-
-const CFGS: &str = "shuttle vmspace_mutations";
 
 /// How long the operations that find a missing protection may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -33,7 +30,7 @@ const FOUND: [(Mutation, &str); 9] = [
 pub fn run(steps: &mut Steps) {
     let mut program = PathBuf::new();
     let unharmed = steps.step("shuttle: every pair of operations, and some triples", || {
-        program = mutations::build(CFGS, "--release --test shuttle")?;
+        program = mutations::build(mutations::SHUTTLE_CFGS, "--release --test shuttle")?;
         succeed(command("timeout").arg("5m").arg(&program))
     });
     if unharmed {
@@ -46,8 +43,7 @@ pub fn run(steps: &mut Steps) {
 }
 
 fn find(program: &Path, mutation: Mutation, operations: &str) -> Result<(), String> {
-    let mut command = Command::new(program);
-    command.arg("--nocapture").env("VMSPACE_SHUTTLE", operations);
+    let mut command = mutations::explore(program, operations);
     command.env(PLANTS, mutation.number().to_string());
     let outcome = process::run(&mut command, "", LIMIT)?;
     if !outcome.stderr.contains("caught: ") {
