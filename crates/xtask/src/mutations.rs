@@ -88,7 +88,7 @@ fn catcher(mutation: Mutation) -> Catcher {
         NoSecondLookAtPin => "orders::a_page_held_by_what_its_entry_said_before_is_the_childs",
         OnePassAtSwapoff => return Catcher::Operations("steal swapoff"),
         NoSecondLookAtFault => return Catcher::Operations("fault unmap"),
-        NoSequence => return Catcher::Operations("translate remap_table"),
+        NoSequence => return Catcher::Operations("fault map_table"),
     };
     Catcher::Test(test)
 }
