@@ -2,9 +2,10 @@
 //!
 //! Guarantee: `Ok` means that for every space the tables, their counts, layouts and the reverse
 //! map agree: every entry that names a managed page is in that page's reverse map and the other
-//! way round, and no page has fewer references than mappers (O12).
+//! way round, no page has fewer references than mappers, and slots of swap have as many references as
+//! entries name them (O12).
 
-use crate::addr::Frame;
+use crate::addr::{Frame, PageRange};
 use crate::context::MaySleep;
 use crate::flush::SpaceId;
 use crate::format::{Entry, Geometry};
@@ -13,6 +14,7 @@ use crate::platform::Platform;
 use crate::rmap::{self, Mapper};
 use crate::sync::Ordering;
 use crate::tree::node::Node;
+use crate::tree::walk;
 use crate::vm::Vm;
 use core::cell::Cell;
 
@@ -37,6 +39,13 @@ pub enum Inconsistency {
     Exclusive(Frame),
     /// A page has fewer references than mappers.
     TooFewReferences(Frame),
+    /// Slots of swap have more or fewer references than entries name them, or an object's not one.
+    Slots {
+        /// References.
+        held: u64,
+        /// Entries.
+        named: u64,
+    },
 }
 
 impl<P: Platform> Vm<P> {
@@ -69,7 +78,32 @@ impl<P: Platform> Vm<P> {
             },
         );
         found.get()?;
-        self.managed_frames().try_for_each(|frame| self.check_page(frame))
+        self.managed_frames().try_for_each(|frame| self.check_page(frame))?;
+        self.check_slots()
+    }
+
+    /// Slots have as many references as entries name them, and those of objects one (O12).
+    fn check_slots(&self) -> Result<(), Inconsistency> {
+        let counts = self.places().map(|place| self.slot_count(place));
+        let (held, wrong) =
+            counts.fold((0, false), |(held, wrong), (count, object)| match object {
+                true => (held, wrong | (count != 1)),
+                false => (held + count, wrong),
+            });
+        let named = Cell::new(0);
+        self.for_each_space(
+            || true,
+            |space| {
+                let root = Frame(self.header(space).root.load(Ordering::Relaxed));
+                let (guard, mut from) = (self.enter(), 0);
+                while from < P::Format::USER_PAGES {
+                    let rest = PageRange::new(from, P::Format::USER_PAGES);
+                    from = walk::swapped(&guard, root, rest, |_, _| named.set(named.get() + 1));
+                }
+            },
+        );
+        let named = named.get();
+        if wrong || held != named { Err(Inconsistency::Slots { held, named }) } else { Ok(()) }
     }
 
     fn check_table(&self, space: SpaceId, node: Node<'_, P>) -> Result<(), Inconsistency> {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use host::{Host, be_cpu};
 use vmspace::format::{Format, Geometry, Rights, Sv48};
-use vmspace::{Frame, Map, MaySleep, Remap, Smaps, Space, Vm};
+use vmspace::{Advice, Frame, Map, MaySleep, Remap, Smaps, Space, Vm};
 
 const RW: Rights = Rights::READ.union(Rights::WRITE);
 const PRESENT: u64 = 1 << 63;
@@ -218,4 +218,27 @@ fn churn(vm: &Vm<Host<Sv48>>, space: &Space<'_, Host<Sv48>>, size: u64) {
     let at = space.remap(&mut token(), moved).unwrap();
     space.unmap(&mut token(), at, size).unwrap();
     vm.reap(&mut token());
+}
+
+#[test]
+fn what_is_on_swap_is_counted_nowhere_or_twice() {
+    let vm = Host::<Sv48>::new(1024, 1).manager();
+    // SAFETY: the test's own thread, which holds nothing.
+    let ms = &mut unsafe { MaySleep::assume() };
+    vm.swap_on(ms, 1, 64, 0).unwrap();
+    let space = Space::new(&vm, ms).unwrap();
+    let at = space.map(ms, Map::anonymous(4 * 4096, Rights::READ | Rights::WRITE)).unwrap();
+    for page in 0..3 {
+        space.write(ms, at + page * 4096, &[1]);
+    }
+    space.advise(ms, at, 2 * 4096, Advice::PageOut).unwrap();
+    let child = space.fork(ms).unwrap();
+    let mut all = Vec::new();
+    space.smaps(ms, |_, smaps| all.push((smaps.rss, smaps.swap, smaps.swap_pss)));
+    assert_eq!(all, [(4096, 8192, 4096)]);
+    let mut words = [0; 4];
+    space.pagemap(ms, at, &mut words).unwrap();
+    assert_eq!((words[0], words[1]), (1 << 62, 1 << 62 | 1 << 5));
+    assert_eq!((words[2] >> 62, words[3]), (2, 0));
+    assert_eq!((space.swapped(), child.swapped()), (2, 2));
 }

@@ -15,6 +15,7 @@ use crate::frame::meta::Meta;
 use crate::object;
 use crate::platform::Platform;
 use crate::rmap;
+use crate::swap::Place;
 use crate::tree::walk::{self, Met};
 
 /// What of a mapping is in memory, in bytes, as Linux's /proc/PID/smaps counts it: the zero page and
@@ -57,13 +58,20 @@ pub struct Smaps {
     pub anonymous: u64,
     /// The part of `pss` that is locked.
     pub locked: u64,
+    /// On swap; what objects of memory have there is not counted.
+    pub swap: u64,
+    /// The same, each page divided by how many entries name it.
+    pub swap_pss: u64,
 }
 
 /// Bits of a word of /proc/PID/pagemap beside the frame number.
 const PRESENT: u64 = 1 << 63;
+const SWAPPED: u64 = 1 << 62;
 const FILE_OR_SHARED: u64 = 1 << 61;
 const EXCLUSIVE: u64 = 1 << 56;
 const FRAME_BITS: u32 = 55;
+/// Of a page on swap: where the slot is, above the area's number.
+const SLOT_SHIFT: u32 = 5;
 
 /// Shares of a page are summed up in this fraction of a byte, so that they add up to pages.
 const SHARE_SHIFT: u32 = 12;
@@ -116,12 +124,18 @@ impl<P: Platform> Space<'_, P> {
         sum.pss = (clean + dirty) >> SHARE_SHIFT;
         sum.pss_dirty = dirty >> SHARE_SHIFT;
         sum.locked = if region.locked { sum.pss } else { 0 };
+        self.for_each_swapped(ms, range, |_, place| {
+            let (named, _) = self.vm.slot_count(place);
+            sum.swap += 1 << shift;
+            sum.swap_pss += (1 << shift) / named.max(1);
+        });
         sum
     }
 
     /// Words of /proc/PID/pagemap for the pages from `address` on, as many as `into` has, or as there
     /// are up to the end of the user's addresses: how many. Bit 63: present; 61: an object's page;
-    /// 56: mapped once; 0 to 54: the frame's number. See proc_pid_pagemap(5).
+    /// 56: mapped once; 0 to 54: the frame's number. Bit 62: on swap; 0 to 4 the area's number, 5 to 54 the
+    /// slot. See proc_pid_pagemap(5).
     ///
     /// ```
     /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
@@ -166,7 +180,28 @@ impl<P: Platform> Space<'_, P> {
             }
             true
         });
+        self.for_each_swapped(ms, range, |page, place| {
+            let word = &mut into[(page - first) as usize];
+            if *word == 0 {
+                *word = SWAPPED | place.slot << SLOT_SHIFT | u64::from(place.area);
+            }
+        });
         Ok(into.len())
+    }
+
+    /// Calls `visit` for each page of `range` whose entry says that it is on swap, and where.
+    fn for_each_swapped(
+        &self,
+        ms: &mut MaySleep,
+        range: PageRange,
+        mut visit: impl FnMut(u64, Place),
+    ) {
+        let mut from = range.start;
+        while from < range.end {
+            let guard = self.vm.walk(ms);
+            let rest = PageRange::new(from, range.end);
+            from = walk::swapped(&guard, self.root(), rest, &mut visit);
+        }
     }
 
     /// Calls `visit` for each leaf entry of `range`, again where it answers that it has changed, under
@@ -195,7 +230,7 @@ struct Facts {
 
 impl Facts {
     fn of(meta: &Meta) -> Facts {
-        let cached = meta.is_cached();
+        let cached = meta.object().is_some();
         Facts { cached, dirty: cached && object::is_dirty(meta), mappers: rmap::count(meta) }
     }
 

@@ -196,6 +196,14 @@ impl<P: Platform> Vm<P> {
         (word & OBJECT != 0 && count(word) != 0).then_some((word & VALUE) << OBJECT_SHIFT)
     }
 
+    /// All slots that hold something.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
+        let all = self.areas().flat_map(|(number, area)| {
+            (0..area.slots()).map(move |slot| Place { area: number, slot })
+        });
+        all.filter(|place| self.slot_count(*place).0 != 0)
+    }
+
     /// How many references there are to a slot, and whether an object's is among them: for checks.
     pub(crate) fn slot_count(&self, place: Place) -> (u64, bool) {
         let word = self.slot(place).map_or(0, |(_, slot)| slot.load(Ordering::Relaxed));
