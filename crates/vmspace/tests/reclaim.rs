@@ -309,3 +309,45 @@ fn a_page_that_cannot_be_read_takes_others_along() {
     space.exit(ms);
     assert_eq!(vm.swaps().next().unwrap().used, 0);
 }
+
+/// A device fails at its `k`-th request, once; two devices, so that the other takes over.
+#[test]
+fn a_request_that_fails_costs_more_than_its_page() {
+    for k in (0..400).step_by(7) {
+        let requests = Arc::new(AtomicU64::new(0));
+        let mut host = Host::<Sv48>::new(256, 1);
+        let hook = |requests: &Arc<AtomicU64>| {
+            let requests = requests.clone();
+            move |_: &mut MaySleep, _: u64, _: u64| match requests.fetch_add(1, Ordering::Relaxed) {
+                n if n == k => Err(PagerError::Failed),
+                _ => Ok(()),
+            }
+        };
+        host.kept.on_read = Some(Box::new(hook(&requests)));
+        host.kept.on_write = Some(Box::new(hook(&requests)));
+        let (vm, ms) = (host.manager(), &mut sleeper());
+        vm.swap_on(ms, 1, 400, 1).unwrap();
+        vm.swap_on(ms, 2, 400, 0).unwrap();
+        let space = Space::new(&vm, ms).unwrap();
+        let at = space.map(ms, Map::anonymous(300 * PAGE, RW)).unwrap();
+        let mut refused = 0;
+        let mut touch = |ms: &mut MaySleep, page: u64, access| {
+            while let Err(error) = space.fault(ms, at + page * PAGE, access) {
+                assert_eq!(error, FaultError::NoPage, "page {page}, request {k}");
+                refused += 1;
+            }
+        };
+        for page in 0..300 {
+            touch(ms, page, Access::Write);
+            store(&space, ms, at, page, 0);
+        }
+        for page in 0..300 {
+            touch(ms, page, Access::Read);
+            expect(&space, ms, at, page, 0);
+        }
+        assert!(refused <= 1, "{refused} accesses were refused for one failing request");
+        vm.check(ms).unwrap();
+        space.exit(ms);
+        assert_eq!(vm.swaps().map(|swap| swap.used).sum::<u64>(), 0, "slots leaked, request {k}");
+    }
+}

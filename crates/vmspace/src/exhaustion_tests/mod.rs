@@ -18,6 +18,7 @@ mod faults;
 mod objects;
 mod others;
 mod ranges;
+mod swap;
 mod world;
 
 use crate::Vm;
@@ -150,5 +151,6 @@ fn scenario<F: Format>(
 }
 
 fn scenarios<F: Format>() -> Vec<Scenario<F>> {
-    [ranges::all(), faults::all(), objects::all(), others::all()].into_iter().flatten().collect()
+    let families = [ranges::all(), faults::all(), objects::all(), others::all(), swap::all()];
+    families.into_iter().flatten().collect()
 }

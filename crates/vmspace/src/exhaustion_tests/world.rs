@@ -3,8 +3,8 @@
 use super::host::Host;
 use crate::format::{Format, Geometry, Rights};
 use crate::{
-    Access, Error, FaultError, Frame, Map, MaySleep, Object, Pinned, Region, Remap, Space, Usage,
-    Vm,
+    Access, Advice, Error, FaultError, Frame, Map, MaySleep, Object, Pinned, Region, Remap, Space,
+    Usage, Vm,
 };
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -141,6 +141,17 @@ impl<'vm, F: Format> World<'vm, F> {
         }
     }
 
+    /// A swap device.
+    pub fn swap_on(&mut self, device: u64) -> bool {
+        self.vm.swap_on(&mut self.ms, device, 64, 0).is_ok()
+    }
+
+    /// Pages of the first space go to swap.
+    pub fn page_out(&mut self, page: i64, n: u64) -> bool {
+        let (from, length) = (at::<F>(page), pages::<F>(n));
+        self.spaces[0].advise(&mut self.ms, from, length, Advice::PageOut).is_ok()
+    }
+
     pub fn pin(&mut self, page: i64, write: bool) -> bool {
         let pinned = self.spaces[0].pin(&mut self.ms, at::<F>(page), write);
         pinned.map(|pinned| self.pinned.push(pinned)).is_ok()
@@ -169,6 +180,9 @@ impl<'vm, F: Format> World<'vm, F> {
         self.objects.clear();
         for space in self.spaces.drain(..) {
             space.exit(&mut self.ms);
+        }
+        for swap in self.vm.swaps() {
+            assert_eq!(self.vm.swap_off(&mut self.ms, swap.device), Ok(()));
         }
         self.vm.synchronize(&mut self.ms);
         assert_eq!(self.vm.slab_in_use(), 0, "slab objects leaked");
