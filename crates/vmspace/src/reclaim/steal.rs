@@ -5,8 +5,9 @@
 //! stands there from that step on leads to the page (R14); and every CPU has dropped what the entry
 //! said before the lock goes (R40).
 //!
-//! A page that one entry maps takes its neighbours along: those in the same leaf that are as old and
-//! mapped by one entry too. One lock, one flush, and slots in a row, so that they come back together.
+//! A page takes its neighbours along: those beside it in the same leaf that are as old. One lock, one
+//! flush and slots in a row for all of them, so that they come back together; and if others map them
+//! too, the same once for each leaf.
 
 use super::Yield;
 use super::age::Urgency;
@@ -53,25 +54,31 @@ impl<P: Platform> Vm<P> {
         };
         let mut theft = Theft { urgency, cluster, victims: Victims::new() };
         theft.victims.push(victim);
-        let (mut after, mut busy) = (None, false);
-        loop {
-            match self.try_lock_next(ms, frame, after) {
-                Some(Ok((mapper, held))) => {
-                    after = Some(mapper);
-                    if !theft.take_from_leaf(ms, held, mapper.index) {
-                        break;
-                    }
-                }
-                Some(Err(Locked)) => {
-                    busy = true;
-                    break;
-                }
-                None => break,
-            }
-        }
+        let busy = self.take_entries(ms, &mut theft);
         let Theft { victims, cluster, .. } = theft;
         let gone = victims.into_iter().filter_map(|victim| self.give_up(ms, victim, cluster));
         Yield { stolen: gone.count() as u64, busy }
+    }
+
+    /// Takes every entry of the victims, leaf by leaf; those that have one which stays are spared.
+    /// Whether somebody else held a leaf.
+    fn take_entries(&self, ms: &mut MaySleep, theft: &mut Theft<'_>) -> bool {
+        let (mut busy, mut alone) = (false, true);
+        while let Some(victim) = theft.victims.iter().position(|v| v.is_mapped(self)) {
+            let frame = theft.victims[victim].frame;
+            match self.try_lock_next(ms, frame) {
+                Some(Ok((mapper, held))) => {
+                    theft.take_from_leaf(ms, held, mapper.index, frame, alone);
+                    alone = false;
+                }
+                Some(Err(Locked)) => {
+                    busy = true;
+                    theft.spare(self, frame);
+                }
+                None => {}
+            }
+        }
+        busy
     }
 
     /// Steals these pages, used or not, as far as they can go.
@@ -82,16 +89,15 @@ impl<P: Platform> Vm<P> {
         self.count(Event::PageStolen, found.sum());
     }
 
-    /// The next mapper of a page, its leaf locked, if nobody else holds it. None: there is none.
+    /// A mapper of a page, its leaf locked, if nobody else holds it. None: there is none.
     fn try_lock_next(
         &self,
         ms: &mut MaySleep,
         page: Frame,
-        after: Option<Mapper>,
     ) -> Option<Result<(Mapper, Held<'_, P>), Locked>> {
         // The table is one until the guard goes: its record goes before it is retired.
         let _guard = self.walk(ms);
-        let mapper = rmap::next(self, self.meta_of(page), after)?;
+        let mapper = rmap::next(self, self.meta_of(page), None)?;
         let node = Node::of(self, mapper.table);
         let held = loop {
             match locking::try_lock_leaf(node) {
@@ -116,49 +122,58 @@ struct Theft<'c> {
 }
 
 impl Theft<'_> {
-    /// Takes the first victim's entry, and if it is its only one those of its neighbours; flushes,
-    /// and unlocks. False: it stays.
+    /// Takes what the victims have in the leaf of the entry at `index`, which maps `frame`; `gathers`:
+    /// those beside it become victims first. Flushes, and unlocks.
     fn take_from_leaf<'a, P: Platform>(
         &mut self,
         ms: &mut MaySleep,
         held: Held<'a, P>,
         index: usize,
-    ) -> bool {
-        let (node, victim) = (held.top, &self.victims[0]);
-        let alone = rmap::has_one(node.vm.meta_of(victim.frame));
+        frame: Frame,
+        gathers: bool,
+    ) {
+        let node = held.top;
         let mut gather = Gather::default();
         let skip = Mutation::NoShootdownAtSteal;
         let mut cursor = Cursor::of(held, ms, &mut gather, node.range(), skip);
-        let taken = cursor.steal_entry(node, index, victim, self.urgency);
-        if taken && alone {
-            self.take_neighbours(&mut cursor, node, index);
-        }
-        cursor.commit().release();
-        taken
-    }
-
-    fn take_neighbours<'a, P: Platform>(
-        &mut self,
-        cursor: &mut Cursor<'a, '_, P>,
-        node: Node<'a, P>,
-        index: usize,
-    ) {
-        let vm = node.vm;
         let first = index & !(NEIGHBOURS - 1);
         let end = P::Format::entries(0).min(first + NEIGHBOURS);
+        let (urgency, mut taken) = (self.urgency, false);
         for index in node.occupied(first..end) {
-            let Some(leaf) = node.leaf(index) else { continue };
-            let alone = vm.mapped_meta(leaf.frame).is_some_and(rmap::has_one);
-            if !alone || !vm.is_old(leaf.frame, self.urgency) || self.victims.is_full() {
-                continue;
-            }
-            let claimed = Victim::claim(&vm.enter(), leaf.frame, self.cluster);
-            let Ok(victim) = claimed else { continue };
-            if cursor.steal_entry(node, index, &victim, self.urgency) {
-                self.victims.push(victim);
+            let Some(found) = node.leaf(index).map(|leaf| leaf.frame) else { continue };
+            let Some(victim) = self.victim(node.vm, found, gathers) else { continue };
+            if cursor.steal_entry(node, index, victim, urgency) {
+                taken |= found == frame;
             } else {
-                victim.spare(vm);
+                self.spare(node.vm, found);
             }
+        }
+        if !taken {
+            // It stays, or its entry is only about to be written.
+            self.spare(node.vm, frame);
+        }
+        cursor.commit().release();
+    }
+
+    /// The victim in a frame, claimed now if it `gathers` and the page is old.
+    fn victim<P: Platform>(&mut self, vm: &Vm<P>, frame: Frame, gathers: bool) -> Option<&Victim> {
+        let known = self.victims.iter().position(|victim| victim.frame == frame);
+        let nth = known.or_else(|| {
+            vm.mapped_meta(frame)?;
+            if !gathers || self.victims.is_full() || !vm.is_old(frame, self.urgency) {
+                return None;
+            }
+            let victim = Victim::claim(&vm.enter(), frame, self.cluster).ok()?;
+            self.victims.push(victim);
+            Some(self.victims.len() - 1)
+        })?;
+        self.victims.get(nth)
+    }
+
+    /// One that cannot go.
+    fn spare<P: Platform>(&mut self, vm: &Vm<P>, frame: Frame) {
+        if let Some(nth) = self.victims.iter().position(|victim| victim.frame == frame) {
+            self.victims.remove(nth).spare(vm);
         }
     }
 }
@@ -174,10 +189,7 @@ impl<'a, P: Platform> Cursor<'a, '_, P> {
         urgency: Urgency,
     ) -> bool {
         let (vm, meta) = (self.vm, self.vm.meta_of(victim.frame));
-        let Some(leaf) = node.leaf(index).filter(|leaf| leaf.frame == victim.frame) else {
-            // It has been taken away meanwhile.
-            return true;
-        };
+        let Some(leaf) = node.leaf(index) else { return false };
         let (piece, _) = node.piece(node.slot_range(index).start);
         if is_kept(piece.key) || is_pinned(meta) {
             return false;

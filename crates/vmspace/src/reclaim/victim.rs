@@ -95,6 +95,11 @@ impl Victim {
         Ok(Victim { frame, backing })
     }
 
+    /// Whether an entry maps the page.
+    pub fn is_mapped<P: Platform>(&self, vm: &Vm<P>) -> bool {
+        !rmap::is_unmapped(vm.meta_of(self.frame))
+    }
+
     /// Lets the page go on being used.
     pub fn spare<P: Platform>(self, vm: &Vm<P>) {
         vm.meta_of(self.frame).unclaim();

@@ -237,12 +237,15 @@ impl<P: Platform> Space<'_, P> {
 
     /// Linux's heuristic: what could never be filled is refused (vm.overcommit_memory = 0).
     fn check_commitment(&self, map: &Map, length: u64, counts: bool) -> Result<(), Error> {
-        let frames = self.vm.total_frames();
-        let too_much = counts
-            && !map.no_reserve
-            && length > frames
-            && length > frames + self.vm.swaps().map(|swap| swap.slots).sum::<u64>();
-        if too_much { Err(Error::OutOfMemory) } else { Ok(()) }
+        let too_much = counts && !map.no_reserve && length > self.vm.total_frames();
+        if too_much && self.exceeds_swap(length) { Err(Error::OutOfMemory) } else { Ok(()) }
+    }
+
+    /// Whether so many pages are more than memory and swap together have.
+    #[cold]
+    fn exceeds_swap(&self, pages: u64) -> bool {
+        let swap: u64 = self.vm.swaps().map(|swap| swap.slots).sum();
+        pages > self.vm.total_frames() + swap
     }
 
     /// Finds the place and maps it; its address in bytes.
