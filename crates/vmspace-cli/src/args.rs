@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::formats::FormatName;
 use crate::seed::Seeds;
+use crate::swap::Given;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,6 +23,8 @@ Examples:
   vmspace run --seed 7 -- ./threads            one schedule of the threads, the same every time
   vmspace run --seed 1..200 -- ./threads       is there one among these in which it fails?
   vmspace run --root data -- ./sort /in /out   with the files beneath ./data, which is its /
+  vmspace run --memory 16M --swap zram:64M -- ./sort        what memory does not hold, compressed
+  vmspace run --swap zram:64M --swap file:swap:1G -- ./sort and in a file when that is full
   vmspace formats                              the page-table formats
 
 Programs are linked statically for 64-bit RISC-V, with pages of any size in mind:
@@ -48,9 +51,15 @@ pub enum Command {
 /// Options of `run`.
 #[derive(Args, Debug)]
 pub struct RunOptions {
-    /// The machine's memory in bytes, or with K, M or G
+    /// The machine's memory in bytes, or with K, M or G (`vmspace formats` has the least)
     #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = text(size))]
     pub memory: u64,
+    /// Where pages go that memory has no room for: zram:SIZE keeps them compressed in the host's
+    /// memory, file:PATH:SIZE in a file, which is overwritten, or made and removed at the end. May
+    /// be repeated: the first one given is used first. Programs know them as /dev/swap0, /dev/swap1
+    /// and so on, and may turn them off and on
+    #[arg(long, value_name = "DEVICE", value_parser = OsStringValueParser::new().try_map(Given::parse))]
+    pub swap: Vec<Given>,
     /// Harts: each is a thread of the host's
     #[arg(long, value_name = "N", default_value = "1", value_parser = text(harts))]
     pub harts: usize,
@@ -89,6 +98,10 @@ pub struct RunOptions {
     /// Give up after so long; exit 124
     #[arg(long, value_name = "SECONDS", value_parser = text(seconds))]
     pub timeout: Option<Duration>,
+    /// A live line on standard error, where that is a terminal: memory used and free, swapped pages,
+    /// faults and stolen pages a second
+    #[arg(long)]
+    pub progress: bool,
     /// What is reported at the end
     #[arg(long, value_enum, value_name = "KIND", default_value = "text")]
     pub report: ReportKind,
@@ -144,7 +157,7 @@ pub enum Trace {
 }
 
 /// `64K`, `256M`, `1G`, or bytes.
-fn size(text: &str) -> Result<u64, String> {
+pub fn size(text: &str) -> Result<u64, String> {
     let bad = || "is no size (write it as 64M, 1G, or in bytes)".to_string();
     let (digits, shift) = match text.as_bytes().last() {
         Some(b'K' | b'k') => (&text[..text.len() - 1], 10),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use comfy_table::{CellAlignment, Table, presets};
 use vmspace::Cell;
 use vmspace::format::{Format, Geometry};
+use vmspace_machine::least_memory;
 
 use crate::failure::Failure;
 use crate::standard;
@@ -84,6 +85,7 @@ impl Visitor for Row {
             F::Cell::BYTES.to_string(),
             leaves.join(", "),
             bytes(F::USER_PAGES * F::PAGE_SIZE),
+            bytes(least_memory::<F>(1)),
             if F::BREAK_BEFORE_MAKE { "demanded" } else { "done anyway" }.to_string(),
         ]
     }
@@ -101,12 +103,13 @@ pub fn list() -> Result<ExitCode, Failure> {
         "bytes an entry",
         "leaves",
         "user addresses",
+        "least memory",
         "break before make",
     ]);
     for format in FormatName::ALL {
         table.add_row(format.visit(Row));
     }
-    for column in [1, 2, 4, 6] {
+    for column in [1, 2, 4, 6, 7] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }

@@ -5,7 +5,7 @@
 
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
-use vmspace_linux::{Ending, Report};
+use vmspace_linux::{Ending, Report, SwapReport};
 
 use crate::args::RunOptions;
 
@@ -35,6 +35,8 @@ pub fn json(given: &RunOptions, ending: &Ending, status: u8, report: &Report) ->
             "freed": report.memory.tables_freed,
             "alive": report.memory.tables_alive,
         },
+        "reclaim": reclaim(report),
+        "swap": report.swap.iter().map(swap).collect::<Vec<_>>(),
         "tlb": translations(report),
         "shootdowns": {
             "batches": report.machine.shootdowns,
@@ -54,6 +56,7 @@ pub fn json(given: &RunOptions, ending: &Ending, status: u8, report: &Report) ->
 fn options(given: &RunOptions) -> Value {
     json!({
         "memory": given.memory,
+        "swap": given.swap.iter().map(|device| &*device.words).collect::<Vec<_>>(),
         "harts": given.harts,
         "processes": given.processes,
         "format": given.format.name(),
@@ -104,10 +107,44 @@ fn faults(report: &Report) -> Value {
         "cow_copied": memory.faults_cow_copy,
         "cow_reused": memory.faults_cow_reuse,
         "shared": memory.faults_shared,
+        "swapped": memory.faults_swapped,
         "stack": memory.faults_stack,
         "spurious": memory.faults_spurious,
         "refused": memory.faults_refused,
         "out_of_memory": report.out_of_memory,
+    })
+}
+
+fn reclaim(report: &Report) -> Value {
+    let memory = &report.memory;
+    json!({
+        "scanned": memory.pages_scanned,
+        "aged": memory.pages_aged,
+        "stolen": memory.pages_stolen,
+        "written": memory.pages_out,
+        "swapped_out": memory.pages_swapped_out,
+        "swapped_in": memory.pages_swapped_in,
+        "refaults": memory.pages_refaulted,
+        "stalls": memory.stalls,
+    })
+}
+
+/// A device; the numbers are of pages, and of bytes that pages took compressed.
+fn swap(device: &SwapReport) -> Value {
+    let compression = device.compression.map(|compression| {
+        json!({
+            "pages": compression.pages,
+            "same_filled": compression.filled,
+            "whole": compression.whole,
+            "bytes": compression.bytes,
+        })
+    });
+    json!({
+        "name": device.name,
+        "slots": device.slots,
+        "used": device.used,
+        "peak": device.peak,
+        "compression": compression,
     })
 }
 

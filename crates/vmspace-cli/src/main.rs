@@ -12,10 +12,12 @@ mod formats;
 mod json;
 #[cfg(vmspace_mutations)]
 mod mutation;
+mod progress;
 mod report;
 mod run;
 mod seed;
 mod standard;
+mod swap;
 
 use std::process::ExitCode;
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use vmspace_linux::{Ending, Report};
+use vmspace_linux::{Ending, Report, SwapArea};
 
 use crate::args::RunOptions;
 use crate::failure::{Failure, shown};
@@ -27,16 +27,20 @@ pub enum Destination {
 }
 
 impl Destination {
-    /// Opens the report's file, which is not `program`, and sees that it can be written.
-    pub fn open(path: Option<&Path>, program: &Path) -> Result<Destination, Failure> {
-        let Some(path) = path else { return Ok(Destination::StandardError) };
+    /// Opens the report's file, which is neither `program` nor a swap file, and sees that it can be
+    /// written.
+    pub fn open(given: &RunOptions, program: &Path) -> Result<Destination, Failure> {
+        let Some(path) = given.report_file.as_deref() else {
+            return Ok(Destination::StandardError);
+        };
         let identity = |path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
         let new = identity(path).is_none();
-        if !new && identity(path) == identity(program) {
-            return Err(Failure::new(
-                path.display(),
-                "is the program (give another --report-file)",
-            ));
+        let swap = given.swap.iter().filter_map(|device| Some((device.file()?, "a swap file")));
+        for (other, what) in swap.chain([(program, "the program")]) {
+            if !new && identity(path) == identity(other) {
+                let what = format!("is {what} (give another --report-file)");
+                return Err(Failure::new(path.display(), what));
+            }
         }
         // A FIFO that nobody reads is an error, not a wait.
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -144,7 +148,7 @@ fn share(part: u64, whole: u64) -> String {
 }
 
 /// Bytes to one place behind the point.
-fn size(number: u64) -> String {
+pub fn size(number: u64) -> String {
     match number {
         n if n >= 1 << 30 => format!("{:.1} GiB", n as f64 / (1u64 << 30) as f64),
         n if n >= 1 << 20 => format!("{:.1} MiB", n as f64 / (1u64 << 20) as f64),
@@ -213,6 +217,8 @@ pub fn text(given: &RunOptions, ending: &Ending, report: &Report) -> String {
     );
     page.line("memory at the peak", report.peak_frames, &pages);
     faults(&mut page, report);
+    reclaim(&mut page, report);
+    swap(&mut page, report);
     translations(&mut page, report);
     calls(&mut page, report);
     page.0
@@ -226,6 +232,7 @@ fn faults(page: &mut Page, report: &Report) {
     page.line("copy-on-write, copied", memory.faults_cow_copy, "");
     page.line("copy-on-write, reused", memory.faults_cow_reuse, "nobody else had the page");
     page.some("shared pages", memory.faults_shared, "");
+    page.some("from swap", memory.faults_swapped, "");
     page.some("stack growth", memory.faults_stack, "");
     page.some("spurious", memory.faults_spurious, "somebody else had been faster");
     page.some("refused", memory.faults_refused, "not mapped, or not allowed");
@@ -233,6 +240,47 @@ fn faults(page: &mut Page, report: &Report) {
     let alive =
         format!("{} made, {} freed", grouped(memory.tables_made), grouped(memory.tables_freed));
     page.line("tables alive", memory.tables_alive, &alive);
+}
+
+fn reclaim(page: &mut Page, report: &Report) {
+    let memory = &report.memory;
+    if memory.pages_scanned == 0 {
+        return;
+    }
+    page.heading("reclaim");
+    page.line("pages scanned", memory.pages_scanned, "");
+    page.line("aged", memory.pages_aged, "used since they were looked at before");
+    page.line("stolen", memory.pages_stolen, &share(memory.pages_stolen, memory.pages_scanned));
+    page.line("written to files", memory.pages_out, "");
+    page.line("written to swap", memory.pages_swapped_out, "");
+    page.line("brought from swap", memory.pages_swapped_in, "read-ahead included");
+    let refaults = share(memory.pages_refaulted, memory.pages_stolen);
+    page.line("refaults", memory.pages_refaulted, &format!("wanted again soon: {refaults}"));
+    page.line("stalls", memory.stalls, "who asked for memory had to steal it");
+}
+
+fn swap(page: &mut Page, report: &Report) {
+    for device in &report.swap {
+        let bytes = |pages| size(pages * report.page_size);
+        let what = match &device.area {
+            SwapArea::Compressed(_) => "compressed".to_string(),
+            SwapArea::File(path, _) => format!("in {}", shown(&path.display().to_string())),
+        };
+        page.heading(&format!("swap, {}: {what}", device.name));
+        page.line("pages that it takes", device.slots, &bytes(device.slots));
+        page.line("used at the peak", device.peak, &bytes(device.peak));
+        page.line("used at the end", device.used, "");
+        if let Some(compression) = &device.compression {
+            let whole = compression.pages * report.page_size;
+            let became = match whole {
+                0 => String::new(),
+                _ => format!("to {} of their size", share(compression.bytes, whole)),
+            };
+            page.line("compressed", compression.pages, &became);
+            page.some("one word again and again", compression.filled, "stored as nothing");
+            page.some("not made smaller", compression.whole, "stored as they were");
+        }
+    }
 }
 
 fn translations(page: &mut Page, report: &Report) {

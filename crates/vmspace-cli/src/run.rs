@@ -1,7 +1,7 @@
 //! `vmspace run`.
 //!
 //! Guarantee: everything that can be wrong with what the user gave is found before the program
-//! runs, in this order: the program, its root, the machine, the report's file. What was made for a run that
+//! runs, in this order: the program, its root, the swap devices, the machine, the report's file. What was made for a run that
 //! did not begin is removed.
 
 use std::path::Path;
@@ -10,16 +10,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use vmspace::Vm;
 use vmspace::format::Format;
-use vmspace_linux::{Addresses, Ending, Loaded, Options, ProgramError, Report, Root, Stealer};
+use vmspace_linux::{
+    Addresses, Ending, Loaded, Options, ProgramError, Report, Root, Sample, Stealer, Swap,
+};
 use vmspace_machine::{Config, MachineError, MachinePlatform, TlbTraits};
 
 use crate::args::{ReportKind, RunOptions, Tlb, Trace};
 use crate::failure::Failure;
 use crate::formats::{Visitor, bytes};
 use crate::json::{json, names};
+use crate::progress;
 use crate::report::{Destination, text};
 use crate::seed::{Seeds, replay_line};
 use crate::standard;
+use crate::swap;
 
 /// Ctrl-C was pressed.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -72,21 +76,22 @@ impl Visitor for Run<'_> {
         let root = Root::open(given.root.as_deref(), &given.cwd)
             .map_err(|error| Failure::new(error.path().display(), &error))?;
         raise_descriptors();
-        let stealer = Stealer::default();
-        let vm = machine::<F>(given, &root, &stealer)?;
-        let loaded = vmspace_linux::load(&vm, &program, root, stealer, &options)
+        let (swap, stealer) = (swap::open::<F>(&given.swap, path)?, Stealer::default());
+        let vm = machine::<F>(given, &root, &swap, &stealer)?;
+        let loaded = vmspace_linux::load(&vm, &program, root, swap, stealer, &options)
             .map_err(|error| Failure::new(&name, error))?;
         let destination = match given.report {
             ReportKind::None => Destination::Nowhere,
-            _ => Destination::open(given.report_file.as_deref(), path)?,
+            _ => Destination::open(given, path)?,
         };
-        let (ending, report) = match run_loaded(loaded) {
-            Ok(result) => result,
-            Err(error) => {
-                destination.abandon();
-                return Err(Failure::new(&name, error));
-            }
-        };
+        let (ending, report) =
+            match progress::beside(given.progress, || Sample::take(&vm), || run_loaded(loaded)) {
+                Ok(result) => result,
+                Err(error) => {
+                    destination.abandon();
+                    return Err(Failure::new(&name, error));
+                }
+            };
         let code = status(&ending);
         if let Ending::Violation(violation) = &ending {
             standard::say(&violation.to_string());
@@ -138,6 +143,7 @@ fn raise_descriptors() {
 fn machine<F: Format>(
     given: &RunOptions,
     root: &Root,
+    swap: &Swap,
     stealer: &Stealer,
 ) -> Result<Vm<MachinePlatform<F>>, Failure> {
     let config = Config {
@@ -148,13 +154,16 @@ fn machine<F: Format>(
         check: given.check,
         ..Config::default()
     };
-    let platform = MachinePlatform::<F>::new(config).map_err(refusal)?.with_pager(root.pager());
+    let platform = MachinePlatform::<F>::new(config).map_err(|error| refusal(given, error))?;
+    let platform = platform.with_pager(root.pager()).with_swap(swap.devices());
     let platform = platform.with_low_memory(stealer.alarm());
     let frames = platform.frames();
     Vm::new(platform, frames).map_err(|error| match error {
         vmspace::Error::TooSmall { least } => {
             let least = bytes((least << F::PAGE_SHIFT).next_multiple_of(1 << 20));
-            let what = format!("is too small for the tables (give at least {least})");
+            let (format, harts) = (given.format.name(), given.harts);
+            let what =
+                format!("is too little for {format} with --harts {harts} (give at least {least})");
             Failure::new(format_args!("--memory {}", bytes(given.memory)), what)
         }
         other => Failure::new("machine", format_args!("{other} (give other --memory or --harts)")),
@@ -174,7 +183,7 @@ fn traits(tlb: Tlb) -> TlbTraits {
 }
 
 /// The option to be changed, and how.
-fn refusal(error: MachineError) -> Failure {
+fn refusal(given: &RunOptions, error: MachineError) -> Failure {
     let memory = |asked| format!("--memory {}", bytes(asked));
     match error {
         MachineError::Harts { asked, most } => Failure::new(
@@ -182,8 +191,10 @@ fn refusal(error: MachineError) -> Failure {
             format_args!("so many harts cannot be (give 1 to {most})"),
         ),
         MachineError::TooSmall { asked, least } => {
-            let least = bytes(least);
-            Failure::new(memory(asked), format_args!("too little memory (give at least {least})"))
+            let (format, harts, least) = (given.format.name(), given.harts, bytes(least));
+            let what =
+                format!("is too little for {format} with --harts {harts} (give at least {least})");
+            Failure::new(memory(asked), what)
         }
         MachineError::TooLarge { asked, host } => {
             let host = bytes(host);

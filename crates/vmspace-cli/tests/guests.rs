@@ -54,6 +54,32 @@ fn rust_guests_run_everywhere() {
     }
 }
 
+/// The least memory that a refusal states, for a number of harts.
+fn least(format: &str, harts: &str) -> String {
+    let options = ["run", "--format", format, "--harts", harts, "--memory", "16K", "--"];
+    let text = errors(&vmspace(options).arg(rust("hello")).output().expect("the command runs"));
+    assert!(text.contains(format) && text.lines().count() == 1, "{text}");
+    let least = text.trim_end().rsplit_once("give at least ").map(|(_, least)| least);
+    least.unwrap_or_default().trim_end_matches("iB)").replace(' ', "")
+}
+
+#[test]
+fn the_least_memory_that_is_taken_would_not_do() {
+    let table = vmspace(["formats"]).output().expect("the command runs");
+    let table = String::from_utf8(table.stdout).expect("text");
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let formats: Vec<&str> =
+        rows.filter(|row| row.get(2) == Some(&"KiB")).map(|row| row[0]).collect();
+    assert!(formats.len() >= 13, "{table}");
+    for format in formats {
+        for harts in ["1", "200"] {
+            let memory = least(format, harts);
+            let options = ["--format", format, "--harts", harts, "--memory", &memory];
+            ends(&options, &rust("hello"), &["one", "two"], 0);
+        }
+    }
+}
+
 #[test]
 fn who_takes_all_memory_would_take_others_with_it() {
     for format in FORMATS {

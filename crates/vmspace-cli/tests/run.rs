@@ -190,7 +190,9 @@ fn formats_are_listed() {
     let output = vmspace(["formats"]).output().expect("the command runs");
     assert_eq!(code(&output), 0);
     let text = String::from_utf8_lossy(&output.stdout);
-    for word in FORMATS.iter().chain(&["64 KiB", "9 + 9 + 9 + 9", "128 TiB"]) {
+    for word in
+        FORMATS.iter().chain(&["least memory", "256 KiB", "64 KiB", "9 + 9 + 9 + 9", "128 TiB"])
+    {
         assert!(text.contains(word), "{word} is not in:\n{text}");
     }
 }

@@ -88,6 +88,8 @@ pub enum ProgramError {
     Memory,
     /// The process may not map so much (RLIMIT_AS).
     Limit,
+    /// The machine's memory does not hold what is kept of this swap device.
+    Swap(String),
     /// The host refuses a thread for a hart.
     Threads(io::Error),
 }
@@ -194,6 +196,11 @@ impl fmt::Display for ProgramError {
             Self::ArgumentsTooLong { length, most } => write!(
                 f,
                 "arguments and environment take {length} bytes (at most {most} bytes together)"
+            ),
+            Self::Swap(name) => write!(
+                f,
+                "the machine's memory does not hold the table of {name}, eight bytes a page \
+                 (give a smaller --swap, or more --memory)"
             ),
             Self::Limit => write!(f, "is larger than the process may map (raise RLIMIT_AS)"),
             Self::Memory => {

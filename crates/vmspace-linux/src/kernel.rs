@@ -30,6 +30,7 @@ use crate::replay;
 use crate::report::Counts;
 use crate::signal::Signal;
 use crate::stealer::Stealer;
+use crate::swap::Swap;
 use crate::task::{Id, Process, Task, Thread};
 
 /// What the harts share.
@@ -48,6 +49,7 @@ pub(crate) struct Kernel<'vm, F: Format> {
     pub trace: Option<crate::Trace>,
     pub files: FileSystem,
     pub stealer: Stealer,
+    pub swap: Swap,
     pub unread: Unread,
     pub pages: PageCache<'vm, F>,
     /// The seed that decides the run, if one does.
@@ -117,6 +119,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         vm: &'vm Vm<MachinePlatform<F>>,
         options: &crate::Options,
         root: Root,
+        swap: Swap,
         stealer: Stealer,
         poller: OwnedFd,
     ) -> Self {
@@ -143,6 +146,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             trace: options.trace,
             files: FileSystem::new(root),
             stealer,
+            swap,
             unread: Unread::default(),
             pages: PageCache::default(),
             seed: options.seed,

@@ -21,6 +21,7 @@
 //! | `signal`, `deliver` | who gets a signal; a handler's frame |
 //! | `stealer` | pages stolen in the background |
 //! | `oom` | who ends when memory is over |
+//! | `swap` | the devices that pages are swapped to |
 //! | `futex` | futexes, robust ones too |
 //! | `files`, `pipe`, `host` | what can be opened; pipes; the standard three and who polls them |
 //! | `calls` | the system calls, a file for each subject |
@@ -50,6 +51,7 @@ mod signal;
 mod space;
 mod stack;
 mod stealer;
+mod swap;
 mod task;
 mod trace;
 
@@ -73,11 +75,12 @@ pub use crate::files::root::RootError;
 use crate::files::{Files, Place};
 pub use crate::kernel::Ending;
 use crate::kernel::{Kernel, attention};
-pub use crate::report::Report;
+pub use crate::report::{Report, Sample};
 use crate::signal::{Action, SIGCHLD, SignalSet};
 use crate::space::Limits;
 use crate::stack::Start;
 pub use crate::stealer::Stealer;
+pub use crate::swap::{Compression, Swap, SwapArea, SwapError, SwapReport};
 use crate::task::{AlternateStack, INIT, INITIAL, Process, Restart, Task};
 
 pub(crate) use syscalls::Errno;
@@ -131,14 +134,15 @@ pub struct Loaded<'vm, F: Format> {
     timeout: Option<Duration>,
 }
 
-/// Loads a program into the machine below `vm`, with files beneath `root`; the machine was
-/// built with `stealer`'s alarm.
+/// Loads a program into the machine below `vm`, with files beneath `root`; the machine was built with
+/// the devices of `swap` and the alarm of `stealer`.
 ///
 /// The caller's thread must be one that may sleep, and is no hart's.
 pub fn load<'vm, F: Format>(
     vm: &'vm Vm<MachinePlatform<F>>,
     program: &Program,
     root: Root,
+    swap: Swap,
     stealer: Stealer,
     options: &Options,
 ) -> Result<Loaded<'vm, F>, ProgramError> {
@@ -148,7 +152,7 @@ pub fn load<'vm, F: Format>(
     let mut ms = unsafe { MaySleep::assume() };
     let poller = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK)
         .map_err(|error| ProgramError::Open(error.into()))?;
-    let kernel = Kernel::new(vm, options, root, stealer, poller);
+    let kernel = Kernel::new(vm, options, root, swap, stealer, poller);
     if options.seed.is_some() {
         kernel.clock().hold();
     }
@@ -158,6 +162,7 @@ pub fn load<'vm, F: Format>(
         environment: options.environment.clone(),
         random: kernel.random.sixteen(),
     };
+    kernel.swap_on_all(&mut ms)?;
     let (space, registers) = load::load(vm, &mut ms, program, &start, Limits::default())?;
     let first = initial(&kernel, space, registers, program, options);
     Ok(Loaded { kernel, first, timeout: options.timeout })

@@ -13,6 +13,7 @@ use vmspace_machine::MachinePlatform;
 use crate::Errno;
 use crate::calls::{Outcome, Stop};
 use crate::kernel::{Counter, Kernel};
+use crate::swap::SwapReport;
 
 /// Numbers up to here have a counter each; Linux has none above.
 const NUMBERS: usize = 512;
@@ -84,6 +85,50 @@ impl Counts {
     }
 }
 
+/// All page faults.
+pub(crate) fn faults(memory: &vmspace::Statistics) -> u64 {
+    memory.faults_anonymous
+        + memory.faults_zero
+        + memory.faults_cow_copy
+        + memory.faults_cow_reuse
+        + memory.faults_shared
+        + memory.faults_swapped
+        + memory.faults_spurious
+        + memory.faults_stack
+        + memory.faults_refused
+}
+
+/// How memory is used at a moment.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Sample {
+    /// Bytes in use.
+    pub used: u64,
+    /// Bytes that are free.
+    pub free: u64,
+    /// Bytes of pages on swap.
+    pub swapped: u64,
+    /// Page faults since the start.
+    pub faults: u64,
+    /// Pages stolen since the start.
+    pub stolen: u64,
+}
+
+impl Sample {
+    /// Looks. Any thread.
+    pub fn take<F: Format>(vm: &Vm<MachinePlatform<F>>) -> Sample {
+        let (memory, free) = (vm.statistics(), vm.free_frames());
+        let swapped: u64 = vm.swaps().map(|swap| swap.used).sum();
+        Sample {
+            used: vm.total_frames().saturating_sub(free) << F::PAGE_SHIFT,
+            free: free << F::PAGE_SHIFT,
+            swapped: swapped << F::PAGE_SHIFT,
+            faults: faults(&memory),
+            stolen: memory.pages_stolen,
+        }
+    }
+}
+
 /// What a run did.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -112,6 +157,8 @@ pub struct Report {
     pub total_frames: u64,
     /// The initial process's mappings at its end, as /proc/PID/maps has them, if they were wanted.
     pub maps: Option<String>,
+    /// The swap devices, in the order in which they were given.
+    pub swap: Vec<SwapReport>,
     /// What the library counted.
     pub memory: vmspace::Statistics,
     /// What the machine counted.
@@ -136,6 +183,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             peak_frames: counts.peak.load(Ordering::Relaxed),
             total_frames: self.vm.total_frames(),
             maps: self.last_maps.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            swap: self.swap.report(),
             memory: self.vm.statistics(),
             machine: self.vm.platform().statistics(),
         }

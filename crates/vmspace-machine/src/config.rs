@@ -65,8 +65,15 @@ impl Default for Config {
     }
 }
 
-/// The least frames that a machine is built with.
+/// The least frames that a machine is built with, and how many there are for each hart.
 const LEAST_FRAMES: u64 = 64;
+const FRAMES_A_HART: u64 = 4;
+
+/// The least memory that a machine of so many harts over tables of this format is built with, in
+/// bytes. It holds what the manager keeps, and a small program.
+pub fn least_memory<F: Format>(harts: usize) -> u64 {
+    LEAST_FRAMES.max(FRAMES_A_HART * harts as u64) << F::PAGE_SHIFT
+}
 
 /// The most identifiers of a hart: they share a word with the page number in a TLB's tag.
 pub const MAX_IDS: usize = 255;
@@ -81,7 +88,7 @@ impl Config {
         if self.ids == 0 || self.ids > MAX_IDS {
             return Err(MachineError::Ids { asked: self.ids, most: MAX_IDS });
         }
-        let least = LEAST_FRAMES << F::PAGE_SHIFT;
+        let least = least_memory::<F>(self.harts);
         if self.memory < least {
             return Err(MachineError::TooSmall { asked: self.memory, least });
         }

@@ -44,7 +44,7 @@ pub mod walker;
 
 pub use check::Violation;
 pub use clock::Clock;
-pub use config::{Config, MachineError, TlbTraits};
+pub use config::{Config, MachineError, TlbTraits, least_memory};
 pub use hart::HartContext;
 pub use mmu::{AddressSpace, Manager};
 pub use platform::{Hardware, MachinePlatform};

@@ -19,6 +19,7 @@ mod select;
 mod signal;
 mod status;
 mod stream;
+mod swap;
 mod system;
 mod table;
 mod time;

@@ -187,6 +187,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             Node::Proc(proc) if flags & flag::ACCESS != 0 && !proc.is_writable() => {
                 return Err(Errno::EACCES);
             }
+            Node::InDev(InDev::Swap(_)) => return Err(Errno::EACCES),
             Node::Proc(proc) => FileKind::Text(*proc, Text::default()),
             _ => return Err(Errno::ENXIO),
         };

@@ -34,8 +34,10 @@ impl<F: Format> Call<'_, '_, F> {
         let vm = self.kernel.vm;
         let uptime = self.kernel.clock().now().as_secs();
         let (total, free) = (vm.total_frames() << F::PAGE_SHIFT, vm.free_frames() << F::PAGE_SHIFT);
+        let (swap, swap_free) = self.kernel.swap_room();
+        let (swap, swap_free) = (swap << F::PAGE_SHIFT, swap_free << F::PAGE_SHIFT);
         let processes = self.kernel.lock().processes.len() as u64;
-        let words = [uptime, 0, 0, 0, total, free, 0, 0, 0, 0, processes, 0, 0, 1];
+        let words = [uptime, 0, 0, 0, total, free, 0, 0, swap, swap_free, processes, 0, 0, 1];
         self.put_words(self.args[0], &words)?;
         Ok(0)
     }

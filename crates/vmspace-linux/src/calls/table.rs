@@ -198,6 +198,8 @@ impl<F: Format> Call<'_, '_, F> {
             Sysno::getrlimit => self.getrlimit(),
             Sysno::prlimit64 => self.prlimit64(),
             Sysno::prctl => self.prctl(),
+            Sysno::swapon => self.swapon(),
+            Sysno::swapoff => self.swapoff(),
             Sysno::getcpu => self.getcpu(),
             _ => return None,
         })

@@ -276,6 +276,8 @@ impl<'vm, F: Format> Kernel<'vm, F> {
 mod tests {
     use super::*;
     use crate::files::Root;
+    use crate::stealer::Stealer;
+    use crate::swap::Swap;
     use std::path::Path;
     use vmspace::format::{Rights, Sv48};
     use vmspace::{Map, Vm};
@@ -311,8 +313,8 @@ mod tests {
             seed: None,
             standard_files: [false; 3],
         };
-        let kernel =
-            Kernel::new(&vm, &options, root, Default::default(), poller.expect("a descriptor"));
+        let poller = poller.expect("a descriptor");
+        let kernel = Kernel::new(&vm, &options, root, Swap::default(), Stealer::default(), poller);
         let host = kernel.files.host().expect("a root");
         let Node::Host(top) = &kernel.files.top else { panic!("no root") };
         let node = Node::Host(host.step(top, b"file").expect("the file").into());

@@ -1,7 +1,8 @@
 //! Devices: what /dev holds beside /dev/shm.
 
-use super::stat::{S_IFCHR, S_IFLNK, Stat};
+use super::stat::{S_IFBLK, S_IFCHR, S_IFLNK, Stat};
 use crate::Errno;
+use crate::swap::{self, Swap};
 
 /// The number under which /dev's files are known (`st_dev`).
 pub(crate) const DEVICE: u64 = 0xfff0_0010;
@@ -38,19 +39,36 @@ const LINKS: [(&str, &str); 4] = [
 pub(crate) enum InDev {
     Device(Device),
     Link(&'static str),
+    /// A swap device, by its number.
+    Swap(u64),
 }
 
+/// Linux's numbers for block devices of nobody's, and the group that may use them.
+const LOCAL_BLOCK: u64 = 240;
+const DISK: u32 = 6;
+
 /// What /dev holds under this name.
-pub(crate) fn find(name: &[u8]) -> Option<InDev> {
+pub(crate) fn find(name: &[u8], swap: &Swap) -> Option<InDev> {
     let device = DEVICES.iter().find(|row| row.0.as_bytes() == name);
     let link = || LINKS.iter().find(|row| row.0.as_bytes() == name);
-    device.map(|row| InDev::Device(row.1)).or_else(|| link().map(|row| InDev::Link(row.1)))
+    let swap = || swap.numbers().find(|number| file_name(*number).as_bytes() == name);
+    device
+        .map(|row| InDev::Device(row.1))
+        .or_else(|| link().map(|row| InDev::Link(row.1)))
+        .or_else(|| swap().map(InDev::Swap))
+}
+
+/// The name of a swap device in /dev.
+fn file_name(number: u64) -> String {
+    swap::name(number).trim_start_matches("/dev/").to_string()
 }
 
 /// All names with their modes.
-pub(crate) fn list() -> Vec<(&'static str, u32)> {
-    let devices = DEVICES.iter().map(|row| (row.0, S_IFCHR));
-    devices.chain(LINKS.iter().map(|row| (row.0, S_IFLNK))).collect()
+pub(crate) fn list(swap: &Swap) -> Vec<(String, u32)> {
+    let devices = DEVICES.iter().map(|row| (row.0.to_string(), S_IFCHR));
+    let links = LINKS.iter().map(|row| (row.0.to_string(), S_IFLNK));
+    let swaps = swap.numbers().map(|number| (file_name(number), S_IFBLK));
+    devices.chain(links).chain(swaps).collect()
 }
 
 impl InDev {
@@ -60,6 +78,11 @@ impl InDev {
             InDev::Link(target) => {
                 let size = target.len() as u64;
                 Stat { size, ..Stat::own(DEVICE, 2, S_IFLNK | 0o777) }
+            }
+            InDev::Swap(number) => {
+                let special = LOCAL_BLOCK << 8 | (number - 1);
+                let stat = Stat::own(DEVICE, 32 + number, S_IFBLK | 0o660);
+                Stat { special, user: 0, group: DISK, ..stat }
             }
         }
     }

@@ -124,9 +124,9 @@ impl<'vm, F: Format> Kernel<'vm, F> {
                 }
             }
             Node::Dev => {
-                let shared = [("shm", S_IFDIR)];
-                for (name, mode) in super::devices::list().into_iter().chain(shared) {
-                    offer(self.mounted(task, node, name, mode));
+                let shared = [("shm".to_string(), S_IFDIR)];
+                for (name, mode) in super::devices::list(&self.swap).into_iter().chain(shared) {
+                    offer(self.mounted(task, node, &name, mode));
                 }
             }
             Node::Proc(proc) => {

@@ -17,6 +17,7 @@ use super::root::{HostNode, HostRoot};
 use super::stat::{S_IFDIR, S_IFLNK, Stat, StatFs, Time};
 use crate::Errno;
 use crate::host::errno;
+use crate::swap;
 
 /// A place in the tree of files.
 #[derive(Clone, Debug)]
@@ -129,6 +130,7 @@ impl FileSystem {
             }
             Node::Dev => Ok(b"/dev".to_vec()),
             Node::InDev(InDev::Device(device)) => Ok(device.path()),
+            Node::InDev(InDev::Swap(number)) => Ok(swap::name(*number).into_bytes()),
             Node::InDev(InDev::Link(target)) => Ok(target.as_bytes().to_vec()),
             Node::Proc(proc) => Ok(proc.path()),
         }

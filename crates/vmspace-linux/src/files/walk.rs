@@ -120,7 +120,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         match directory {
             Node::Host(host) => Ok(Node::Host(self.files.host()?.step(host, name)?.into())),
             Node::Memory(memory) => Ok(Node::Memory(memory.step(name)?)),
-            Node::Dev => devices::find(name).map(Node::InDev).ok_or(Errno::ENOENT),
+            Node::Dev => devices::find(name, &self.swap).map(Node::InDev).ok_or(Errno::ENOENT),
             Node::Proc(proc) => Ok(Node::Proc(self.step_proc(task, *proc, name)?)),
             Node::InDev(_) => Err(Errno::ENOTDIR),
         }

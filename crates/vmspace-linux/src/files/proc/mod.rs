@@ -4,6 +4,7 @@
 //! process has open lead to the file itself, as on Linux, and never out of the root.
 
 mod maps;
+mod memory;
 mod text;
 
 pub(crate) use maps::maps;
@@ -50,6 +51,8 @@ pub(crate) enum Proc {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Machine {
     Meminfo,
+    Vmstat,
+    Swaps,
     Cpuinfo,
     Overcommit,
     MaxMapCount,
@@ -172,6 +175,8 @@ impl Proc {
             Proc::Top => "/proc".to_string(),
             Proc::Own => "/proc/self".to_string(),
             Proc::Machine(Machine::Meminfo) => "/proc/meminfo".to_string(),
+            Proc::Machine(Machine::Vmstat) => "/proc/vmstat".to_string(),
+            Proc::Machine(Machine::Swaps) => "/proc/swaps".to_string(),
             Proc::Machine(Machine::Cpuinfo) => "/proc/cpuinfo".to_string(),
             Proc::Machine(Machine::Overcommit) => "/proc/sys/vm/overcommit_memory".to_string(),
             Proc::Machine(Machine::MaxMapCount) => "/proc/sys/vm/max_map_count".to_string(),
@@ -228,6 +233,8 @@ impl<'vm, F: Format> Kernel<'vm, F> {
                 let mut all = vec![
                     named("self", Proc::Own),
                     named("meminfo", Proc::Machine(Machine::Meminfo)),
+                    named("vmstat", Proc::Machine(Machine::Vmstat)),
+                    named("swaps", Proc::Machine(Machine::Swaps)),
                     named("cpuinfo", Proc::Machine(Machine::Cpuinfo)),
                     named("sys", Proc::Sys),
                 ];

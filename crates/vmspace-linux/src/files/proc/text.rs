@@ -79,6 +79,8 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         let whole = |text: String| Ok((text.into_bytes(), None));
         match proc {
             Proc::Machine(Machine::Meminfo) => whole(self.meminfo()),
+            Proc::Machine(Machine::Vmstat) => whole(self.vmstat()),
+            Proc::Machine(Machine::Swaps) => whole(self.proc_swaps()),
             Proc::Machine(Machine::Cpuinfo) => whole(self.cpuinfo()),
             Proc::Machine(Machine::Overcommit) => whole("0\n".to_string()),
             Proc::Machine(Machine::MaxMapCount) => whole(format!("{MOST_MAPPINGS}\n")),
@@ -122,13 +124,14 @@ impl<'vm, F: Format> Kernel<'vm, F> {
                     "Name:\t{name}\nUmask:\t{:04o}\nState:\t{letter} ({word})\nTgid:\t{id}\n\
                      Pid:\t{id}\nPPid:\t{parent}\nTracerPid:\t0\n\
                      Uid:\t{user}\t{user}\t{user}\t{user}\nGid:\t{user}\t{user}\t{user}\t{user}\n\
-                     FDSize:\t{}\nVmSize:\t{:8} kB\nVmLck:\t{:8} kB\nVmRSS:\t{:8} kB\n\
+                     FDSize:\t{}\nVmSize:\t{:8} kB\nVmLck:\t{:8} kB\nVmRSS:\t{:8} kB\nVmSwap:\t{:8} kB\n\
                      Threads:\t{threads}\n",
                     view.place.mask(),
                     crate::files::MOST_FILES,
                     kib(usage.mapped),
                     kib(usage.locked),
                     kib(usage.resident),
+                    kib(view.space.swapped()),
                 )
             }
             About::Maps | About::Smaps | About::Pagemap => return Err(Errno::EINVAL),
@@ -163,21 +166,6 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             state: word,
             oom_adjustment: process.oom_adjustment,
         })
-    }
-
-    fn meminfo(&self) -> String {
-        let kib = |frames: u64| frames << F::PAGE_SHIFT >> 10;
-        let (total, free) = (kib(self.vm.total_frames()), kib(self.vm.free_frames()));
-        let rows = [
-            ("MemTotal:", total),
-            ("MemFree:", free),
-            ("MemAvailable:", free),
-            ("Buffers:", 0),
-            ("Cached:", 0),
-            ("SwapTotal:", 0),
-            ("SwapFree:", 0),
-        ];
-        rows.iter().map(|(name, kib)| format!("{name:<15}{kib:>9} kB\n")).collect()
     }
 
     fn cpuinfo(&self) -> String {

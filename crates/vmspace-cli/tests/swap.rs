@@ -1,0 +1,185 @@
+//! `--swap`: what cannot be a device, what is left behind, and what is told.
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::Stdio;
+
+use common::guests::rust;
+use common::{Elf, code, directory, errors, executable, vmspace};
+
+/// Runs with these options and expects a refusal whose line holds all of `words`.
+fn refused(options: &[&str], program: &Path, words: &[&str]) {
+    let mut command = vmspace(["run"]);
+    command.args(options).arg("--").arg(program).stdin(Stdio::null());
+    let output = command.output().expect("the command runs");
+    let text = errors(&output);
+    assert_eq!(code(&output), 2, "{text}");
+    assert_eq!(text.lines().count(), 1, "one line: {text}");
+    assert!(text.starts_with("vmspace: ") && text.trim_end().ends_with(')'), "{text}");
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in: {text}");
+    }
+}
+
+#[test]
+fn devices_that_cannot_be() {
+    let directory = directory("swap-refused");
+    let program = executable(&directory, "exit", &Elf::exit(0).bytes());
+    let swap = |device: &str, words: &[&str]| {
+        let given = format!("--swap {device}");
+        let mut all = vec![&*given];
+        all.extend(words);
+        refused(&["--swap", device], &program, &all);
+    };
+    let file = |name: &str, size: &str| format!("file:{}/{name}:{size}", directory.display());
+    for device in ["disk:1M", "zram64M", "file:1G", "64M", "/swap:1G"] {
+        swap(device, &["is no device", "zram:64M", "file:PATH:1G"]);
+    }
+    for device in ["zram:", "zram:much", "zram:-1", "file:/swap:", "file:/swap:1T"] {
+        swap(device, &["ends with no size", ":64M"]);
+    }
+    swap("zram:4095", &["holds no page of 4096 bytes", "at least 4K"]);
+    swap(&file("new", "0"), &["holds no page"]);
+    swap(&file("new", "1000000G"), &["cannot be made so large", "give less"]);
+    swap(&file("new", "99999999G"), &["more than entries of sv48 name", "4194304G"]);
+    swap(&file("missing/new", "1M"), &["make its directory first"]);
+    swap(&file("", "1M"), &["is a directory", "plain file"]);
+    swap(&file("exit", "1M"), &["is the program"]);
+    swap("file:/dev/null:1M", &["is a device"]);
+    let fifo = directory.join("fifo");
+    let mode = rustix::fs::Mode::from_raw_mode(0o700);
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0)
+        .expect("a FIFO");
+    swap(&file("fifo", "1M"), &["is a FIFO"]);
+    let locked = directory.join("locked");
+    fs::write(&locked, b"").expect("a file");
+    fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0o400))
+        .expect("its permissions");
+    // The superuser writes it all the same.
+    if fs::File::options().write(true).open(&locked).is_err() {
+        swap(&file("locked", "1M"), &["permission denied", "read and write"]);
+    }
+    let link = directory.join("link");
+    std::os::unix::fs::symlink("locked", &link).expect("a link");
+    let many = ["--format", "i386", "--swap", "zram:1M", "--swap", "zram:1M", "--swap", "zram:1M"];
+    let words = ["--swap zram:2M", "entries of i386", "at most 4"];
+    refused(&[&many[..], &["--swap", "zram:1M", "--swap", "zram:2M"]].concat(), &program, &words);
+    let words = ["/dev/swap0", "give a smaller --swap, or more --memory"];
+    refused(&["--memory", "1M", "--swap", "zram:1G"], &program, &words);
+    let (one, other) = (file("twice", "1M"), file("twice", "1M"));
+    let words = ["twice:1M", "is used for swap already", "a file of its own"];
+    refused(&["--swap", &one, "--swap", &other], &program, &words);
+    let report = directory.join("twice");
+    let report = ["--swap", &one, "--report-file", report.to_str().expect("a name")];
+    refused(&report, &program, &["twice", "is a swap file", "--report-file"]);
+    for name in ["new", "twice"] {
+        assert!(!directory.join(name).exists(), "{name} is left behind");
+    }
+    let bytes = fs::read(&program).expect("the program");
+    assert!(bytes == Elf::exit(0).bytes(), "the program is as it was");
+}
+
+#[test]
+fn a_swap_file_of_a_run_that_has_ended_would_be_left_behind() {
+    let directory = directory("swap-left");
+    let program = executable(&directory, "exit", &Elf::exit(7).bytes());
+    let (new, old) = (directory.join("a:new"), directory.join("old"));
+    fs::write(&old, b"old").expect("a file");
+    let report = directory.join("report");
+    let mut command = vmspace(["run", "--report", "json", "--report-file"]);
+    command.arg(&report).args(["--swap", "zram:1M", "--swap"]);
+    command.arg(format!("file:{}:64K", new.display())).arg("--swap");
+    command.arg(format!("file:{}:128K", old.display())).arg("--").arg(&program);
+    let output = command.output().expect("the command runs");
+    assert_eq!(code(&output), 7, "{}", errors(&output));
+    assert!(!new.exists() && old.exists());
+    let report = fs::read_to_string(report).expect("the report");
+    for word in [
+        r#""name":"/dev/swap0""#,
+        r#""slots":256"#,
+        r#""name":"/dev/swap2""#,
+        r#""slots":32"#,
+        r#""used":0"#,
+        r#""same_filled":0"#,
+    ] {
+        assert!(report.contains(word), "{word} is not in: {report}");
+    }
+}
+
+const FORMATS: [&str; 4] = ["sv48", "i386", "x86-64", "aarch64-64k"];
+
+/// Runs a guest with these devices, and expects it to be content.
+fn content(options: &[&str], swap: &[&str], guest: &[&str]) -> String {
+    let mut command = vmspace(["run", "--timeout", "120", "--report-file"]);
+    let name = options.join("-").replace("--", "") + "-" + guest[0];
+    let report = directory(&format!("swap-{name}")).join("report");
+    command.arg(&report).args(options);
+    for device in swap {
+        command.args(["--swap", device]);
+    }
+    command.arg("--").arg(rust(guest[0])).args(&guest[1..]).stdin(Stdio::null());
+    let output = command.output().expect("the command runs");
+    assert_eq!(code(&output), 0, "{options:?} {swap:?} {guest:?}: {}", errors(&output));
+    fs::read_to_string(report).expect("the report")
+}
+
+#[test]
+fn swap_would_not_be_as_on_linux() {
+    let directory = directory("swap-guest");
+    let file = format!("file:{}/swap:4M", directory.display());
+    for format in FORMATS {
+        for tlb in ["sticky", "adversarial"] {
+            let options = ["--harts", "2", "--format", format, "--tlb", tlb, "--check"];
+            content(&options, &["zram:4M", &file], &["swaps"]);
+            content(&options, &[&file, "zram:4M"], &["swaps"]);
+        }
+    }
+}
+
+/// Twice the memory, sorted and forked.
+#[test]
+fn a_program_larger_than_memory_would_not_end() {
+    let directory = directory("swap-larger");
+    let file = format!("file:{}/swap:64M", directory.display());
+    for (format, memory, kib) in
+        [("sv48", "4M", "8192"), ("i386", "4M", "8192"), ("aarch64-64k", "16M", "24576")]
+    {
+        for device in ["zram:64M", &*file] {
+            let options = ["--format", format, "--memory", memory];
+            let report = content(&options, &[device], &["tour", kib, "2"]);
+            for word in ["written to swap", "swap, /dev/swap0", "refaults", "stalls"] {
+                assert!(report.contains(word), "{word} is not in:\n{report}");
+            }
+        }
+    }
+}
+
+/// The host makes the file shorter while pages are in it: who uses them gets SIGBUS, nobody else.
+#[test]
+fn pages_of_a_truncated_file_would_be_zeros() {
+    let directory = directory("swap-lost");
+    let swap = directory.join("swap");
+    let mut command = vmspace(["run", "--timeout", "120", "--report", "none", "--swap"]);
+    command.arg(format!("file:{}:4M", swap.display())).args(["--swap", "zram:1M", "--"]);
+    let child = command.arg(rust("swaps")).arg("lost").stdin(Stdio::piped());
+    let child = child.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = child.spawn().expect("the command runs");
+    let mut output = BufReader::new(child.stdout.take().expect("its output"));
+    let mut line = String::new();
+    output.read_line(&mut line).expect("a line");
+    assert_eq!(line, "swaps: out\n");
+    File::options().write(true).open(&swap).and_then(|f| f.set_len(1)).expect("a shorter file");
+    child.stdin.take().expect("its input").write_all(b"x").expect("a byte is taken");
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).expect("the rest");
+    let end = child.wait_with_output().expect("its end");
+    assert_eq!((code(&end), rest.as_str()), (0, "ok\n"), "{}", errors(&end));
+    let text = errors(&end);
+    assert_eq!(text.lines().count(), 1, "one line: {text}");
+    for word in ["/dev/swap0", "cannot be read back", "file shorter", "SIGBUS"] {
+        assert!(text.contains(word), "{word:?} is not in: {text}");
+    }
+}
