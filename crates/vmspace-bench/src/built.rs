@@ -36,6 +36,8 @@ impl Built {
             "compute",
             "--bin",
             "mapped",
+            "--bin",
+            "paging",
         ];
         cargo(&guests, "the guests")?;
         cargo(&["build", "--release", "-p", "vmspace-cli"], "the command")?;

@@ -1,6 +1,7 @@
 //! Measures vmspace: instructions of the library per operation (exact, by valgrind), times beside
-//! a bare walk and beside rivals in the same run, spaces of many regions, mapped files, and the
-//! interpreter beside qemu. Rewrites docs/performance.md and fails when an instruction or flatness bound is broken. Times are printed and never gated.
+//! a bare walk and beside rivals in the same run, spaces of many regions, mapped files, what happens where
+//! memory is short, and the interpreter beside qemu. Rewrites docs/performance.md and fails when an
+//! instruction or flatness bound is broken. Times are printed and never gated.
 //!
 //! `cargo bench-all` does it all; `vmspace-bench count OPERATION N` is what valgrind runs.
 
@@ -24,11 +25,12 @@ use time::Times;
 const HELP: &str = "\
 Measures vmspace and rewrites docs/performance.md.
 
-Usage: cargo bench-all            measure everything
-       cargo bench-all -- times   the times alone, printed
-       cargo bench-all -- reclaim   what is about memory that is short, printed
-       cargo bench-all -- list    the operations whose instructions are counted
-       cargo bench-all -- count OPERATION N   run one, N times (what valgrind runs)";
+Usage: cargo bench-all              measure everything
+       cargo bench-all -- times     the times alone, printed
+       cargo bench-all -- reclaim   what happens where memory is short, printed
+       cargo bench-all -- list      the operations whose instructions are counted
+       cargo bench-all -- count OPERATION N   run one, N times (what valgrind runs)
+       cargo bench-all -- paging GROUP        touch memory, in the cgroup of that file";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -46,16 +48,19 @@ fn main() -> ExitCode {
             }
             _ => usage("count wants an operation of `list` and a number"),
         },
-        ["paging", join] => match paging::native::program(join.as_ref()) {
+        ["paging", group] => match paging::native::program(group.as_ref()) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => usage(&error),
+            Err(error) => {
+                eprintln!("vmspace-bench: {error}");
+                ExitCode::FAILURE
+            }
         },
         ["times"] => {
             println!("{}", report::times(&Times::measure()));
             ExitCode::SUCCESS
         }
         ["reclaim"] => {
-            println!("{}", report::reclaim(&reclaim()));
+            println!("{}", report::reclaim(&reclaim(&Built::new())));
             ExitCode::SUCCESS
         }
         ["--help" | "-h"] => {
@@ -71,10 +76,10 @@ fn usage(what: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn reclaim() -> Reclaim {
+fn reclaim(built: &Result<Built, String>) -> Reclaim {
     Reclaim {
         refaults: refaults::measure(),
-        paging: paging::measure(),
+        paging: paging::measure(built),
         latency: latency::measure(),
     }
 }
@@ -84,7 +89,7 @@ fn all() -> ExitCode {
     let times = Times::measure();
     let built = Built::new();
     let files = files::measure(&built);
-    let reclaim = reclaim();
+    let reclaim = reclaim(&built);
     let interpreter = interpreter::measure(&built);
     let (text, broken) = report::write(&counts, &times, &files, &reclaim, &interpreter);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/performance.md");

@@ -47,7 +47,9 @@ fn write_paging(text: &mut String, tables: &[Table]) -> Result {
         text,
         "## A program at a quarter of its memory (guest `paging`; pages per second)\n\n\
          It touches {} MiB page by page, in order and then at random; each touch verifies a word of every\n\
-         cache line and writes the next. The host's kernel runs it natively in a memory cgroup.\n",
+         cache line and writes the next. The host's kernel runs it natively in a memory cgroup; over the\n\
+         library the same accesses go by its entries, uninterpreted; the machine interprets it. Behind the\n\
+         host's file is its disk, behind ours its page cache. In brackets: pages moved, times the kernel's.\n",
         paging::BYTES >> 20
     )?;
     for table in tables {
