@@ -1,5 +1,6 @@
-//! Pages of which every word follows from the page and a version: what swap has to give back.
+//! Pages whose words follow from the page and a version: what swap has to give back.
 //!
+//! A page has 512 words of a pattern, evenly spread: all of a page of 4 KiB.
 //! A page's sort goes round from version to version: words that do not compress, one word all over,
 //! zeros, a word here and there. So devices see all sorts, and no page is twice of the same.
 
@@ -9,8 +10,16 @@ use core::fmt::Arguments;
 use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// How far apart the words lie of a page that has few.
+/// How many words a page's pattern has.
+const WORDS: usize = 512;
+
+/// Of these, how far apart those lie of a page that has few.
 const FAR: usize = 61;
+
+/// Where a word of the pattern lies.
+fn place(index: usize) -> usize {
+    index * (Map::words() / WORDS)
+}
 
 /// What a page's words are made from.
 #[derive(Clone, Copy)]
@@ -26,14 +35,14 @@ impl Page {
     }
 
     #[inline]
-    fn word(self, place: usize) -> u64 {
+    fn word(self, index: usize) -> u64 {
         match self.sort {
             0 => {
-                let mixed = (self.seed ^ place as u64).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                let mixed = (self.seed ^ index as u64).wrapping_mul(0xbf58_476d_1ce4_e5b9);
                 mixed ^ mixed >> 29
             }
             1 => self.seed,
-            2 if place.is_multiple_of(FAR) => self.seed ^ place as u64,
+            2 if index.is_multiple_of(FAR) => self.seed ^ index as u64,
             _ => 0,
         }
     }
@@ -49,8 +58,8 @@ pub fn write(
 ) {
     for page in pages {
         let words = Page::new(page, version);
-        for place in (nth..Map::words()).step_by(of) {
-            map.word(page, place).store(words.word(place), Relaxed);
+        for index in (nth..WORDS).step_by(of) {
+            map.word(page, place(index)).store(words.word(index), Relaxed);
         }
     }
 }
@@ -63,10 +72,10 @@ pub fn check(map: &Map, pages: impl Iterator<Item = usize>, version: u64, what: 
 /// Fails unless page `at` of the map is page `page` of the version.
 fn check_page(map: &Map, at: usize, page: usize, version: u64, what: Arguments) {
     let words = Page::new(page, version);
-    for place in 0..Map::words() {
-        let seen = map.word(at, place).load(Relaxed);
-        if seen != words.word(place) {
-            expect!(words.word(place), seen, "{what}: page {page}, word {place}");
+    for index in 0..WORDS {
+        let seen = map.word(at, place(index)).load(Relaxed);
+        if seen != words.word(index) {
+            expect!(words.word(index), seen, "{what}: page {page}, word {}", place(index));
         }
     }
 }

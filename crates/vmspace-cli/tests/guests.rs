@@ -81,15 +81,6 @@ fn the_least_memory_that_is_taken_would_not_do() {
 }
 
 #[test]
-fn who_takes_all_memory_would_take_others_with_it() {
-    for format in FORMATS {
-        let memory = if format == "aarch64-64k" { "64M" } else { "16M" };
-        let options = ["--harts", "2", "--check", "--format", format, "--memory", memory];
-        ends(&options, &rust("hog"), &[], 0);
-    }
-}
-
-#[test]
 fn files_beneath_a_root_are_as_on_linux() {
     for format in FORMATS {
         let root = common::directory(&format!("files-{format}"));

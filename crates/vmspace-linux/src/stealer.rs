@@ -90,3 +90,23 @@ impl<F: Format> Kernel<'_, F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_that_comes_before_the_stealer_waits_would_be_lost() {
+        let stealer = Stealer::default();
+        let alarm = stealer.alarm();
+        alarm();
+        assert!(stealer.is_wanted(), "though there is no thread yet");
+        stealer.0.raised.store(false, Ordering::Relaxed);
+        stealer.is_run_by(&std::thread::current());
+        alarm();
+        alarm();
+        // It would never return.
+        std::thread::park();
+        assert!(stealer.is_wanted());
+    }
+}

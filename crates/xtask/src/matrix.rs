@@ -43,11 +43,11 @@ struct Program {
 }
 
 /// How many pages those programs touch that can be told.
-const PAGES: u64 = 1024;
+const PAGES: u64 = 512;
 
 /// So many pages of a size, in KiB.
 fn kib(page: u64) -> u64 {
-    PAGES * page.min(32 << 10) >> 10
+    (PAGES * page) >> 10
 }
 
 const PROGRAMS: [Program; 6] = [
@@ -84,7 +84,7 @@ const PROGRAMS: [Program; 6] = [
     Program {
         name: "sqlite",
         run: Run::c,
-        arguments: |_| "test.db 300 2 5".to_owned(),
+        arguments: |_| "test.db 150 2 3".to_owned(),
         rooted: true,
     },
 ];
@@ -224,7 +224,7 @@ impl Matrix<'_> {
             let why = "fails with memory enough";
             return Err(self.machine.failure(&run, &outcome, why));
         };
-        let kib = frames * setting.page_size >> 10;
+        let kib = (frames * setting.page_size) >> 10;
         let (quarter, swap) = (format!("{}K", kib.div_ceil(4)), format!("{}K", 2 * kib));
         let least = self.least(setting, &quarter)?;
         if let Some(least) = &least {
