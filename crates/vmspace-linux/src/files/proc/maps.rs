@@ -131,8 +131,8 @@ fn counts(text: &mut String, region: &Region, smaps: &Smaps, page: u64) {
         ("FilePmdMapped", 0),
         ("Shared_Hugetlb", 0),
         ("Private_Hugetlb", 0),
-        ("Swap", 0),
-        ("SwapPss", 0),
+        ("Swap", smaps.swap),
+        ("SwapPss", smaps.swap_pss),
         ("Locked", smaps.locked),
     ];
     for (name, bytes) in rows {
