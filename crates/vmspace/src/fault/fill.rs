@@ -196,7 +196,10 @@ pub(crate) fn bring_back<P: Platform>(
             hold_slot(&guard, place, page, &seen).then_some((place, seen))
         })
     };
-    let Some((place, seen)) = held else { return Ok(vm.platform().relax()) };
+    let Some((place, seen)) = held else {
+        vm.platform().relax();
+        return Ok(());
+    };
     let result = vm.bring_from_swap(ms, place).and_then(|frame| {
         let filled = vm.reclaiming(ms, |_| {
             let Some(held) = locking::lock_seen(vm, page, &seen) else { return Some(false) };

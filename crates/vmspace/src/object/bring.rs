@@ -176,7 +176,9 @@ fn fill<P: Platform>(
         put
     });
     // Until now nobody else's page was in the slot: it was the object's, or is to be looked for again.
-    place.map(|place| vm.put_slot(place));
+    if let Some(place) = place {
+        vm.put_slot(place);
+    }
     match filled {
         Ok(true) => return Ok(Some(frame)),
         Ok(false) => {

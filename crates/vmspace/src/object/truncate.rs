@@ -68,7 +68,9 @@ impl<P: Platform> Object<'_, P> {
                 // What is on swap is brought while that can still fail.
                 let tail = self.hold_tail(ms, bytes)?;
                 self.truncate(ms, bytes);
-                tail.map(|frame| rmap::put_page(self.vm, frame));
+                if let Some(frame) = tail {
+                    rmap::put_page(self.vm, frame);
+                }
             } else {
                 self.zero_tail_before(ms, bytes)?;
                 object.bytes.store(bytes, Ordering::Release);

@@ -180,7 +180,7 @@ impl<P: Platform> Vm<P> {
     /// the slot's last. The cache's reference to the page becomes the caller's.
     pub(crate) fn leave_slot_if_last(&self, place: Place, page: Frame) -> bool {
         let Some((_, slot)) = self.slot(place) else { return false };
-        let last = 2 * ONE | (page.0 + 1);
+        let last = (2 * ONE) | (page.0 + 1);
         // Acquire: those who had references have done with the page.
         let left = slot.compare_exchange(last, ONE, Ordering::Acquire, Ordering::Relaxed).is_ok();
         if left {

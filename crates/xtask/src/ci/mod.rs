@@ -18,7 +18,7 @@ use std::process::Command;
 const ROUNDS: u64 = 6;
 
 /// Minutes of the matrix.
-const MINUTES: u64 = 8;
+const MINUTES: u64 = 6;
 
 /// Instructions of each group that the interpreter and qemu are compared over.
 const INSTRUCTIONS: &str = "1000000";
@@ -121,7 +121,7 @@ fn bounds(steps: &mut Steps) {
     if !exists("valgrind") {
         return steps.skip(what, "there is no valgrind");
     }
-    steps.step(what, || succeed(&mut within(8, cargo("bench-all"))));
+    steps.step(what, || succeed(&mut within(16, cargo("bench-all"))));
 }
 
 /// What Miri can do in minutes: tests of the library by what their names begin with or contain.

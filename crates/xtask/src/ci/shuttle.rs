@@ -31,7 +31,7 @@ pub fn run(steps: &mut Steps) {
     let mut program = PathBuf::new();
     let unharmed = steps.step("shuttle: every pair of operations, and some triples", || {
         program = mutations::build(mutations::SHUTTLE_CFGS, "--release --test shuttle")?;
-        succeed(command("timeout").arg("5m").arg(&program))
+        succeed(command("timeout").arg("10m").arg(&program))
     });
     if unharmed {
         steps.step("shuttle finds what is planted", || {
