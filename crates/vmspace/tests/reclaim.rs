@@ -351,3 +351,18 @@ fn a_request_that_fails_costs_more_than_its_page() {
         assert_eq!(vm.swaps().map(|swap| swap.used).sum::<u64>(), 0, "slots leaked, request {k}");
     }
 }
+
+#[test]
+fn paging_out_takes_what_lies_beside() {
+    let (vm, ms) = (manager(1024), &mut sleeper());
+    vm.swap_on(ms, 1, 4096, 0).unwrap();
+    let space = Space::new(&vm, ms).unwrap();
+    let at = space.map(ms, Map::anonymous(64 * PAGE, RW)).unwrap();
+    (0..64).for_each(|page| store(&space, ms, at, page, 0));
+    space.advise(ms, at + 8 * PAGE, 3 * PAGE, Advice::PageOut).unwrap();
+    assert_eq!(space.swapped(), 3);
+    for page in 0..64 {
+        let there = space.translate(&vm.walk(ms), at + page * PAGE).is_some();
+        assert_eq!(there, !(8..11).contains(&page), "page {page}");
+    }
+}

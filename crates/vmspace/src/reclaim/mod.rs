@@ -20,9 +20,10 @@ mod victim;
 
 pub use balance::Watermarks;
 
-use crate::addr::Frame;
+use crate::addr::{Frame, PageRange};
 use crate::context::MaySleep;
 use crate::counters::Event;
+use crate::format::Geometry;
 use crate::platform::Platform;
 use crate::swap::Cluster;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -105,6 +106,7 @@ impl<P: Platform> Vm<P> {
         let (first, frames) = self.managed_span();
         let mut sum = Yield::default();
         let mut cluster = Cluster::default();
+        let anywhere = PageRange::new(0, P::Format::USER_PAGES);
         for _ in 0..frames.div_ceil(STRIDE) {
             let at = self.reclaim.hand.fetch_add(STRIDE, Ordering::Relaxed) % frames;
             let stretch = at..frames.min(at + STRIDE);
@@ -112,7 +114,7 @@ impl<P: Platform> Vm<P> {
             self.count(Event::PageScanned, scanned as u64);
             for frame in stretch.map(|n| first.add(n)) {
                 if self.is_page(frame) && self.is_old(frame, urgency) {
-                    let found = self.steal_page(ms, frame, urgency, &mut cluster);
+                    let found = self.steal_page(ms, frame, anywhere, urgency, &mut cluster);
                     sum = Yield { stolen: sum.stolen + found.stolen, busy: sum.busy | found.busy };
                 }
             }

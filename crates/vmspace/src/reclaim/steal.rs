@@ -12,7 +12,7 @@
 use super::Yield;
 use super::age::Urgency;
 use super::victim::{Backing, Refusal, Victim};
-use crate::addr::Frame;
+use crate::addr::{Frame, PageRange};
 use crate::backend::Backend;
 use crate::context::MaySleep;
 use crate::counters::Event;
@@ -39,11 +39,12 @@ const NEIGHBOURS: usize = 32;
 type Victims = ArrayVec<Victim, NEIGHBOURS>;
 
 impl<P: Platform> Vm<P> {
-    /// Steals a page, and perhaps its neighbours.
+    /// Steals a page, and perhaps its neighbours among the pages `within`.
     pub(super) fn steal_page(
         &self,
         ms: &mut MaySleep,
         frame: Frame,
+        within: PageRange,
         urgency: Urgency,
         cluster: &mut Cluster,
     ) -> Yield {
@@ -52,7 +53,7 @@ impl<P: Platform> Vm<P> {
             Ok(victim) => victim,
             Err(refusal) => return Yield { stolen: 0, busy: refusal == Refusal::Busy },
         };
-        let mut theft = Theft { urgency, cluster, victims: Victims::new() };
+        let mut theft = Theft { urgency, within, cluster, victims: Victims::new() };
         theft.victims.push(victim);
         let busy = self.take_entries(ms, &mut theft);
         let Theft { victims, cluster, .. } = theft;
@@ -81,12 +82,16 @@ impl<P: Platform> Vm<P> {
         busy
     }
 
-    /// Steals these pages, used or not, as far as they can go.
-    pub(crate) fn steal_these(&self, ms: &mut MaySleep, pages: impl Iterator<Item = Frame>) {
+    /// Steals these pages of a range of addresses, used or not, as far as they can go.
+    pub(crate) fn steal_these(
+        &self,
+        ms: &mut MaySleep,
+        pages: impl Iterator<Item = Frame>,
+        range: PageRange,
+    ) {
         let mut cluster = Cluster::default();
-        let found =
-            pages.map(|frame| self.steal_page(ms, frame, Urgency::Any, &mut cluster).stolen);
-        self.count(Event::PageStolen, found.sum());
+        let steal = |frame| self.steal_page(ms, frame, range, Urgency::Any, &mut cluster).stolen;
+        self.count(Event::PageStolen, pages.map(steal).sum());
     }
 
     /// A mapper of a page, its leaf locked, if nobody else holds it. None: there is none.
@@ -117,6 +122,8 @@ struct Locked;
 /// Pages that are being stolen together.
 struct Theft<'c> {
     urgency: Urgency,
+    /// The addresses that neighbours may lie at.
+    within: PageRange,
     cluster: &'c mut Cluster,
     victims: Victims,
 }
@@ -141,6 +148,7 @@ impl Theft<'_> {
         let (urgency, mut taken) = (self.urgency, false);
         for index in node.occupied(first..end) {
             let Some(found) = node.leaf(index).map(|leaf| leaf.frame) else { continue };
+            let gathers = gathers && self.within.holds(node.slot_range(index).start);
             let Some(victim) = self.victim(node.vm, found, gathers) else { continue };
             if cursor.steal_entry(node, index, victim, urgency) {
                 taken |= found == frame;

@@ -58,7 +58,7 @@ impl<P: Platform> Space<'_, P> {
             if let (true, Some((last, _))) = (pages.is_full(), pages.last()) {
                 from = last + 1;
             }
-            self.vm.steal_these(ms, pages.into_iter().map(|(_, frame)| frame));
+            self.vm.steal_these(ms, pages.into_iter().map(|(_, frame)| frame), range);
         }
     }
 
