@@ -148,7 +148,8 @@ impl Theft<'_> {
         let (urgency, mut taken) = (self.urgency, false);
         for index in node.occupied(first..end) {
             let Some(found) = node.leaf(index).map(|leaf| leaf.frame) else { continue };
-            let gathers = gathers && self.within.holds(node.slot_range(index).start);
+            let gathers =
+                gathers && (found == frame || self.within.holds(node.slot_range(index).start));
             let Some(victim) = self.victim(node.vm, found, gathers) else { continue };
             if cursor.steal_entry(node, index, victim, urgency) {
                 taken |= found == frame;
@@ -165,17 +166,21 @@ impl Theft<'_> {
 
     /// The victim in a frame, claimed now if it `gathers` and the page is old.
     fn victim<P: Platform>(&mut self, vm: &Vm<P>, frame: Frame, gathers: bool) -> Option<&Victim> {
-        let known = self.victims.iter().position(|victim| victim.frame == frame);
-        let nth = known.or_else(|| {
-            vm.mapped_meta(frame)?;
-            if !gathers || self.victims.is_full() || !vm.is_old(frame, self.urgency) {
-                return None;
-            }
-            let victim = Victim::claim(&vm.enter(), frame, self.cluster).ok()?;
-            self.victims.push(victim);
-            Some(self.victims.len() - 1)
-        })?;
-        self.victims.get(nth)
+        if !gathers {
+            return self.victims.iter().find(|victim| victim.frame == frame);
+        }
+        // Those who gather have only begun: but for the first, who is here is here for the second
+        // time, and comes up again.
+        if self.victims.first().is_some_and(|first| first.frame == frame) {
+            return self.victims.first();
+        }
+        vm.mapped_meta(frame)?;
+        if self.victims.is_full() || !vm.is_old(frame, self.urgency) {
+            return None;
+        }
+        let victim = Victim::claim(&vm.enter(), frame, self.cluster).ok()?;
+        self.victims.push(victim);
+        self.victims.last()
     }
 
     /// One that cannot go.
