@@ -49,6 +49,8 @@ pub struct MaySleep {
     /// A pager or a swap device is at work, and may hold locks of its own: memory that it asks for
     /// is not looked for by calling others (R31).
     in_driver: bool,
+    /// A space is kept from ending: nobody is waited for who ends spaces.
+    visiting: bool,
     not_send: PhantomData<*mut ()>,
 }
 
@@ -60,7 +62,7 @@ impl MaySleep {
     /// no read guard and no lock that a shootdown's target might wait for; and no other `MaySleep`
     /// of the same task is alive.
     pub const unsafe fn assume() -> MaySleep {
-        MaySleep { in_driver: false, not_send: PhantomData }
+        MaySleep { in_driver: false, visiting: false, not_send: PhantomData }
     }
 
     /// Calls a pager or a swap device.
@@ -69,6 +71,19 @@ impl MaySleep {
         let result = call(self);
         self.in_driver = before;
         result
+    }
+
+    /// Does what keeps spaces from ending, one after the other.
+    pub(crate) fn visiting<R>(&mut self, visit: impl FnOnce(&mut MaySleep) -> R) -> R {
+        let before = core::mem::replace(&mut self.visiting, true);
+        let result = visit(self);
+        self.visiting = before;
+        result
+    }
+
+    /// Whether spaces and objects may be ended here: that calls pagers, and waits for visitors.
+    pub(crate) fn may_end_others(&self) -> bool {
+        !self.is_in_driver() && !self.visiting
     }
 
     /// Whether a pager or a swap device asks.

@@ -269,7 +269,7 @@ fn a_file_larger_than_memory_cannot_be_read() {
 }
 
 #[test]
-fn a_page_that_is_held_or_dirty_is_given_up() {
+fn a_page_that_is_held_is_given_up_or_a_dirty_one_forgotten() {
     with_file(200, 1000, |vm, file| {
         let space = Space::new(vm, &mut token()).unwrap();
         let at = map(&space, &file, whole(&file).shared());
@@ -283,10 +283,9 @@ fn a_page_that_is_held_or_dirty_is_given_up() {
             file.read(&mut token(), from, &mut buffer).unwrap();
         }
         assert!(vm.statistics().pages_stolen > 0);
-        for page in [7, 9, 11] {
-            assert!(file.holds(page * PAGE), "page {page}");
-        }
-        assert_eq!(file_byte(&file, 9 * PAGE), Some(b'd'));
+        assert!(file.holds(11 * PAGE), "somebody holds it");
+        let stored = vm.platform().files.stored.lock().unwrap().contains(&9);
+        assert!(stored || file_byte(&file, 9 * PAGE) == Some(b'd'), "what was stored is nowhere");
         drop(pinned);
         space.exit(&mut token());
     });

@@ -156,7 +156,7 @@ fn fill<P: Platform>(
         return Ok(None);
     };
     let place = empty.place();
-    if place.is_some_and(|place| !hold_place(vm, ms, slot, empty, place)) {
+    if place.is_some_and(|place| !hold_place(vm, ms, stamp.object, slot, empty, place)) {
         vm.give_frame(frame);
         return Ok(None);
     }
@@ -194,11 +194,13 @@ fn fill<P: Platform>(
 fn hold_place<P: Platform>(
     vm: &Vm<P>,
     ms: &mut MaySleep,
+    object: u64,
     slot: &AtomicU64,
     empty: Empty,
     place: Place,
 ) -> bool {
-    if !vm.try_hold_slot(&vm.walk(ms), place) {
+    let guard = vm.walk(ms);
+    if !vm.try_hold_slot_of_object(&guard, place, object) {
         return false;
     }
     let held = pages::is_still(slot, empty);
@@ -284,7 +286,7 @@ pub(crate) fn bring_back<P: Platform>(
     let mut from = 0;
     while let Some(index) = pages::next(vm, found, from) {
         if pages::place(vm, found, index).is_some_and(|place| place.area == area)
-            && let Some(cached) = get(vm, ms, object, index, Reach::Beyond)?
+            && let Some(cached) = get(vm, ms, object, index, Reach::Within)?
         {
             rmap::put_page(vm, cached.frame);
         }

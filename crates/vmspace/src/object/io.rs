@@ -7,6 +7,7 @@
 //! of writers; reads and faults never wait for it.
 
 use super::bring::{Reach, get};
+use super::pages::Look;
 use super::{MOST_BYTES, Object, mark_dirty, page, pages};
 use crate::addr::Frame;
 use crate::context::MaySleep;
@@ -86,12 +87,11 @@ impl<P: Platform> Object<'_, P> {
         }
         let held = if self.pager() == 0 {
             // What was never touched is not made by reading.
-            match pages::find(self.vm, self.body(), part.index) {
-                None if pages::place(self.vm, self.body(), part.index).is_some() => {
-                    let brought = get(self.vm, ms, self.address, part.index, Reach::Within)?;
-                    brought.map(|cached| cached.frame)
-                }
-                found => found,
+            match pages::look(self.vm, self.body(), part.index) {
+                Look::Page(frame) => Some(frame),
+                Look::Swapped => get(self.vm, ms, self.address, part.index, Reach::Within)?
+                    .map(|cached| cached.frame),
+                Look::Nothing => None,
             }
         } else {
             page(self.vm, ms, self.address, part.index)?.map(|cached| cached.frame)
@@ -215,11 +215,13 @@ impl<P: Platform> Object<'_, P> {
         if bytes.is_multiple_of(<P::Format as Geometry>::PAGE_SIZE) {
             return Ok(None);
         }
-        if pages::place(self.vm, self.body(), index).is_some() {
-            let brought = get(self.vm, ms, self.address, index, Reach::Beyond)?;
-            return Ok(brought.map(|cached| cached.frame));
-        }
-        Ok(pages::find(self.vm, self.body(), index))
+        Ok(match pages::look(self.vm, self.body(), index) {
+            Look::Page(frame) => Some(frame),
+            Look::Swapped => {
+                get(self.vm, ms, self.address, index, Reach::Within)?.map(|cached| cached.frame)
+            }
+            Look::Nothing => None,
+        })
     }
 
     /// Zeros what lies beyond the end in the last page, if that is in memory.

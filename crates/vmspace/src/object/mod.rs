@@ -438,9 +438,9 @@ fn note_unused<P: Platform>(vm: &Vm<P>, object: u64) {
     }
 }
 
-/// Ends the objects whose last handle was dropped.
+/// Ends the objects whose last handle was dropped, where that may be done.
 pub(crate) fn end_unused<P: Platform>(vm: &Vm<P>, ms: &mut MaySleep) {
-    if vm.unused.load(Ordering::Relaxed) != 0 {
+    if vm.unused.load(Ordering::Relaxed) != 0 && ms.may_end_others() {
         // Acquire: pairs with `note_unused`.
         Dropped { head: vm.unused.swap(0, Ordering::Acquire) }.release(vm, ms);
     }

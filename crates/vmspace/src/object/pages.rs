@@ -197,25 +197,48 @@ pub(super) fn place<P: Platform>(vm: &Vm<P>, object: &Body, index: u64) -> Optio
     place_of(slot(vm, object, index)?.load(Ordering::Relaxed))
 }
 
-/// The page at `index`, if it is there, with a reference for the caller, who has one to the object.
-pub(super) fn find<P: Platform>(vm: &Vm<P>, object: &Body, index: u64) -> Option<Frame> {
-    let slot = slot(vm, object, index)?;
+/// What a slot says, at one instant.
+pub(super) enum Look {
+    /// The page, with a reference for the caller.
+    Page(Frame),
+    /// Its page is on swap.
+    Swapped,
+    /// It has none.
+    Nothing,
+}
+
+/// The page at `index`, or where it is. The caller has a reference to the object.
+pub(super) fn look<P: Platform>(vm: &Vm<P>, object: &Body, index: u64) -> Look {
+    let Some(slot) = slot(vm, object, index) else { return Look::Nothing };
     loop {
         // Acquire: pairs with the Release that filled the slot.
         let word = slot.load(Ordering::Acquire);
         if is_empty(word) {
-            return None;
+            return place_of(word).map_or(Look::Nothing, |_| Look::Swapped);
         }
         let frame = Frame(word >> BITS);
         if word & CLAIMED == 0 && vm.meta_of(frame).refs.try_get() {
             // The Acquire of try-get: a frame in a later life has left the slot before.
             if slot.load(Ordering::Relaxed) == word {
-                return Some(frame);
+                return Look::Page(frame);
             }
             rmap::put_page(vm, frame);
         }
         vm.platform().relax();
     }
+}
+
+/// The page at `index`, if it is there, with a reference for the caller, who has one to the object.
+pub(super) fn find<P: Platform>(vm: &Vm<P>, object: &Body, index: u64) -> Option<Frame> {
+    match look(vm, object, index) {
+        Look::Page(frame) => Some(frame),
+        Look::Swapped | Look::Nothing => None,
+    }
+}
+
+/// Whether the page at `index` is the one in this frame, and is neither coming nor going.
+pub(super) fn holds<P: Platform>(vm: &Vm<P>, object: &Body, index: u64, frame: Frame) -> bool {
+    slot(vm, object, index).is_some_and(|slot| slot.load(Ordering::Relaxed) == full(frame))
 }
 
 /// The first page at or after `from` that is there, is coming or going, or is on swap.
@@ -349,16 +372,20 @@ fn replace<P: Platform>(
     goes
 }
 
-/// Forgets the page at `index` if it is on swap: the slot is empty.
-pub(super) fn forget_swapped<P: Platform>(vm: &Vm<P>, object: &Body, index: u64) {
-    let Some(slot) = slot(vm, object, index) else { return };
+/// Forgets the page at `index` if it is on swap: the slot is empty. False: a page is there, or is
+/// coming or going.
+pub(super) fn forget_swapped<P: Platform>(vm: &Vm<P>, object: &Body, index: u64) -> bool {
+    let Some(slot) = slot(vm, object, index) else { return true };
     let word = slot.load(Ordering::Relaxed);
-    let Some(place) = place_of(word) else { return };
+    let Some(place) = place_of(word) else { return is_empty(word) };
     // Acquire: pairs with who put it there.
     let empty = new_empty(object);
-    if slot.compare_exchange(word, empty, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+    let forgotten =
+        slot.compare_exchange(word, empty, Ordering::Acquire, Ordering::Relaxed).is_ok();
+    if forgotten {
         vm.put_slot(place);
     }
+    forgotten
 }
 
 /// The page belongs to no object any more.

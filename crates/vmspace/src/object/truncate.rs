@@ -125,13 +125,19 @@ impl<P: Platform> Object<'_, P> {
     /// Takes a page that nobody can map any more from its entries and from the object.
     fn drop_page(&self, ms: &mut MaySleep, index: u64) {
         let (vm, object) = (self.vm, self.body());
-        while let Some(frame) = pages::find(vm, object, index) {
-            mappers::unmap(vm, ms, frame);
-            if pages::take_out(vm, object, index, frame, || true) {
+        loop {
+            while let Some(frame) = pages::find(vm, object, index) {
+                mappers::unmap(vm, ms, frame);
+                if pages::take_out(vm, object, index, frame, || true) {
+                    rmap::put_page(vm, frame);
+                }
                 rmap::put_page(vm, frame);
             }
-            rmap::put_page(vm, frame);
+            // One that was being brought may be on swap again: it came too late.
+            if pages::forget_swapped(vm, object, index) {
+                return;
+            }
+            vm.platform().relax();
         }
-        pages::forget_swapped(vm, object, index);
     }
 }

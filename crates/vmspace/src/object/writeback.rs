@@ -133,6 +133,10 @@ pub(super) fn try_hand_over<P: Platform>(
     }
     // Who has it may be waiting for memory.
     let Some(_writers) = object.writers.try_acquire(vm.platform()) else { return false };
+    // What was cut off meanwhile is older than what has come in its place.
+    if !pages::holds(vm, object, index, frame) {
+        return false;
+    }
     let meta = vm.meta_of(frame);
     take_dirty(meta);
     let written = page_out(vm, ms, object, index, frame);

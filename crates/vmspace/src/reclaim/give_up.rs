@@ -39,7 +39,9 @@ impl<P: Platform> Vm<P> {
     fn give_up_to_slot(&self, ms: &mut MaySleep, victim: &Victim, place: Place) -> bool {
         let (frame, meta) = (victim.frame, self.meta_of(victim.frame));
         // The cache's reference and ours.
-        if !rmap::is_unmapped(meta) || meta.refs.count() > 2 {
+        let free =
+            if mutation::active(Mutation::NoPinCheckAtSteal) { meta.refs.count() } else { 2 };
+        if !rmap::is_unmapped(meta) || meta.refs.count() > free {
             return false;
         }
         if object::is_dirty(meta) && !mutation::active(Mutation::NoWriteAtSteal) {
@@ -52,7 +54,7 @@ impl<P: Platform> Vm<P> {
                 return false;
             }
         }
-        if !meta.refs.freeze(2) {
+        if !meta.refs.freeze(free) {
             return false;
         }
         debug_assert!(

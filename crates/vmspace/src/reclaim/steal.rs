@@ -214,7 +214,7 @@ impl<'a, P: Platform> Cursor<'a, '_, P> {
         }
         match victim.backing {
             Backing::Slot(place) => {
-                if !vm.hold_slot_again(place) {
+                if !vm.takes_entries(place) || !vm.hold_slot_again(place) {
                     return false;
                 }
                 self.replace_entry(node, index, P::Format::soft(place.soft()));

@@ -358,11 +358,17 @@ impl<P: Platform> Vm<P> {
     /// ```
     pub fn reap(&self, ms: &mut MaySleep) {
         self.end_dropped(ms);
-        self.wait_for_reapers();
+        if ms.may_end_others() {
+            self.wait_for_reapers();
+        }
         object::end_unused(self, ms);
     }
 
+    /// Ends the spaces that were dropped, where that may be done.
     fn end_dropped(&self, ms: &mut MaySleep) {
+        if !ms.may_end_others() {
+            return;
+        }
         self.for_each_dropped(|id| {
             let root = Frame(self.header(id).root.load(Ordering::Relaxed));
             Space { vm: self, id, root }.exit(ms);

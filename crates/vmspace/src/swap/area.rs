@@ -113,6 +113,11 @@ impl Area {
         let _ = self.state.compare_exchange(OPEN, FAILED, Ordering::Relaxed, Ordering::Relaxed);
     }
 
+    /// Whether it is being removed.
+    pub fn is_leaving(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == LEAVING
+    }
+
     /// Whether it gets pages, and its read-ahead is worth while.
     pub fn is_open(&self) -> bool {
         self.state.load(Ordering::Relaxed) == OPEN

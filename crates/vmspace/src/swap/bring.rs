@@ -114,7 +114,7 @@ impl<P: Platform> Vm<P> {
 
     /// None: there is no memory, or the device fails.
     fn bring_ahead_on_swap(&self, ms: &mut MaySleep, place: Place) -> Option<()> {
-        if self.is_in_slot(place) || self.slot_count(place).1 {
+        if self.is_in_slot(place) {
             return Some(());
         }
         let frame = self.take_frame(Kind::Page)?;

@@ -51,6 +51,8 @@ impl<P: Platform> Vm<P> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn swap_off(&self, ms: &mut MaySleep, device: u64) -> Result<(), Error> {
+        // What has ended needs no room.
+        self.reap(ms);
         let (number, area, before) = self.close_area(device)?;
         if let Err(error) = self.empty_area(ms, number, area) {
             area.state.store(before, Ordering::Relaxed);
@@ -76,10 +78,12 @@ impl<P: Platform> Vm<P> {
     fn empty_area(&self, ms: &mut MaySleep, number: u8, area: &Area) -> Result<(), Error> {
         while self.slots_used(area) != 0 {
             let mut result = Ok(());
-            self.visit_spaces(|_, root| {
-                if result.is_ok() {
-                    result = self.bring_back_space(ms, number, root);
-                }
+            ms.visiting(|ms| {
+                self.visit_spaces(|_, root| {
+                    if result.is_ok() {
+                        result = self.bring_back_space(ms, number, root);
+                    }
+                });
             });
             result?;
             self.bring_back_objects(ms, number, area)?;

@@ -74,14 +74,29 @@ impl<P: Platform> Vm<P> {
     /// A reference to a slot that was found in an entry, if it has not ended. That it is the one
     /// that was meant, the entry says when it is read again.
     pub(crate) fn try_hold_slot(&self, _: &Guard<'_, P>, place: Place) -> bool {
-        let more = |word| (count(word) != 0 && count(word) < MOST).then_some(word + ONE);
+        self.hold_if(place, |word| word & OBJECT == 0)
+    }
+
+    /// The same for a slot that was found in an object of memory, which the caller holds.
+    pub(crate) fn try_hold_slot_of_object(
+        &self,
+        _: &Guard<'_, P>,
+        place: Place,
+        object: u64,
+    ) -> bool {
+        self.hold_if(place, |word| word & (OBJECT | VALUE) == object_word(object) & !ONE)
+    }
+
+    fn hold_if(&self, place: Place, meant: impl Fn(u64) -> bool) -> bool {
+        let more = |word| (meant(word) && (1..MOST).contains(&count(word))).then_some(word + ONE);
         // Acquire: what the slot holds has been written.
         self.slot(place).is_some_and(|(_, slot)| slot.change(Ordering::Acquire, more))
     }
 
     /// One more reference to a slot that cannot end meanwhile. False: it has too many.
     pub(crate) fn hold_slot_again(&self, place: Place) -> bool {
-        let more = |word| (count(word) < MOST).then_some(word + ONE);
+        // Who works with it for a while has room left.
+        let more = |word| (count(word) < MOST / 2).then_some(word + ONE);
         self.slot(place).is_some_and(|(_, slot)| slot.change(Ordering::Relaxed, more))
     }
 
@@ -127,6 +142,11 @@ impl<P: Platform> Vm<P> {
     /// The page is in no slot's cache any more.
     fn forget_slot(&self, page: Frame) {
         self.meta_of(page).owner.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether more entries may name a slot that the caller holds: its area is not being removed.
+    pub(crate) fn takes_entries(&self, place: Place) -> bool {
+        self.area(place.area).is_some_and(|area| !area.is_leaving())
     }
 
     /// The page of a slot that the caller holds, if it is in memory, with a reference.

@@ -248,13 +248,10 @@ impl<P: Platform> Vm<P> {
         let cost = if found.stolen != 0 {
             // What was stolen may have been somebody else's gain, or not lie together.
             1
-        } else if found.busy {
-            // Whoever is at the pages goes on: there is something to wait for.
-            self.platform.relax();
-            PATIENCE / 64
         } else {
             self.synchronize(ms);
-            PATIENCE / RECLAIM_ROUNDS
+            // Whoever is at pages goes on: there is something to wait for.
+            if found.busy { PATIENCE / 32 } else { PATIENCE / RECLAIM_ROUNDS }
         };
         let left = patience.checked_sub(cost);
         *patience = left.unwrap_or(0);
