@@ -366,3 +366,47 @@ fn paging_out_takes_what_lies_beside() {
         assert_eq!(there, !(8..11).contains(&page), "page {page}");
     }
 }
+
+#[test]
+fn of_two_equal_spaces_one_loses_more() {
+    let (vm, ms) = (manager(2048), &mut sleeper());
+    vm.swap_on(ms, 1, 4096, 0).unwrap();
+    let spaces = [Space::new(&vm, ms).unwrap(), Space::new(&vm, ms).unwrap()];
+    let maps = spaces.each_ref().map(|s| s.map(ms, Map::anonymous(800 * PAGE, RW)).unwrap());
+    for page in 0..800 {
+        for (space, at) in spaces.iter().zip(maps) {
+            store(space, ms, at, page, 0);
+        }
+    }
+    for _ in 0..10 {
+        vm.reclaim(ms, 80);
+    }
+    let [one, two] = spaces.each_ref().map(|space| space.swapped());
+    assert!(one + two >= 800, "{one} and {two}");
+    assert!(one.abs_diff(two) * 10 <= one.max(two), "{one} and {two}");
+}
+
+/// The pager refuses what the stealer hands over: it stays, and who syncs next is told, once.
+#[test]
+fn what_a_pager_refused_the_stealer_is_told_to_nobody() {
+    let refuses = Arc::new(AtomicU64::new(1));
+    let mut host = Host::<Sv48>::new(512, 2);
+    let hook = refuses.clone();
+    host.files.on_store = Some(Box::new(move |_| match hook.load(Ordering::Relaxed) {
+        0 => Ok(()),
+        _ => Err(PagerError::Full),
+    }));
+    let (vm, ms) = (host.manager(), &mut sleeper());
+    let file = vm.object(ms, 8 * PAGE, 1).unwrap();
+    let space = Space::new(&vm, ms).unwrap();
+    let at = space.map_object(ms, Map::anonymous(8 * PAGE, RW).shared(), &file, 0).unwrap();
+    (0..8).for_each(|page| store(&space, ms, at, page, 0));
+    assert_eq!(vm.reclaim(ms, 8), 0, "a page went that its pager has refused");
+    assert_eq!(file.resident(), 8);
+    refuses.store(0, Ordering::Relaxed);
+    assert_eq!(file.sync(ms, 0..8 * PAGE), Err(Error::Pager(PagerError::Full)));
+    assert_eq!(file.sync(ms, 0..8 * PAGE), Ok(()));
+    (0..8).for_each(|page| expect(&space, ms, at, page, 0));
+    let bytes = vm.platform().files.of(1);
+    assert_eq!(bytes[..8], word(0, 0).to_le_bytes(), "what was refused was handed over again");
+}
