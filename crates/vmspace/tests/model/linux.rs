@@ -99,8 +99,8 @@ pub const WIPE_ON_FORK: u8 = 16;
 pub const RANDOM: u8 = 32;
 pub const SEQUENTIAL: u8 = 64;
 
-/// madvise's numbers.
-pub const ADVICE: [u8; 13] = [0, 1, 2, 3, 4, 8, 10, 11, 18, 19, 20, 21, 24];
+/// madvise's numbers, but for MADV_PAGEOUT: what goes then is not the model's affair (`reclaim.rs`).
+pub const ADVICE: [u8; 12] = [0, 1, 2, 3, 4, 8, 10, 11, 18, 19, 20, 24];
 
 impl Area {
     fn merges_with(&self, next: &Area) -> bool {
