@@ -45,11 +45,14 @@ impl<P: Platform> Vm<P> {
         Some(frame.add(self.managed.start))
     }
 
-    /// Takes frames where the CPU has taken none yet, and sees how much is left there.
+    /// Takes frames where the CPU has taken none yet. Where it finds no area with room for a while, it
+    /// is looked how much is left.
     #[cold]
     fn take_elsewhere(&self, cpu: usize, order: u32) -> Option<Frame> {
+        let before = self.frames.area_of(cpu);
         let frame = self.frames.allocate_elsewhere(cpu, order);
-        if frame.is_none() || self.frames.is_tight(cpu) {
+        let area = self.frames.area_of(cpu);
+        if frame.is_none() || area != before && self.frames.has_little(area) {
             self.note_shortage();
         }
         frame

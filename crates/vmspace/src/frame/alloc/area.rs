@@ -83,7 +83,7 @@ impl Frames<'_> {
     }
 
     /// Whether less than an eighth of an area is free.
-    pub(super) fn has_little(&self, area: u64) -> bool {
+    pub(crate) fn has_little(&self, area: u64) -> bool {
         self.free_in(area as usize) < (WORD_FRAMES << self.area_shift) as u32 / 8
     }
 

@@ -114,10 +114,9 @@ impl<'m> Frames<'m> {
         if order > WORD_ORDER { self.allocate_words(cpu, order) } else { self.search(cpu, order) }
     }
 
-    /// Whether the area that `cpu` allocates from has little room: less than an eighth.
-    pub(crate) fn is_tight(&self, cpu: usize) -> bool {
-        let at = self.cpus[cpu][CURSOR].load(Ordering::Relaxed);
-        self.has_little(at >> self.area_shift)
+    /// The area that `cpu` allocates from.
+    pub(crate) fn area_of(&self, cpu: usize) -> u64 {
+        self.cpus[cpu][CURSOR].load(Ordering::Relaxed) >> self.area_shift
     }
 
     /// Frees `1 << order` frames from `frame` on: what [`allocate`](Frames::allocate) gave, or an
