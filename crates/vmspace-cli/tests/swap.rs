@@ -49,6 +49,9 @@ fn devices_that_cannot_be() {
     swap(&file("", "1M"), &["is a directory", "plain file"]);
     swap(&file("exit", "1M"), &["is the program"]);
     swap("file:/dev/null:1M", &["is a device"]);
+    fs::write(directory.join("kept"), b"kept").expect("a file");
+    swap(&file("kept", "1M"), &["holds something already", "a new file"]);
+    assert_eq!(fs::read(directory.join("kept")).expect("the file"), b"kept");
     let fifo = directory.join("fifo");
     let mode = rustix::fs::Mode::from_raw_mode(0o700);
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0)
@@ -87,7 +90,7 @@ fn a_swap_file_of_a_run_that_has_ended_would_be_left_behind() {
     let directory = directory("swap-left");
     let program = executable(&directory, "exit", &Elf::exit(7).bytes());
     let (new, old) = (directory.join("a:new"), directory.join("old"));
-    fs::write(&old, b"old").expect("a file");
+    fs::write(&old, b"").expect("a file");
     let report = directory.join("report");
     let mut command = vmspace(["run", "--report", "json", "--report-file"]);
     command.arg(&report).args(["--swap", "zram:1M", "--swap"]);

@@ -3,8 +3,9 @@
 //! Guarantee: the file's blocks are set aside before it is used, so a full disk is known before the
 //! program runs. Nobody else has the file for swap: it is locked (flock(2)) for as long as it is
 //! open. What is read is what was written: the sum of each page is remembered, so a file that was
-//! truncated or changed by others gives an error, never zeros. A file that was made here is removed
-//! at the end.
+//! truncated or changed by others gives an error, never zeros. What somebody keeps in a file is not
+//! written over: one that was there must be empty, and is again at the end; one that was made here is
+//! removed.
 
 use std::fs::File;
 use std::io;
@@ -23,6 +24,17 @@ pub(super) struct SwapFile {
     /// The sums of the pages.
     slots: Slots<u64>,
     _made: Option<Made>,
+    /// It was empty when it was locked: what is in it now is ours.
+    ours: bool,
+}
+
+impl Drop for SwapFile {
+    fn drop(&mut self) {
+        if self.ours {
+            // What cannot be cut off is refused when it is named again.
+            let _ = self.file.set_len(0);
+        }
+    }
 }
 
 /// A file that was not there before; dropped, it is removed.
@@ -51,15 +63,16 @@ impl SwapFile {
                 let found = file.metadata().map_err(refused)?;
                 let path = std::path::absolute(path).map_err(refused)?;
                 let _made = Some(Made { path, identity: (found.dev(), found.ino()) });
-                SwapFile { file, slots: Slots::new(), _made }
+                SwapFile { file, slots: Slots::new(), _made, ours: false }
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let file = options().open(path).map_err(refused)?;
-                SwapFile { file, slots: Slots::new(), _made: None }
+                SwapFile { file, slots: Slots::new(), _made: None, ours: false }
             }
             Err(error) => return Err(refused(error)),
         };
         device.check(program)?;
+        device.claim()?;
         device.set_aside(bytes)?;
         Ok(device)
     }
@@ -90,15 +103,20 @@ impl SwapFile {
         }
     }
 
-    /// Has the host keep blocks for all slots. Where it cannot, the file is as long as it was.
-    fn set_aside(&mut self, bytes: u64) -> Result<(), SwapError> {
+    /// Refuses what holds something. It is locked: no other run puts something there meanwhile.
+    fn claim(&mut self) -> Result<(), SwapError> {
+        let found = self.file.metadata().map_err(|error| SwapError::host(What::Open, error))?;
+        if found.len() != 0 {
+            return Err(SwapError::new(What::Holds));
+        }
+        self.ours = true;
+        Ok(())
+    }
+
+    /// Has the host keep blocks for all slots. Where it cannot, the file is empty again.
+    fn set_aside(&self, bytes: u64) -> Result<(), SwapError> {
         let refused = |error: rustix::io::Errno| SwapError::host(What::SetAside, error.into());
-        let length = rustix::fs::fstat(&self.file).map_err(refused)?.st_size;
-        rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, bytes).map_err(|error| {
-            // What stays set aside is lost only until the file is removed.
-            let _ = rustix::fs::ftruncate(&self.file, length.cast_unsigned());
-            refused(error)
-        })
+        rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, bytes).map_err(refused)
     }
 }
 
@@ -206,9 +224,9 @@ mod tests {
         let path = name("swap-kept");
         drop(open(&path).expect("a file"));
         assert!(!path.exists());
-        std::fs::write(&path, b"mine").expect("a file");
+        std::fs::write(&path, b"").expect("a file");
         drop(open(&path).expect("a file"));
-        assert!(path.exists());
+        assert_eq!(std::fs::read(&path).expect("the file"), b"", "it is empty again");
         // One that somebody else has put in its place is not ours.
         std::fs::remove_file(&path).expect("it goes");
         let device = open(&path).expect("a file");
@@ -216,6 +234,16 @@ mod tests {
         std::fs::write(&path, b"theirs").expect("a file");
         drop(device);
         assert_eq!(std::fs::read(&path).expect("the file"), b"theirs");
+        std::fs::remove_file(&path).expect("it goes");
+    }
+
+    #[test]
+    fn what_somebody_keeps_in_a_file_would_be_written_over() {
+        let path = name("swap-mine");
+        std::fs::write(&path, b"mine").expect("a file");
+        let error = open(&path).expect_err("it is somebody's").to_string();
+        assert!(error.contains("holds something"), "{error}");
+        assert_eq!(std::fs::read(&path).expect("the file"), b"mine");
         std::fs::remove_file(&path).expect("it goes");
     }
 
@@ -244,11 +272,11 @@ mod tests {
             assert!(error.contains(words) && error.ends_with(')'), "{error}");
         }
         let path = name("swap-full");
-        std::fs::write(&path, b"short").expect("a file");
+        std::fs::write(&path, b"").expect("a file");
         let program = Path::new("/proc/self/exe");
         let error = SwapFile::open(&path, 1 << 60, program).expect_err("no disk has that");
         assert!(error.to_string().ends_with(')'), "{error}");
-        assert_eq!(std::fs::read(&path).expect("the file"), b"short");
+        assert_eq!(std::fs::read(&path).expect("the file"), b"");
         std::fs::remove_file(&path).expect("it goes");
     }
 }

@@ -250,6 +250,7 @@ enum What {
     /// Something else than a plain file.
     Kind(&'static str),
     Used,
+    Holds,
     /// Pages have so many bytes.
     TooSmall(u64),
     /// The format's entries name so many bytes of a device, and so many devices.
@@ -293,6 +294,9 @@ impl fmt::Display for SwapError {
             (What::Kind(kind), _) => write!(f, "is {kind} (name a plain file, or a new one)"),
             (What::Used, _) => {
                 write!(f, "is used for swap already (give each device a file of its own)")
+            }
+            (What::Holds, _) => {
+                write!(f, "holds something already (name a new file, or an empty one)")
             }
             (What::Lock, _) => write!(f, "cannot be locked: {error} (name a file on a local disk)"),
             (What::Open, io::ErrorKind::IsADirectory) => {
