@@ -252,7 +252,10 @@ fn device(cell: &Cell, program: &Program, size: &str) -> Result<String, String> 
     let folder = project::folder("matrix");
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let name = format!("{}-{}-{}", program.name, cell.setting.name(), cell.round);
-    Ok(format!("file:{}:{size}", folder.join(name).display()))
+    let file = folder.join(name);
+    // What a run that was killed has left is refused: it holds something.
+    let _ = std::fs::remove_file(&file);
+    Ok(format!("file:{}:{size}", file.display()))
 }
 
 /// What is wrong, in a line.
