@@ -1,8 +1,8 @@
 //! Watermarks: when pages are stolen in the background.
 //!
 //! Guarantee: whoever takes a frame where little is left has the platform told, without waiting and
-//! without counting frames on the way there: the allocator looks how much is left only where a CPU
-//! finds no area that is an eighth free. Who is told calls [`Vm::balance`].
+//! without counting frames on the way there: it is looked how much is left only where a CPU moves to an
+//! area that is not an eighth free, since it has found no other. Who is told calls [`Vm::balance`].
 
 use crate::context::MaySleep;
 use crate::platform::Platform;
