@@ -116,7 +116,7 @@ fn page_out(map: Map) {
 }
 
 fn kib(map: Map) -> usize {
-    map.pages() * page_size() >> 10
+    (map.pages() * page_size()) >> 10
 }
 
 /// As they were given, in the layout of Linux's.

@@ -6,10 +6,11 @@
 //! lock; what is dirty then has been handed to the pager.
 //!
 //! An object is a block of the slab ([`Body`]). Its count is *weighted*: each piece of a layout
-//! carries a share, so that splitting a piece writes nothing here. Its pages hang in a radix tree
-//! (`pages`), which lookups and insertions use without locks. `bring` fills them; `io` reads and
-//! writes; `truncate` takes them away from under mappings; `writeback` hands the dirty ones to the
-//! pager; `give_up` gives up those that are kept elsewhere; `count` is who refers to the object; `mappers` is how the last three find entries by a page.
+//! carries a share, so that splitting a piece writes nothing here; `count` is who refers to it. Its
+//! pages hang in a radix tree (`pages`), which lookups and insertions use without locks. `bring`
+//! fills them; `io` reads and writes; `truncate` takes them away from under mappings; `writeback`
+//! hands the dirty ones to the pager; `give_up` gives up those that are kept elsewhere; `mappers` is
+//! how the last three find entries by a page.
 //!
 //! A page knows its object and place (`Meta::owner`, `Meta::base`) exactly while it hangs there.
 

@@ -1,6 +1,6 @@
 //! All that `.ci/run` does: what it needs is installed, then everything that can be checked is.
 //!
-//! It fits in half an hour on two cores with nothing built before. Whatever cannot be installed is
+//! It fits in an hour on two cores with nothing built before. Whatever cannot be installed is
 //! left out, with a line that says so; steps that could take for ever are killed at a limit.
 
 mod install;
