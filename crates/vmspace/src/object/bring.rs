@@ -136,7 +136,7 @@ struct Room<'a> {
 impl<'a> Room<'a> {
     /// None: no memory.
     fn take<P: Platform>(vm: &'a Vm<P>, object: &Body, index: u64) -> Option<Self> {
-        let slot = pages::make_slot(vm, object, index)?;
+        let slot = object.tree.make_slot(vm, index)?;
         Some(Room { frame: vm.take_frame(Kind::Page)?, slot })
     }
 }

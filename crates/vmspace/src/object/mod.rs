@@ -7,10 +7,10 @@
 //!
 //! An object is a block of the slab ([`Body`]). Its count is *weighted*: each piece of a layout
 //! carries a share, so that splitting a piece writes nothing here; `count` is who refers to it. Its
-//! pages hang in a radix tree (`pages`), which lookups and insertions use without locks. `bring`
-//! fills them; `io` reads and writes; `truncate` takes them away from under mappings; `writeback`
-//! hands the dirty ones to the pager; `give_up` gives up those that are kept elsewhere; `mappers` is
-//! how the last three find entries by a page.
+//! pages hang in a tree (`radix`), whose words (`pages`) come and go without locks. `bring` fills
+//! them; `io` reads and writes; `truncate` takes them away from under mappings; `writeback` hands the
+//! dirty ones to the pager; `give_up` gives up those that are kept elsewhere; `mappers` is how the
+//! last three find entries by a page.
 //!
 //! A page knows its object and place (`Meta::owner`, `Meta::base`) exactly while it hangs there.
 
@@ -20,6 +20,7 @@ mod give_up;
 mod io;
 mod mappers;
 mod pages;
+mod radix;
 mod truncate;
 mod writeback;
 
@@ -38,6 +39,7 @@ use crate::sync::{AtomicU32, AtomicU64, Change, Ordering};
 use crate::vm::Vm;
 use core::fmt;
 use core::mem::size_of;
+use radix::Radix;
 
 /// log2 of an object's bytes.
 const OBJECT_LOG2: u32 = 6;
@@ -51,8 +53,8 @@ struct Body {
     /// The next of those that have ended; its retirement's link.
     link: AtomicU64,
     count: AtomicU64,
-    /// The top node of its pages, and how many levels there are.
-    root: AtomicU64,
+    /// Its pages, by their number: see `pages`.
+    tree: Radix,
     /// Its number with the platform's pager; 0 for memory.
     pager: AtomicU64,
     /// Its length.
@@ -356,12 +358,11 @@ impl<P: Platform> fmt::Debug for Object<'_, P> {
 /// An object with a count of one.
 fn make<P: Platform>(vm: &Vm<P>, bytes: u64, pager: u64) -> Option<u64> {
     let address = vm.take_block(OBJECT_LOG2)?;
-    let Some(root) = pages::make_root(vm) else {
+    let object = body(vm, address);
+    if !object.tree.begin(vm) {
         vm.give_block(address, OBJECT_LOG2);
         return None;
-    };
-    let object = body(vm, address);
-    object.root.store(root, Ordering::Relaxed);
+    }
     object.pager.store(pager, Ordering::Relaxed);
     object.bytes.store(bytes, Ordering::Relaxed);
     object.truncations.store(0, Ordering::Relaxed);
