@@ -148,6 +148,21 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         }
     }
 
+    /// Whether a signal or the end is there for a thread, in the middle of a call that takes long.
+    pub fn is_interrupted(&self, task: &Task<'vm, F>) -> bool {
+        if self.is_over() || !task.attention.load(Ordering::Acquire) {
+            return self.is_over();
+        }
+        let state = self.lock();
+        let thread = state.threads.get(&task.id);
+        let Some((thread, process)) = thread.zip(state.processes.get(&task.process)) else {
+            return true;
+        };
+        let pending = thread.pending.set.union(process.pending.set).without(thread.blocked);
+        let ends = process.dying.is_some() || process.successor.is_some_and(|one| one != task.id);
+        ends || pending.first().is_some()
+    }
+
     /// Ends a wait if a signal is there: the call fails with EINTR, or is made again when the
     /// signal's handler asks for that, or when the thread is only to end.
     pub fn interrupt(&self, state: &mut State<'vm, F>, id: Id) {

@@ -8,7 +8,7 @@
 use crate::addr::{Frame, PageRange};
 use crate::context::MaySleep;
 use crate::flush::SpaceId;
-use crate::format::{Entry, Geometry};
+use crate::format::{Entry, Geometry, Rights};
 use crate::frame::meta::Kind;
 use crate::platform::Platform;
 use crate::rmap::{self, Mapper};
@@ -35,7 +35,8 @@ pub enum Inconsistency {
     MissingMapper(Frame),
     /// A page's reverse map names an entry that does not name the page.
     StrayMapper(Frame),
-    /// A page is one entry's alone, and has several.
+    /// A page is one entry's alone, and has several; or may be written by a private entry, and is not
+    /// its alone.
     Exclusive(Frame),
     /// A page has fewer references than mappers.
     TooFewReferences(Frame),
@@ -131,7 +132,9 @@ impl<P: Platform> Vm<P> {
                 }
                 self.check_table(space, child)?;
             } else if let Entry::Leaf(leaf) = node.entry(index) {
-                self.check_entry(leaf.frame, Mapper { table: node.frame, index })?;
+                let (piece, _) = node.piece(node.slot_range(index).start);
+                let owns = piece.key.is_private() && leaf.rights.contains(Rights::WRITE);
+                self.check_entry(leaf.frame, owns, Mapper { table: node.frame, index })?;
             }
         }
         if entries != node.count() || children != node.child_count() {
@@ -140,10 +143,13 @@ impl<P: Platform> Vm<P> {
         check_layout(node)
     }
 
-    fn check_entry(&self, frame: Frame, mapper: Mapper) -> Result<(), Inconsistency> {
+    fn check_entry(&self, frame: Frame, owns: bool, mapper: Mapper) -> Result<(), Inconsistency> {
         let Some(meta) = self.mapped_meta(frame) else { return Ok(()) };
         if meta.kind() != Kind::Page {
             return Err(Inconsistency::NotAPage(frame));
+        }
+        if owns && !meta.is_exclusive() {
+            return Err(Inconsistency::Exclusive(frame));
         }
         let mut recorded = false;
         rmap::for_each(self, meta, |found| recorded |= found == mapper);

@@ -47,6 +47,8 @@ pub enum Error {
     InUse,
     /// Entries can name no more swap devices.
     TooManyDevices,
+    /// A signal came first.
+    Interrupted,
     /// The frames given to the manager are too few for itself: it needs at least this many.
     TooSmall {
         /// The least number of frames.
@@ -73,6 +75,7 @@ impl Error {
     /// ```
     pub const fn errno(self) -> i32 {
         const EPERM: i32 = 1;
+        const EINTR: i32 = 4;
         const EAGAIN: i32 = 11;
         const ENOMEM: i32 = 12;
         const EACCES: i32 = 13;
@@ -94,6 +97,7 @@ impl Error {
             | Error::BadCpus => EINVAL,
             Error::BelowMinimum | Error::TooManyDevices => EPERM,
             Error::InUse => EBUSY,
+            Error::Interrupted => EINTR,
             Error::Denied => EACCES,
             Error::TooLarge => EFBIG,
             Error::Pager(error) => error.errno(),
@@ -133,6 +137,7 @@ impl fmt::Display for Error {
             Error::TooManyDevices => {
                 write!(f, "there are as many swap devices as entries can name")
             }
+            Error::Interrupted => write!(f, "interrupted by a signal"),
             Error::TooSmall { least } => write!(f, "too little memory: at least {least} frames"),
             Error::TooHigh { end } => {
                 write!(f, "frames from {end:#x} on are beyond what can be managed")

@@ -18,6 +18,8 @@ pub(crate) struct Totals {
     pub resident: AtomicU64,
     /// Entries of pages on swap.
     pub swapped: AtomicU64,
+    /// Frames of tables.
+    pub tables: AtomicU64,
 }
 
 /// The part that is not per CPU.
@@ -112,6 +114,11 @@ impl<P: Platform> Vm<P> {
     /// The space's entries of pages on swap, likewise.
     pub(crate) fn swapped(&self, space: SpaceId) -> u64 {
         self.sum_of(space, |totals| &totals.swapped)
+    }
+
+    /// The frames of the space's tables, likewise.
+    pub(crate) fn table_frames(&self, space: SpaceId) -> u64 {
+        self.sum_of(space, |totals| &totals.tables)
     }
 
     fn sum_of(&self, space: SpaceId, part: impl Fn(&Totals) -> &AtomicU64) -> u64 {

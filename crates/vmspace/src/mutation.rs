@@ -55,6 +55,8 @@ mutations! {
     NoLockedCheckAtSteal,
     /// The stealer takes pages that somebody holds.
     NoPinCheckAtSteal,
+    /// The stealer parts a page from its entry before he knows whether that stays.
+    PartBeforeRefusal,
     /// The stealer waits for a leaf's lock.
     WaitAtSteal,
     /// What is dirty is given up without being written.

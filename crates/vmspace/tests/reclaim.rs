@@ -57,7 +57,7 @@ fn pages_beyond_memory_are_lost() {
     space.exit(ms);
     assert_eq!(vm.swaps().next().unwrap().used, 0, "slots leaked");
     assert!(vm.platform().kept.pages.lock().unwrap().is_empty(), "a slot was not discarded");
-    vm.swap_off(ms, 1).unwrap();
+    vm.swap_off(ms, 1, || Ok(())).unwrap();
     vm.synchronize(ms);
     assert_eq!(vm.free_frames(), free);
     assert_eq!(vm.slab_in_use(), 0);
@@ -119,9 +119,9 @@ fn shared_memory_is_lost_or_parted() {
     vm.check(ms).unwrap();
     let swapped = vm.swaps().next().unwrap().used;
     assert!(swapped > 400, "{swapped} on swap");
-    vm.swap_off(ms, 1).expect_err("there is no room");
+    vm.swap_off(ms, 1, || Ok(())).expect_err("there is no room");
     memory.set_len(ms, 100 * PAGE).unwrap();
-    vm.swap_off(ms, 1).unwrap();
+    vm.swap_off(ms, 1, || Ok(())).unwrap();
     for page in 0..100 {
         expect(&two, ms, other, page, 2);
     }
@@ -168,7 +168,7 @@ fn swapoff_leaves_something_on_the_device() {
     assert_eq!(space.swapped(), 500);
     let child = space.fork(ms).unwrap();
     child.protect(ms, at, 250 * PAGE, Rights::empty()).unwrap();
-    vm.swap_off(ms, 1).unwrap();
+    vm.swap_off(ms, 1, || Ok(())).unwrap();
     assert_eq!((space.swapped(), child.swapped()), (0, 0));
     vm.check(ms).unwrap();
     child.protect(ms, at, 250 * PAGE, RW).unwrap();
@@ -294,7 +294,7 @@ fn a_page_that_cannot_be_read_takes_others_along() {
     }
     space.advise(ms, at, 20 * PAGE, Advice::PageOut).unwrap();
     assert_eq!(space.swapped(), 20);
-    assert_eq!(vm.swap_off(ms, 1), Err(Error::Pager(PagerError::Failed)));
+    assert_eq!(vm.swap_off(ms, 1, || Ok(())), Err(Error::Pager(PagerError::Failed)));
     let failed: Vec<u64> = (0..20)
         .filter(|page| {
             let result = space.fault(ms, at + page * PAGE, Access::Read);

@@ -67,7 +67,7 @@ fn execute(operations: &[&'static Operation]) {
     space.exit(ms);
     shared.close(ms);
     assert_eq!(vm.swaps().next().unwrap().used, 0, "slots leaked");
-    vm.swap_off(ms, 1).unwrap();
+    vm.swap_off(ms, 1, || Ok(())).unwrap();
     vm.synchronize(ms);
     assert_eq!(vm.slab_in_use(), 0, "slab objects leaked");
     assert_eq!(vm.free_frames(), free, "frames leaked");

@@ -86,6 +86,7 @@ fn catcher(mutation: Mutation) -> Catcher {
             "steals::a_stack_that_grows_by_what_it_was_takes_away_what_was_pushed"
         }
         NoSecondLookAtPin => "orders::a_page_held_by_what_its_entry_said_before_is_the_childs",
+        PartBeforeRefusal => return Catcher::Operations("fault steal"),
         OnePassAtSwapoff => return Catcher::Operations("page_out swapoff"),
         NoSecondLookAtFault => return Catcher::Operations("fault unmap"),
         NoSequence => return Catcher::Operations("fault map_table"),

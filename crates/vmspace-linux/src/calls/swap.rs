@@ -48,7 +48,11 @@ impl<F: Format> Call<'_, '_, F> {
 
     pub(super) fn swapoff(&mut self) -> Outcome {
         let number = self.swap_device(self.args[0])?;
-        self.kernel.vm.swap_off(self.ms, number).map_err(|error| match error {
+        let go_on = || match self.kernel.is_interrupted(self.task) {
+            true => Err(Error::Interrupted),
+            false => Ok(()),
+        };
+        self.kernel.vm.swap_off(self.ms, number, go_on).map_err(|error| match error {
             // Somebody else is turning it off.
             Error::InUse => Errno::EINVAL,
             error => errno(error),

@@ -182,7 +182,7 @@ impl<'vm, F: Format> World<'vm, F> {
             space.exit(&mut self.ms);
         }
         for swap in self.vm.swaps() {
-            assert_eq!(self.vm.swap_off(&mut self.ms, swap.device), Ok(()));
+            assert_eq!(self.vm.swap_off(&mut self.ms, swap.device, || Ok(())), Ok(()));
         }
         self.vm.synchronize(&mut self.ms);
         assert_eq!(self.vm.slab_in_use(), 0, "slab objects leaked");

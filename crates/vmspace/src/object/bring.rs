@@ -271,24 +271,26 @@ pub(crate) fn will_need<P: Platform>(
     }
 }
 
-/// Brings back the pages of an object of memory that are on a swap area. The caller has a reference
-/// to the object.
+/// Brings back the pages of an object of memory that are on a swap area; `go_on` is asked before each.
+/// The caller has a reference to the object.
 ///
 /// # Errors
-/// [`Error::OutOfMemory`], [`Error::Pager`].
+/// [`Error::OutOfMemory`], [`Error::Pager`], that of `go_on`.
 pub(crate) fn bring_back<P: Platform>(
     vm: &Vm<P>,
     ms: &mut MaySleep,
     object: u64,
     area: u8,
+    go_on: &dyn Fn() -> Result<(), Error>,
 ) -> Result<(), Error> {
     let found = body(vm, object);
     let mut from = 0;
     while let Some(index) = pages::next(vm, found, from) {
-        if pages::place(vm, found, index).is_some_and(|place| place.area == area)
-            && let Some(cached) = get(vm, ms, object, index, Reach::Within)?
-        {
-            rmap::put_page(vm, cached.frame);
+        if pages::place(vm, found, index).is_some_and(|place| place.area == area) {
+            go_on()?;
+            if let Some(cached) = get(vm, ms, object, index, Reach::Within)? {
+                rmap::put_page(vm, cached.frame);
+            }
         }
         from = index + 1;
     }

@@ -20,6 +20,15 @@ use crate::swap::{Cluster, object_word};
 use crate::sync::Ordering;
 use crate::vm::Vm;
 
+/// Why a page is not given up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refusal {
+    /// Somebody is at it, who goes on.
+    Busy,
+    /// It cannot go.
+    Kept,
+}
+
 /// Gives the page up, if nobody has come back to it. Then the caller's reference to it is gone too.
 pub(crate) fn give_up<P: Platform>(
     vm: &Vm<P>,
@@ -27,24 +36,26 @@ pub(crate) fn give_up<P: Platform>(
     object: u64,
     frame: Frame,
     cluster: &mut Cluster,
-) -> bool {
+) -> Result<(), Refusal> {
     let (found, meta) = (body(vm, object), vm.meta_of(frame));
     if !rmap::is_unmapped(meta) || meta.refs.count() > 2 {
-        return false;
+        return Err(Refusal::Busy);
     }
     let index = meta.base.load(Ordering::Relaxed);
-    let gone = if found.pager() != 0 {
-        (!is_dirty(meta) || writeback::try_hand_over(vm, ms, found, index, frame))
-            && pages::take_out(vm, found, index, frame, || freeze(vm, frame))
-    } else if is_dirty(meta) {
-        swap_out(vm, ms, object, index, frame, cluster)
-    } else {
-        pages::take_out(vm, found, index, frame, || freeze(vm, frame))
+    let gone = match (is_dirty(meta), found.pager()) {
+        (true, 0) => swap_out(vm, ms, object, index, frame, cluster)?,
+        (dirty, _) => {
+            if dirty {
+                writeback::try_hand_over(vm, ms, found, index, frame)?;
+            }
+            pages::take_out(vm, found, index, frame, || freeze(vm, frame))
+        }
     };
-    if gone {
-        vm.give_frame(frame);
+    if !gone {
+        return Err(Refusal::Busy);
     }
-    gone
+    vm.give_frame(frame);
+    Ok(())
 }
 
 /// Lets nobody get a reference any more, unless somebody has one, or has written the page.
@@ -61,7 +72,7 @@ fn freeze<P: Platform>(vm: &Vm<P>, frame: Frame) -> bool {
     !dirty
 }
 
-/// Stores a page of an object of memory on swap.
+/// Stores a page of an object of memory on swap; whether nobody was at it.
 fn swap_out<P: Platform>(
     vm: &Vm<P>,
     ms: &mut MaySleep,
@@ -69,18 +80,19 @@ fn swap_out<P: Platform>(
     index: u64,
     frame: Frame,
     cluster: &mut Cluster,
-) -> bool {
+) -> Result<bool, Refusal> {
     let (found, meta): (&Body, _) = (body(vm, object), vm.meta_of(frame));
     if ms.is_in_driver() {
-        return false;
+        return Err(Refusal::Kept);
     }
-    let Some(place) = cluster.take(vm, object_word(object)) else { return false };
+    let place = cluster.take(vm, object_word(object)).ok_or(Refusal::Kept)?;
     take_dirty(meta);
-    let gone = vm.write_slot(ms, place, frame).is_ok()
-        && pages::swap_out(vm, found, index, frame, place, || freeze(vm, frame));
+    let written = vm.write_slot(ms, place, frame);
+    let gone =
+        written.is_ok() && pages::swap_out(vm, found, index, frame, place, || freeze(vm, frame));
     if !gone {
         mark_dirty(meta);
         vm.put_slot(place);
     }
-    gone
+    written.map(|()| gone).map_err(|_| Refusal::Kept)
 }

@@ -8,7 +8,7 @@
 //! who looks at the records and then at the metadata misses nothing that was stored before, and
 //! what is stored meanwhile through a translation that is going is not forgotten.
 
-use super::{Body, Object, mappers, pages};
+use super::{Body, Object, Refusal, mappers, pages};
 use crate::addr::Frame;
 use crate::context::MaySleep;
 use crate::counters::Event;
@@ -119,32 +119,30 @@ fn valid_bytes<P: Platform>(object: &Body, index: u64) -> usize {
     object.len().saturating_sub(before).min(<P::Format as Geometry>::PAGE_SIZE) as usize
 }
 
-/// Hands a page that nobody maps to the pager, for who steals it; whether the pager has it. An error
-/// is told to who syncs next.
+/// Hands a page that nobody maps to the pager, for who steals it. An error is told to who syncs next.
 pub(super) fn try_hand_over<P: Platform>(
     vm: &Vm<P>,
     ms: &mut MaySleep,
     object: &Body,
     index: u64,
     frame: Frame,
-) -> bool {
+) -> Result<(), Refusal> {
     if ms.is_in_driver() {
-        return false;
+        return Err(Refusal::Kept);
     }
     // Who has it may be waiting for memory.
-    let Some(_writers) = object.writers.try_acquire(vm.platform()) else { return false };
+    let _writers = object.writers.try_acquire(vm.platform()).ok_or(Refusal::Busy)?;
     // What was cut off meanwhile is older than what has come in its place.
     if !pages::holds(vm, object, index, frame) {
-        return false;
+        return Err(Refusal::Busy);
     }
     let meta = vm.meta_of(frame);
     take_dirty(meta);
-    let written = page_out(vm, ms, object, index, frame);
-    if let Err(error) = written {
+    page_out(vm, ms, object, index, frame).map_err(|error| {
         mark_dirty(meta);
         object.note_error(error);
-    }
-    written.is_ok()
+        Refusal::Kept
+    })
 }
 
 /// Hands what is dirty of an object that nothing refers to any more to the pager.

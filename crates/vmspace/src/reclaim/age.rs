@@ -80,7 +80,7 @@ fn generations_since(age: u16, now: u32) -> u32 {
 }
 
 impl<P: Platform> Vm<P> {
-    pub(super) fn generation_now(&self) -> u32 {
+    pub(crate) fn generation_now(&self) -> u32 {
         self.reclaim.generation.load(Ordering::Relaxed)
     }
 

@@ -7,55 +7,61 @@
 use super::victim::{Backing, Victim};
 use crate::context::MaySleep;
 use crate::mutation::{self, Mutation};
-use crate::object;
+use crate::object::{self, Refusal};
 use crate::platform::Platform;
 use crate::rmap;
 use crate::swap::{Cluster, Place};
 use crate::vm::Vm;
 
 impl<P: Platform> Vm<P> {
-    /// Gives the page up if nothing is in the way. None: it stays.
+    /// Gives the page up if nothing is in the way; else it stays.
     pub(super) fn give_up(
         &self,
         ms: &mut MaySleep,
         victim: Victim,
         cluster: &mut Cluster,
-    ) -> Option<()> {
+    ) -> Result<(), Refusal> {
         let gone = match victim.backing {
             Backing::Slot(place) => self.give_up_to_slot(ms, &victim, place),
             Backing::Object(object) => object::give_up(self, ms, object, victim.frame, cluster),
         };
-        if !gone {
-            self.rejuvenate(self.meta_of(victim.frame));
-            victim.spare(self);
-            return None;
+        match gone {
+            Ok(()) => victim.put_backing(self),
+            Err(_) => {
+                self.rejuvenate(self.meta_of(victim.frame));
+                victim.spare(self);
+            }
         }
-        victim.put_backing(self);
-        Some(())
+        gone
     }
 
     /// The page's contents go to its slot, unless they are there; then the page leaves the cache, and
     /// is free.
-    fn give_up_to_slot(&self, ms: &mut MaySleep, victim: &Victim, place: Place) -> bool {
+    fn give_up_to_slot(
+        &self,
+        ms: &mut MaySleep,
+        victim: &Victim,
+        place: Place,
+    ) -> Result<(), Refusal> {
         let (frame, meta) = (victim.frame, self.meta_of(victim.frame));
         // The cache's reference and ours.
         let free =
             if mutation::active(Mutation::NoPinCheckAtSteal) { meta.refs.count() } else { 2 };
         if !rmap::is_unmapped(meta) || meta.refs.count() > free {
-            return false;
+            return Err(Refusal::Busy);
         }
         if object::is_dirty(meta) && !mutation::active(Mutation::NoWriteAtSteal) {
             if ms.is_in_driver() {
-                return false;
+                return Err(Refusal::Kept);
             }
             object::take_dirty(meta);
             if self.write_slot(ms, place, frame).is_err() {
                 object::mark_dirty(meta);
-                return false;
+                return Err(Refusal::Kept);
             }
         }
         if !meta.refs.freeze(free) {
-            return false;
+            return Err(Refusal::Busy);
         }
         debug_assert!(
             !object::is_dirty(meta) || mutation::active(Mutation::NoWriteAtSteal),
@@ -63,6 +69,6 @@ impl<P: Platform> Vm<P> {
         );
         self.take_from_slot(place, self.generation_now());
         self.give_frame(frame);
-        true
+        Ok(())
     }
 }

@@ -20,15 +20,15 @@ mod victim;
 
 pub use balance::Watermarks;
 
-use crate::addr::{Frame, PageRange};
+use crate::addr::Frame;
 use crate::context::MaySleep;
 use crate::counters::Event;
-use crate::format::Geometry;
 use crate::platform::Platform;
 use crate::swap::Cluster;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::vm::Vm;
 use age::Urgency;
+pub(crate) use steal::Within;
 
 /// How many pages whoever needs memory steals before he tries again.
 const BATCH: u64 = 32;
@@ -81,7 +81,6 @@ impl<P: Platform> Vm<P> {
 
     /// Steals a few pages for one who needs memory.
     pub(crate) fn make_room(&self, ms: &mut MaySleep) -> Yield {
-        self.count(Event::Stall, 1);
         self.steal(ms, BATCH)
     }
 
@@ -106,7 +105,6 @@ impl<P: Platform> Vm<P> {
         let (first, frames) = self.managed_span();
         let mut sum = Yield::default();
         let mut cluster = Cluster::default();
-        let anywhere = PageRange::new(0, P::Format::USER_PAGES);
         for _ in 0..frames.div_ceil(STRIDE) {
             let at = self.reclaim.hand.fetch_add(STRIDE, Ordering::Relaxed) % frames;
             let stretch = at..frames.min(at + STRIDE);
@@ -114,7 +112,7 @@ impl<P: Platform> Vm<P> {
             self.count(Event::PageScanned, scanned as u64);
             for frame in stretch.map(|n| first.add(n)) {
                 if self.is_page(frame) && self.is_old(frame, urgency) {
-                    let found = self.steal_page(ms, frame, anywhere, urgency, &mut cluster);
+                    let found = self.steal_page(ms, frame, Within::Anywhere, urgency, &mut cluster);
                     sum = Yield { stolen: sum.stolen + found.stolen, busy: sum.busy | found.busy };
                 }
             }

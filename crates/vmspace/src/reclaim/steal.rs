@@ -11,15 +11,16 @@
 
 use super::Yield;
 use super::age::Urgency;
-use super::victim::{Backing, Refusal, Victim};
+use super::victim::{Backing, Victim};
 use crate::addr::{Frame, PageRange};
-use crate::backend::Backend;
 use crate::context::MaySleep;
 use crate::counters::Event;
+use crate::flush::SpaceId;
 use crate::format::{Format, Geometry};
 use crate::frame::meta::Meta;
 use crate::lock::Attempt;
 use crate::mutation::{self, Mutation};
+use crate::object::Refusal;
 use crate::platform::Platform;
 use crate::region::{Attributes, Key};
 use crate::rmap::{self, Mapper};
@@ -39,12 +40,12 @@ const NEIGHBOURS: usize = 32;
 type Victims = ArrayVec<Victim, NEIGHBOURS>;
 
 impl<P: Platform> Vm<P> {
-    /// Steals a page, and perhaps its neighbours among the pages `within`.
+    /// Steals a page, and perhaps its neighbours, if all their entries lie within.
     pub(super) fn steal_page(
         &self,
         ms: &mut MaySleep,
         frame: Frame,
-        within: PageRange,
+        within: Within,
         urgency: Urgency,
         cluster: &mut Cluster,
     ) -> Yield {
@@ -57,52 +58,59 @@ impl<P: Platform> Vm<P> {
         theft.victims.push(victim);
         let busy = self.take_entries(ms, &mut theft);
         let Theft { victims, cluster, .. } = theft;
-        let gone = victims.into_iter().filter_map(|victim| self.give_up(ms, victim, cluster));
-        Yield { stolen: gone.count() as u64, busy }
+        let mut sum = Yield { stolen: 0, busy };
+        for victim in victims {
+            match self.give_up(ms, victim, cluster) {
+                Ok(()) => sum.stolen += 1,
+                Err(refusal) => sum.busy |= refusal == Refusal::Busy,
+            }
+        }
+        sum
     }
 
-    /// Takes every entry of the victims, leaf by leaf; those that have one which stays are spared.
-    /// Whether somebody else held a leaf.
+    /// Takes every entry of the victims, leaf by leaf; those that have one which stays are spared, and
+    /// those that somebody has come back to behind us. Whether others are at them.
     fn take_entries(&self, ms: &mut MaySleep, theft: &mut Theft<'_>) -> bool {
         let (mut busy, mut alone) = (false, true);
-        while let Some(victim) = theft.victims.iter().position(|v| v.is_mapped(self)) {
-            let frame = theft.victims[victim].frame;
-            match self.try_lock_next(ms, frame) {
+        while let Some(victim) = theft.victims.iter_mut().find(|v| v.is_mapped(self)) {
+            let frame = victim.frame;
+            match self.try_lock_next(ms, victim) {
                 Some(Ok((mapper, held))) => {
                     theft.take_from_leaf(ms, held, mapper.index, frame, alone);
                     alone = false;
                 }
-                Some(Err(Locked)) => {
+                Some(Err(Locked)) | None => {
                     busy = true;
                     theft.spare(self, frame);
                 }
-                None => {}
             }
         }
         busy
     }
 
-    /// Steals these pages of a range of addresses, used or not, as far as they can go.
+    /// Steals these pages if all their entries lie within, used or not, as far as they can go.
     pub(crate) fn steal_these(
         &self,
         ms: &mut MaySleep,
         pages: impl Iterator<Item = Frame>,
-        range: PageRange,
+        within: Within,
     ) {
         let mut cluster = Cluster::default();
-        let steal = |frame| self.steal_page(ms, frame, range, Urgency::Any, &mut cluster).stolen;
+        let steal = |frame| self.steal_page(ms, frame, within, Urgency::Any, &mut cluster).stolen;
         self.count(Event::PageStolen, pages.map(steal).sum());
     }
 
-    /// A mapper of a page, its leaf locked, if nobody else holds it. None: there is none.
+    /// A page's next mapper, its leaf locked, if nobody else holds it. None: there is none that was
+    /// not met.
     fn try_lock_next(
         &self,
         ms: &mut MaySleep,
-        page: Frame,
+        victim: &mut Victim,
     ) -> Option<Result<(Mapper, Held<'_, P>), Locked>> {
         // The table is one until the guard goes: its record goes before it is retired.
         let _guard = self.walk(ms);
-        let mapper = rmap::next(self, self.meta_of(page), None)?;
+        let mapper = rmap::next(self, self.meta_of(victim.frame), victim.met)?;
+        victim.met = Some(mapper);
         let node = Node::of(self, mapper.table);
         let held = loop {
             match locking::try_lock_leaf(node) {
@@ -119,11 +127,29 @@ impl<P: Platform> Vm<P> {
 /// Somebody else holds the leaf.
 struct Locked;
 
+/// Which entries may be taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Within {
+    Anywhere,
+    /// Those of these pages of this space.
+    Range(SpaceId, PageRange),
+}
+
+impl Within {
+    fn holds<P: Platform>(self, node: Node<'_, P>, index: usize) -> bool {
+        match self {
+            Within::Anywhere => true,
+            Within::Range(space, range) => {
+                node.space() == space && range.holds(node.slot_range(index).start)
+            }
+        }
+    }
+}
+
 /// Pages that are being stolen together.
 struct Theft<'c> {
     urgency: Urgency,
-    /// The addresses that neighbours may lie at.
-    within: PageRange,
+    within: Within,
     cluster: &'c mut Cluster,
     victims: Victims,
 }
@@ -148,10 +174,9 @@ impl Theft<'_> {
         let (urgency, mut taken) = (self.urgency, false);
         for index in node.occupied(first..end) {
             let Some(found) = node.leaf(index).map(|leaf| leaf.frame) else { continue };
-            let gathers =
-                gathers && (found == frame || self.within.holds(node.slot_range(index).start));
-            let Some(victim) = self.victim(node.vm, found, gathers) else { continue };
-            if cursor.steal_entry(node, index, victim, urgency) {
+            let inside = self.within.holds(node, index);
+            let Some(victim) = self.victim(node.vm, found, gathers && inside) else { continue };
+            if inside && cursor.steal_entry(node, index, victim, urgency) {
                 taken |= found == frame;
             } else {
                 self.spare(node.vm, found);
@@ -207,14 +232,23 @@ impl<'a, P: Platform> Cursor<'a, '_, P> {
         if is_kept(piece.key) || is_pinned(meta) {
             return false;
         }
+        if mutation::active(Mutation::PartBeforeRefusal) {
+            part(meta);
+        }
         if leaf.accessed && urgency != Urgency::Any {
-            vm.backend().clear_accessed(node.slot(index), P::Format::ACCESSED);
+            self.clear_accessed(node, index, leaf);
             vm.note_used(meta);
             return false;
         }
         match victim.backing {
             Backing::Slot(place) => {
                 if !vm.takes_entries(place) || !vm.hold_slot_again(place) {
+                    return false;
+                }
+                // The last that may refuse: an entry that stays, and may be written through, goes on
+                // naming an exclusive page.
+                if !part(meta) {
+                    vm.put_slot(place);
                     return false;
                 }
                 self.replace_entry(node, index, P::Format::soft(place.soft()));
@@ -235,8 +269,13 @@ fn is_kept(key: Key) -> bool {
     key.attributes.intersects(kept) && !mutation::active(Mutation::NoLockedCheckAtSteal)
 }
 
-/// Whether somebody holds the page by its frame. One who does so from now on sees that it is not his
-/// entry's alone any more, or is counted among its references.
+/// Whether somebody holds the page by its frame.
 fn is_pinned(meta: &Meta) -> bool {
-    (!meta.try_share() || meta.pin_count() != 0) && !mutation::active(Mutation::NoPinCheckAtSteal)
+    meta.pin_count() != 0 && !mutation::active(Mutation::NoPinCheckAtSteal)
+}
+
+/// Parts a page from its entry: who wants to hold it by its frame from now on sees that it is not his
+/// entry's alone any more. False: somebody has come to hold it.
+fn part(meta: &Meta) -> bool {
+    meta.try_share() || mutation::active(Mutation::NoPinCheckAtSteal)
 }

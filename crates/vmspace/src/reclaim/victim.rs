@@ -6,9 +6,9 @@
 //! whoever comes back to the page finds it.
 
 use crate::addr::Frame;
-use crate::object;
+use crate::object::{self, Refusal};
 use crate::platform::Platform;
-use crate::rmap;
+use crate::rmap::{self, Mapper};
 use crate::swap::{Cluster, Place, cached_word};
 use crate::sync::Ordering;
 use crate::vm::{Guard, Vm};
@@ -28,15 +28,8 @@ pub(super) enum Backing {
 pub(super) struct Victim {
     pub frame: Frame,
     pub backing: Backing,
-}
-
-/// Why a page is not claimed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Refusal {
-    /// Somebody is at it.
-    Busy,
-    /// It cannot go.
-    Kept,
+    /// The last of its mappers that was met.
+    pub met: Option<Mapper>,
 }
 
 impl Victim {
@@ -92,7 +85,7 @@ impl Victim {
             meta.set_swap_place(place);
             Backing::Slot(place)
         };
-        Ok(Victim { frame, backing })
+        Ok(Victim { frame, backing, met: None })
     }
 
     /// Whether an entry maps the page.

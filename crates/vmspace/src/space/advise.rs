@@ -184,11 +184,11 @@ impl<P: Platform> Space<'_, P> {
             other => other,
         })?;
         if !range.is_empty() {
-            let followed = self.follow(ms, range, advice);
+            let (part, followed) = self.follow(ms, range, advice)?;
             match advice {
-                Advice::WillNeed => self.bring_ahead(ms, range),
-                Advice::Cold => self.cool(ms, range),
-                Advice::PageOut => self.page_out(ms, range),
+                Advice::WillNeed => self.bring_ahead(ms, part),
+                Advice::Cold => self.cool(ms, part),
+                Advice::PageOut => self.page_out(ms, part),
                 _ => {}
             }
             followed?;
@@ -216,7 +216,17 @@ impl<P: Platform> Space<'_, P> {
         }
     }
 
-    fn follow(&self, ms: &mut MaySleep, range: PageRange, advice: Advice) -> Result<(), Error> {
+    /// Does what the advice does to entries and attributes; the part up to the mapping that refuses
+    /// it, and what is answered.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`]: nothing has happened.
+    fn follow(
+        &self,
+        ms: &mut MaySleep,
+        range: PageRange,
+        advice: Advice,
+    ) -> Result<(PageRange, Result<(), Error>), Error> {
         self.edit(ms, range, Cover::Lowest, Mutation::NoShootdownAtDontNeed, |cursor| {
             let refusal =
                 cursor.find(range, |key| key.is_mapped() && advice.refused(key).is_some());
@@ -230,11 +240,12 @@ impl<P: Platform> Space<'_, P> {
             }
             let refused = refusal.and_then(|page| advice.refused(cursor.piece(page).0));
             let hole = cursor.first(part, false).is_some();
-            Some(match refused {
+            let answer = match refused {
                 Some(error) => Err(error),
                 None if hole => Err(Error::NotMapped),
                 None => Ok(()),
-            })
-        })?
+            };
+            Some((part, answer))
+        })
     }
 }

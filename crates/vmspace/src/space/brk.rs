@@ -55,7 +55,7 @@ impl<P: Platform> Space<'_, P> {
     pub fn brk(&self, ms: &mut MaySleep, to: u64) -> u64 {
         match self.vm.reclaiming(ms, |ms| self.try_brk(ms, to)) {
             Ok(Moved::Down(freed)) => self.has_freed(ms, freed),
-            Ok(Moved::Up(range, key)) if key.attributes.contains(Attributes::LOCKED) => {
+            Ok(Moved::Up(range, true)) => {
                 let _ = self.bring_for_use(ms, range);
             }
             _ => {}
@@ -92,7 +92,7 @@ impl<P: Platform> Space<'_, P> {
         let page = |at: u64| at.div_ceil(<P::Format as Geometry>::PAGE_SIZE);
         let (old, new) = (page(end), page(to));
         let (cover, skip) = (Cover::Parent, Mutation::NoShootdownAtUnmap);
-        let moved = |done: Result<bool, Error>, how: Moved| {
+        let moved = |done: Result<(), Error>, how: Moved| {
             if done.is_err() {
                 return Moved::Not;
             }
@@ -106,23 +106,24 @@ impl<P: Platform> Space<'_, P> {
                 return Some(Moved::Not);
             }
             return self.edit_once(ms, freed, cover, skip, held, |cursor, _| {
-                Some(moved(cursor.take_out(freed)?, Moved::Down(freed)))
+                Some(moved(cursor.take_out(freed)?.map(drop), Moved::Down(freed)))
             });
         }
         let range = PageRange::new(old, new);
         if range.is_empty() {
-            return Some(moved(Ok(false), Moved::Not));
+            return Some(moved(Ok(()), Moved::Not));
         }
         // Linux leaves a page free between the heap and what is above it.
-        let fits = self.user().contains(range) && range.len() <= self.vm.total_frames();
+        let fits = self.user().contains(range) && !self.exceeds_memory(range.len());
         if !fits || !self.is_free(ms, PageRange::new(old, new + 1)) {
             return Some(Moved::Not);
         }
         let attributes = Attributes::MAPPED | Attributes::of(Rights::READ | Rights::WRITE);
-        let key = Key::anonymous(self.with_future_locks(attributes));
+        let key = Key::anonymous(attributes);
         let held = (held, self.room(ms));
         self.edit_once(ms, range, cover, skip, held, |cursor, (_, room)| {
-            Some(moved(self.put(cursor, range, key, false, room)?, Moved::Up(range, key)))
+            let put = self.put(cursor, range, key, false, room)?;
+            Some(moved(put.map(drop), Moved::Up(range, put.is_ok_and(|put| put.locked))))
         })
     }
 
@@ -138,6 +139,6 @@ enum Moved {
     Not,
     /// These pages are free now.
     Down(PageRange),
-    /// These pages are mapped now.
-    Up(PageRange, Key),
+    /// These pages are mapped now; whether they are locked.
+    Up(PageRange, bool),
 }

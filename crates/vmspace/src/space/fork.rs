@@ -159,11 +159,13 @@ impl<'a, P: Platform> Copy<'a, '_, '_, P> {
             return Some(());
         };
         let mapper = Mapper { table: fresh.frame(), index };
-        if piece.key.is_private() && !meta.try_share() {
-            return self.copy_pinned(piece.key, leaf, mapper, fresh);
-        }
         if !mutation::active(Mutation::NoRecordAtFork) {
             rmap::add(vm, meta, mapper)?;
+        }
+        // Nothing fails from here on: a page that is shared is written through no entry.
+        if piece.key.is_private() && !meta.try_share() {
+            rmap::remove(vm, meta, mapper);
+            return self.copy_pinned(piece.key, leaf, mapper, fresh);
         }
         meta.refs.get();
         let mut inherited = Leaf { accessed: false, ..leaf };

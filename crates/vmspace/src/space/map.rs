@@ -1,18 +1,14 @@
 //! mmap(2) of anonymous memory and of objects.
 
 use super::Space;
-use super::size::Room;
 use crate::addr::PageRange;
 use crate::context::MaySleep;
 use crate::error::Error;
 use crate::format::{Format, Rights};
-use crate::mutation::Mutation;
 use crate::object::{self, Object};
 use crate::platform::Platform;
 use crate::region::{Attributes, Key};
 use crate::sync::Ordering;
-use crate::tree::cursor::Cursor;
-use crate::tree::locking::Cover;
 use crate::tree::walk;
 
 /// Who sees the stores to a mapping.
@@ -237,15 +233,8 @@ impl<P: Platform> Space<'_, P> {
 
     /// Linux's heuristic: what could never be filled is refused (vm.overcommit_memory = 0).
     fn check_commitment(&self, map: &Map, length: u64, counts: bool) -> Result<(), Error> {
-        let too_much = counts && !map.no_reserve && length > self.vm.total_frames();
-        if too_much && self.exceeds_swap(length) { Err(Error::OutOfMemory) } else { Ok(()) }
-    }
-
-    /// Whether so many pages are more than memory and swap together have.
-    #[cold]
-    fn exceeds_swap(&self, pages: u64) -> bool {
-        let swap: u64 = self.vm.swaps().map(|swap| swap.slots).sum();
-        pages > self.vm.total_frames() + swap
+        let too_much = counts && !map.no_reserve && self.exceeds_memory(length);
+        if too_much { Err(Error::OutOfMemory) } else { Ok(()) }
     }
 
     /// Finds the place and maps it; its address in bytes.
@@ -275,7 +264,7 @@ impl<P: Platform> Space<'_, P> {
     /// What the pages of `range` will be.
     #[inline]
     fn key(&self, map: &Map, behind: Behind, range: PageRange) -> Key {
-        let attributes = self.with_future_locks(map.attributes());
+        let attributes = map.attributes();
         match behind {
             Behind::Nothing => Key::anonymous(attributes),
             Behind::Object(object, first) => {
@@ -370,61 +359,5 @@ impl<P: Platform> Space<'_, P> {
                 }
             }
         }
-    }
-
-    /// Maps `range` as `key`, over what is there or only if nothing is.
-    pub(super) fn map_range(
-        &self,
-        ms: &mut MaySleep,
-        range: PageRange,
-        key: Key,
-        replace: bool,
-    ) -> Result<(), Error> {
-        let (cover, skip) = (Cover::Parent, Mutation::NoShootdownAtUnmap);
-        let replaced = self.edit_within(
-            ms,
-            range,
-            cover,
-            skip,
-            |ms| self.room(ms),
-            |cursor, room| self.put(cursor, range, key, replace, room),
-        )??;
-        if replaced {
-            // It may have been a stack, whose guard gap is free now.
-            self.has_freed(ms, range);
-        }
-        if key.attributes.contains(Attributes::LOCKED) {
-            let _ = self.bring_for_use(ms, range);
-        }
-        Ok(())
-    }
-
-    /// `map_range` under the cursor: whether something was there. None: no memory.
-    #[inline]
-    pub(super) fn put(
-        &self,
-        cursor: &mut Cursor<'_, '_, P>,
-        range: PageRange,
-        key: Key,
-        replace: bool,
-        room: &Room<'_, P>,
-    ) -> Option<Result<bool, Error>> {
-        if !replace && cursor.first(range, true).is_some() {
-            return Some(Err(Error::Exists));
-        }
-        if let Err(error) = cursor.check_seals(range) {
-            return Some(Err(error));
-        }
-        if room.is_limited() {
-            let mapped = cursor.pages_with(range, Attributes::MAPPED);
-            if let Err(error) = room.check(range.len() - mapped) {
-                return Some(Err(error));
-            }
-        }
-        cursor.prepare(range, Some(key))?;
-        if let Err(error) = self.charge_locks(key, range.len()) {
-            return Some(Err(error));
-        }
-        Some(Ok(cursor.replace(range, key)))
     }
 }

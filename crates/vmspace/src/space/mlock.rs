@@ -196,12 +196,12 @@ impl<P: Platform> Space<'_, P> {
             return Err(Error::TooMuchLocked);
         }
         let wanted = locks(all.on_fault);
+        let future = if all.future { wanted } else { Attributes::empty() };
         if all.current {
-            self.relock_all(ms, wanted)?;
-        }
-        self.set_future_locks(if all.future { wanted } else { Attributes::empty() });
-        if all.current {
+            self.relock_all(ms, wanted, future)?;
             self.bring_all(ms);
+        } else {
+            self.set_future_locks(future);
         }
         Ok(())
     }
@@ -227,9 +227,7 @@ impl<P: Platform> Space<'_, P> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn unlock_all(&self, ms: &mut MaySleep) -> Result<(), Error> {
-        self.relock_all(ms, Attributes::empty())?;
-        self.set_future_locks(Attributes::empty());
-        Ok(())
+        self.relock_all(ms, Attributes::empty(), Attributes::empty())
     }
 
     fn set_future_locks(&self, locks: Attributes) {
@@ -264,10 +262,18 @@ impl<P: Platform> Space<'_, P> {
         })?
     }
 
-    fn relock_all(&self, ms: &mut MaySleep, wanted: Attributes) -> Result<(), Error> {
+    /// Gives all that is mapped other locks, and what will be: under the locks of all, so that what
+    /// is mapped meanwhile is one or the other.
+    fn relock_all(
+        &self,
+        ms: &mut MaySleep,
+        wanted: Attributes,
+        future: Attributes,
+    ) -> Result<(), Error> {
         let user = self.user();
         self.edit(ms, user, Cover::Lowest, Mutation::NoShootdownAtProtect, |cursor| {
             cursor.prepare(user, None)?;
+            self.set_future_locks(future);
             self.set_locks(cursor, user, wanted);
             Some(())
         })
@@ -310,7 +316,8 @@ impl<P: Platform> Space<'_, P> {
         match self.header().future.load(Ordering::Relaxed) {
             0 => attributes,
             future => {
-                attributes | Attributes::from_bits_truncate(future as u32) & Attributes::LOCKS
+                let all = attributes | Attributes::from_bits_truncate(future as u32);
+                relock(all & Attributes::LOCKS)(attributes)
             }
         }
     }

@@ -18,6 +18,7 @@ mod mlock;
 mod place;
 mod populate;
 mod protect;
+mod put;
 mod reclaim;
 mod remap;
 mod residency;

@@ -99,17 +99,20 @@ impl<P: Platform> Space<'_, P> {
         Ok(())
     }
 
+    /// One fault may not be enough: a page that comes back from swap may be others' too.
     fn bring_page(&self, ms: &mut MaySleep, page: u64, access: Access) -> Result<(), Error> {
         let address = page << P::Format::PAGE_SHIFT;
-        let there = self.translate(&self.vm.walk(ms), address);
-        if there.is_some_and(|entry| access.allowed_by(entry.rights)) {
-            return Ok(());
+        loop {
+            let there = self.translate(&self.vm.walk(ms), address);
+            if there.is_some_and(|entry| access.allowed_by(entry.rights)) {
+                return Ok(());
+            }
+            self.fault(ms, address, access).map_err(|error| match error {
+                FaultError::NotMapped | FaultError::NotUser => Error::NotMapped,
+                FaultError::NoPage | FaultError::MustSleep => Error::NoPage,
+                FaultError::Denied => Error::Invalid,
+                FaultError::OutOfMemory => Error::OutOfMemory,
+            })?;
         }
-        self.fault(ms, address, access).map_err(|error| match error {
-            FaultError::NotMapped | FaultError::NotUser => Error::NotMapped,
-            FaultError::NoPage | FaultError::MustSleep => Error::NoPage,
-            FaultError::Denied => Error::Invalid,
-            FaultError::OutOfMemory => Error::OutOfMemory,
-        })
     }
 }

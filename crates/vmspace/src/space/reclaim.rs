@@ -7,7 +7,10 @@ use crate::context::MaySleep;
 use crate::format::Rights;
 use crate::mutation::Mutation;
 use crate::platform::Platform;
+use crate::reclaim::Within;
+use crate::region::Attributes;
 use crate::rmap;
+use crate::sync::Ordering;
 use crate::tree::locking::Cover;
 use crate::tree::walk;
 
@@ -19,6 +22,24 @@ impl<P: Platform> Space<'_, P> {
     /// memory not among them.
     pub fn swapped(&self) -> u64 {
         self.vm.swapped(self.id())
+    }
+
+    /// How many frames the space's tables take (VmPTE).
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// let space = Space::new(&vm, &mut ms)?;
+    /// assert_eq!(space.table_frames(), 1); // the root
+    /// let at = space.map(&mut ms, Map::anonymous(4096, Rights::READ))?;
+    /// space.fault(&mut ms, at, Access::Read).expect("it is mapped");
+    /// assert_eq!(space.table_frames(), 4); // one a level
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn table_frames(&self) -> u64 {
+        self.vm.table_frames(self.id())
     }
 
     /// The pages of a range that this space alone maps are old from now on: MADV_COLD.
@@ -58,13 +79,15 @@ impl<P: Platform> Space<'_, P> {
             if let (true, Some((last, _))) = (pages.is_full(), pages.last()) {
                 from = last + 1;
             }
-            self.vm.steal_these(ms, pages.into_iter().map(|(_, frame)| frame), range);
+            let frames = pages.into_iter().map(|(_, frame)| frame);
+            self.vm.steal_these(ms, frames, Within::Range(self.id(), range));
         }
     }
 
     /// Takes all that the space has mapped away from it, for who needs memory more, and lets nobody
-    /// bring it back: from now on every access is refused. The mappings stay until the space ends.
-    /// It waits for none of the space's threads; see Linux's oom_reaper.
+    /// bring it back: from now on every access is refused, and every change of what is mapped
+    /// ([`Error::Sealed`](crate::Error::Sealed)). The mappings stay until the space ends. It waits for
+    /// none of the space's threads; see Linux's oom_reaper.
     ///
     /// ```
     /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
@@ -85,7 +108,11 @@ impl<P: Platform> Space<'_, P> {
         let user = self.user();
         // The edit changes every piece, so it splits none: it needs no memory.
         let _ = self.edit(ms, user, Cover::Lowest, Mutation::NoShootdownAtDontNeed, |cursor| {
-            cursor.change_attributes(user, |now| now.with_rights(Rights::empty()));
+            // Nor may who is already waiting to change it give the rights back.
+            self.header().has_seals.store(1, Ordering::Relaxed);
+            cursor.change_attributes(user, |now| {
+                now.with_rights(Rights::empty()) | Attributes::SEALED
+            });
             cursor.clear(user);
             Some(())
         });

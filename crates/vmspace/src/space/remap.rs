@@ -296,6 +296,6 @@ impl<P: Platform> Space<'_, P> {
         let counted = key.is_private()
             && attributes.rights().contains(Rights::WRITE)
             && !attributes.contains(Attributes::NO_RESERVE);
-        if counted && pages > self.vm.total_frames() { Err(Error::OutOfMemory) } else { Ok(()) }
+        if counted && self.exceeds_memory(pages) { Err(Error::OutOfMemory) } else { Ok(()) }
     }
 }

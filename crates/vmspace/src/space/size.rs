@@ -1,4 +1,4 @@
-//! How much a space may map in all (RLIMIT_AS).
+//! How much a space may map: in all (RLIMIT_AS), and at once.
 //!
 //! Guarantee: a space with a limit maps no more than that, whoever maps at once: what maps more holds
 //! a lock from counting until it is done. A space without one pays nothing for it, and one with a
@@ -69,6 +69,17 @@ impl<P: Platform> Space<'_, P> {
     /// How much may be mapped in all, in bytes.
     pub fn size_limit(&self) -> u64 {
         self.header().size_limit.load(Ordering::Relaxed)
+    }
+
+    /// Whether so many pages are more than memory and swap together have: they could never be filled.
+    #[inline]
+    pub(super) fn exceeds_memory(&self, pages: u64) -> bool {
+        pages > self.vm.total_frames() && pages - self.vm.total_frames() > self.swap_slots()
+    }
+
+    #[cold]
+    fn swap_slots(&self) -> u64 {
+        self.vm.swaps().map(|swap| swap.slots).sum()
     }
 
     /// How much more may be mapped. Who maps by it keeps it until that is done, and meanwhile takes

@@ -53,6 +53,9 @@ pub(super) const OPEN: u32 = 0;
 pub(super) const FAILED: u32 = 1;
 /// It gets no more pages: it is being removed.
 pub(super) const LEAVING: u32 = 2;
+/// It was full: it gets no more pages in the generation that is above these bits.
+const FULL: u32 = 3;
+const STATE_BITS: u32 = 2;
 
 /// What is kept of an area.
 #[repr(C, align(64))]
@@ -109,8 +112,16 @@ impl Area {
 
     /// It is given no more pages.
     pub fn fail(&self) {
-        // One that is being removed is so for good.
-        let _ = self.state.compare_exchange(OPEN, FAILED, Ordering::Relaxed, Ordering::Relaxed);
+        self.become_unless_leaving(FAILED);
+    }
+
+    /// It is given no more pages in this generation: others may have room meanwhile.
+    pub fn fill(&self, generation: u32) {
+        self.become_unless_leaving(generation << STATE_BITS | FULL);
+    }
+
+    fn become_unless_leaving(&self, state: u32) {
+        self.state.change(Ordering::Relaxed, |now| (now != LEAVING).then_some(state));
     }
 
     /// Whether it is being removed.
@@ -118,9 +129,16 @@ impl Area {
         self.state.load(Ordering::Relaxed) == LEAVING
     }
 
-    /// Whether it gets pages, and its read-ahead is worth while.
-    pub fn is_open(&self) -> bool {
-        self.state.load(Ordering::Relaxed) == OPEN
+    /// Whether it can be relied on: it is neither being removed nor has it failed.
+    pub fn is_sound(&self) -> bool {
+        !matches!(self.state.load(Ordering::Relaxed), FAILED | LEAVING)
+    }
+
+    /// Whether it gets pages in this generation.
+    pub fn is_open(&self, generation: u32) -> bool {
+        let state = self.state.load(Ordering::Relaxed);
+        let full_now = generation << STATE_BITS | FULL;
+        self.is_sound() && state != full_now
     }
 }
 
@@ -254,7 +272,8 @@ impl<P: Platform> Vm<P> {
         // Pairs with the fence in `swap_off`.
         fence(Ordering::SeqCst);
         let words = self.words_in(frame)[start as usize..].iter();
-        let found = words.enumerate().find(|(_, slot)| area.is_open() && take_free(slot, word));
+        let now = self.generation_now();
+        let found = words.enumerate().find(|(_, slot)| area.is_open(now) && take_free(slot, word));
         if found.is_none() {
             taken.fetch_sub(1, Ordering::Release);
         }
@@ -298,7 +317,7 @@ impl Cluster {
 }
 
 fn take_in<P: Platform>(vm: &Vm<P>, number: u8, from: u64, word: u64) -> Option<Place> {
-    let area = vm.area(number).filter(|area| area.is_open())?;
+    let area = vm.area(number).filter(|area| area.is_open(vm.generation_now()))?;
     Some(Place { area: number, slot: vm.take_slot_from(area, from, word)? })
 }
 
@@ -308,7 +327,7 @@ fn take_anywhere<P: Platform>(vm: &Vm<P>, word: u64) -> Option<Place> {
         |number: u8, area: &Area| (area.priority(), number.wrapping_add(turn) % MOST_AREAS as u8);
     let mut before = None;
     loop {
-        let open = vm.areas().filter(|(_, area)| area.is_open());
+        let open = vm.areas().filter(|(_, area)| area.is_open(vm.generation_now()));
         let later = open.filter(|(number, area)| before.is_none_or(|b| rank(*number, area) < b));
         let (number, area) = later.max_by_key(|(number, area)| rank(*number, area))?;
         let from = area.cursor.fetch_add(CLUSTER, Ordering::Relaxed);

@@ -89,14 +89,14 @@ impl<P: Platform> Vm<P> {
         let written = ms.in_driver(|ms| self.platform().swap().write(ms, device, place.slot, page));
         match written {
             Ok(()) => self.count(Event::SwapOut, 1),
-            Err(PagerError::Full) => {}
+            Err(PagerError::Full) => area.fill(self.generation_now()),
             Err(_) => area.fail(),
         }
         written
     }
 
     fn read_ahead_on_swap(&self, ms: &mut MaySleep, place: Place) {
-        let area = self.area(place.area).filter(|area| area.is_open());
+        let area = self.area(place.area).filter(|area| area.is_sound());
         let Some(area) = area.filter(|area| area.was_expected(place.slot, AHEAD)) else { return };
         for slot in place.slot + 1..area.slots().min(place.slot + AHEAD) {
             let next = Place { slot, ..place };

@@ -56,7 +56,7 @@ pub trait SwapDevices: Sync {
     ///
     /// # Errors
     /// The page stays in memory. After [`PagerError::Failed`] the device gets no new pages; after
-    /// [`PagerError::Full`] it may be asked again.
+    /// [`PagerError::Full`] others get them, and it is asked again when all pages have grown older.
     fn write(
         &self,
         ms: &mut MaySleep,

@@ -10,7 +10,7 @@
 //! entry is brought back as a fault brings it. Then the objects. What is left then is held by somebody
 //! for a while, or by a space that is ending: it is looked at again until nothing is left.
 
-use super::area::{AREA_LOG2, Area, LEAVING, Place};
+use super::area::{Area, LEAVING, Place};
 use crate::addr::{Frame, PageRange};
 use crate::context::MaySleep;
 use crate::error::Error;
@@ -24,13 +24,23 @@ use crate::sync::{Ordering, fence};
 use crate::tree::walk;
 use crate::vm::Vm;
 
+/// An area that is being emptied.
+struct Leaving<'l> {
+    number: u8,
+    area: &'l Area,
+    /// Asked before each page.
+    go_on: &'l dyn Fn() -> Result<(), Error>,
+}
+
 impl<P: Platform> Vm<P> {
     /// Brings everything back from the platform's device `device`, and lets it go. See swapoff(2).
+    /// `go_on` is asked before each page, in the middle of things: whether a signal is there, or
+    /// somebody needs the memory more.
     ///
     /// # Errors
     /// [`Error::Invalid`] when it is not in use; [`Error::InUse`] when somebody else is removing it;
-    /// [`Error::OutOfMemory`] when there is no room for what is on it, and [`Error::Pager`] when
-    /// something cannot be read: then the device stays in use, and nothing is lost.
+    /// [`Error::OutOfMemory`] when there is no room for what is on it, [`Error::Pager`] when something
+    /// cannot be read, and that of `go_on`: then the device stays in use, and nothing is lost.
     ///
     /// ```
     /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
@@ -43,18 +53,24 @@ impl<P: Platform> Vm<P> {
     /// space.write(&mut ms, at, b"kept");
     /// space.advise(&mut ms, at, 4096, Advice::PageOut)?;
     /// assert_eq!((space.swapped(), vm.swaps().next().unwrap().used), (1, 1));
-    /// vm.swap_off(&mut ms, 1)?;
+    /// vm.swap_off(&mut ms, 1, || Ok(()))?;
     /// assert_eq!((space.swapped(), vm.swaps().next()), (0, None));
     /// let mut bytes = [0; 4];
     /// space.read(&mut ms, at, &mut bytes);
     /// assert_eq!(&bytes, b"kept");
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn swap_off(&self, ms: &mut MaySleep, device: u64) -> Result<(), Error> {
+    pub fn swap_off(
+        &self,
+        ms: &mut MaySleep,
+        device: u64,
+        go_on: impl Fn() -> Result<(), Error>,
+    ) -> Result<(), Error> {
         // What has ended needs no room.
         self.reap(ms);
         let (number, area, before) = self.close_area(device)?;
-        if let Err(error) = self.empty_area(ms, number, area) {
+        let leaving = Leaving { number, area, go_on: &go_on };
+        if let Err(error) = self.empty_area(ms, &leaving) {
             area.state.store(before, Ordering::Relaxed);
             return Err(error);
         }
@@ -75,18 +91,19 @@ impl<P: Platform> Vm<P> {
     }
 
     /// Brings back what is on the area, and waits until nobody holds a slot of it.
-    fn empty_area(&self, ms: &mut MaySleep, number: u8, area: &Area) -> Result<(), Error> {
-        while self.slots_used(area) != 0 {
+    fn empty_area(&self, ms: &mut MaySleep, leaving: &Leaving<'_>) -> Result<(), Error> {
+        while self.slots_used(leaving.area) != 0 {
+            (leaving.go_on)()?;
             let mut result = Ok(());
             ms.visiting(|ms| {
                 self.visit_spaces(|_, root| {
                     if result.is_ok() {
-                        result = self.bring_back_space(ms, number, root);
+                        result = self.bring_back_space(ms, leaving, root);
                     }
                 });
             });
             result?;
-            self.bring_back_objects(ms, number, area)?;
+            self.bring_back_objects(ms, leaving)?;
             // Spaces and objects that have ended without a right to sleep hold slots too.
             self.reap(ms);
             self.platform().relax();
@@ -98,14 +115,20 @@ impl<P: Platform> Vm<P> {
     }
 
     /// Brings back what entries of a space name, which the caller keeps from going.
-    fn bring_back_space(&self, ms: &mut MaySleep, number: u8, root: Frame) -> Result<(), Error> {
+    fn bring_back_space(
+        &self,
+        ms: &mut MaySleep,
+        leaving: &Leaving<'_>,
+        root: Frame,
+    ) -> Result<(), Error> {
         // A fork that is filling it holds the lock.
         lock::wait(self.platform(), &self.meta_of(root).lock);
         let mut from = 0;
-        while let Some(page) = self.next_on_area(ms, number, root, &mut from) {
+        while let Some(page) = self.next_on_area(ms, leaving.number, root, &mut from) {
             if lock::is_stale(&self.meta_of(root).lock) {
                 break;
             }
+            (leaving.go_on)()?;
             fault::bring_back(self, ms, root, page)?;
         }
         Ok(())
@@ -134,16 +157,16 @@ impl<P: Platform> Vm<P> {
     }
 
     /// Brings back what objects of memory have on the area.
-    fn bring_back_objects(&self, ms: &mut MaySleep, number: u8, area: &Area) -> Result<(), Error> {
-        for slot in 0..area.slots() {
-            let place = Place { area: number, slot };
+    fn bring_back_objects(&self, ms: &mut MaySleep, leaving: &Leaving<'_>) -> Result<(), Error> {
+        for slot in 0..leaving.area.slots() {
+            let place = Place { area: leaving.number, slot };
             let held = {
                 let guard = self.walk(ms);
                 let object = self.object_of_slot(&guard, place);
                 object.filter(|object| object::try_get(&guard, *object))
             };
             if let Some(object) = held {
-                let brought = object::bring_back(self, ms, object, number);
+                let brought = object::bring_back(self, ms, object, leaving.number, leaving.go_on);
                 object::put(self, ms, object, 1);
                 brought?;
             }
@@ -153,12 +176,11 @@ impl<P: Platform> Vm<P> {
 
     /// Nothing names the area any more: it goes when readers that found it have left.
     fn remove_area(&self, ms: &mut MaySleep, number: u8) {
-        let _changes = self.areas.changes.acquire(self.platform());
-        let address = self.areas.table[usize::from(number)].swap(0, Ordering::AcqRel);
-        self.areas.count.fetch_sub(1, Ordering::Relaxed);
+        let address = self.areas.changes.with(self.platform(), || {
+            self.areas.count.fetch_sub(1, Ordering::Relaxed);
+            self.areas.table[usize::from(number)].swap(0, Ordering::AcqRel)
+        });
         self.synchronize(ms);
-        let area = self.area_at(address);
-        self.free_words_of(area.directory.load(Ordering::Relaxed), area.slots());
-        self.give_block(address, AREA_LOG2);
+        self.free_area(address);
     }
 }

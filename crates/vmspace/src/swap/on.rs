@@ -7,7 +7,7 @@ use crate::context::MaySleep;
 use crate::error::Error;
 use crate::format::Format;
 use crate::platform::Platform;
-use crate::sync::Ordering;
+use crate::sync::{AtomicU64, Ordering};
 use crate::vm::Vm;
 use arrayvec::ArrayVec;
 
@@ -42,7 +42,7 @@ impl<P: Platform> Vm<P> {
     /// let used: Vec<SwapUsage> = vm.swaps().collect();
     /// assert_eq!(used, [SwapUsage { device: 7, slots: 4096, used: 0, priority: 0 }]);
     /// assert_eq!(vm.swap_on(&mut ms, 7, 4096, 0), Err(Error::InUse));
-    /// vm.swap_off(&mut ms, 7)?;
+    /// vm.swap_off(&mut ms, 7, || Ok(()))?;
     /// # Ok::<(), Error>(())
     /// ```
     pub fn swap_on(
@@ -57,18 +57,36 @@ impl<P: Platform> Vm<P> {
         }
         // What entries cannot name is left unused.
         let slots = slots.min(P::Format::SWAP.slots());
-        let _changes = self.areas.changes.acquire(self.platform());
+        self.place_for_area(device)?;
+        let address = self.make_area(ms, device, slots, priority)?;
+        let put = self.areas.changes.with(self.platform(), || {
+            // Release: the area is whole.
+            self.place_for_area(device)?.store(address, Ordering::Release);
+            self.areas.count.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        });
+        if put.is_err() {
+            self.free_area(address);
+        }
+        put
+    }
+
+    /// Where an area of the device can be put, if it is not in use; for good under the lock of changes.
+    fn place_for_area(&self, device: u64) -> Result<&AtomicU64, Error> {
+        let _guard = self.enter();
         if self.areas().any(|(_, area)| area.device() == device) {
             return Err(Error::InUse);
         }
         let numbers = &self.areas.table[..usize::from(P::Format::SWAP.devices())];
         let free = numbers.iter().find(|entry| entry.load(Ordering::Relaxed) == 0);
-        let entry = free.ok_or(Error::TooManyDevices)?;
-        let address = self.make_area(ms, device, slots, priority)?;
-        // Release: the area is whole.
-        entry.store(address, Ordering::Release);
-        self.areas.count.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        free.ok_or(Error::TooManyDevices)
+    }
+
+    /// Gives back the memory of an area that nobody can reach.
+    pub(super) fn free_area(&self, address: u64) {
+        let area = self.area_at(address);
+        self.free_words_of(area.directory.load(Ordering::Relaxed), area.slots());
+        self.give_block(address, AREA_LOG2);
     }
 
     fn make_area(

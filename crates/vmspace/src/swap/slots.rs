@@ -71,10 +71,11 @@ impl<P: Platform> Vm<P> {
         Some((area, self.slot_word(area, place.slot)))
     }
 
-    /// A reference to a slot that was found in an entry, if it has not ended. That it is the one
-    /// that was meant, the entry says when it is read again.
+    /// A reference to a slot that was found in an entry, if it has not ended and is not about to: then
+    /// neither the cache nor the device may have its page. That it is the one that was meant, the entry
+    /// says when it is read again.
     pub(crate) fn try_hold_slot(&self, _: &Guard<'_, P>, place: Place) -> bool {
-        self.hold_if(place, |word| word & OBJECT == 0)
+        self.hold_if(place, |word| word & OBJECT == 0 && word & VALUE != 0)
     }
 
     /// The same for a slot that was found in an object of memory, which the caller holds.

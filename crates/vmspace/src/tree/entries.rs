@@ -167,6 +167,13 @@ impl<'a, P: Platform> Cursor<'a, '_, P> {
         dirty.is_some()
     }
 
+    /// Clears a leaf entry's accessed bit, and gathers it: a CPU that remembers the entry would not set
+    /// the bit again.
+    pub fn clear_accessed(&mut self, node: Node<'a, P>, index: usize, leaf: Leaf) {
+        self.vm.backend().clear_accessed(node.slot(index), P::Format::ACCESSED);
+        self.gather().shoot(node.slot_range(index).start, leaf.frame);
+    }
+
     /// Takes the leaf entry of a slot out of the tables and out of every TLB, so that another
     /// frame or size may stand there: until then the slot is in transit. The leaf, with the dirty
     /// bit that hardware has set meanwhile.

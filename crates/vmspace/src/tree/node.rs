@@ -144,6 +144,7 @@ impl<'a, P: Platform> Node<'a, P> {
         meta.base.store(start << LEVEL_BITS | level as u64, Ordering::Relaxed);
         meta.occupied.store(0, Ordering::Relaxed);
         vm.count(Event::TableMade, 1);
+        vm.totals(space).tables.fetch_add(1 << order, Ordering::Relaxed);
         Some(Node::at(vm, frame, level))
     }
 
@@ -152,7 +153,9 @@ impl<'a, P: Platform> Node<'a, P> {
         self.free_layout();
         self.vm.backend().release_table(self.frame);
         self.vm.count(Event::TableFreed, 1);
-        self.vm.give_table(self.frame, P::Format::table_order(self.level));
+        let order = P::Format::table_order(self.level);
+        self.vm.totals(self.space()).tables.fetch_sub(1 << order, Ordering::Relaxed);
+        self.vm.give_table(self.frame, order);
     }
 
     /// The space that the table belongs to.

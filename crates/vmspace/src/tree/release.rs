@@ -77,7 +77,9 @@ impl<'a, 'g, P: Platform> Released<'a, 'g, P> {
             self.tables = node.meta.link.load(Ordering::Relaxed);
             self.drop_entries(node);
             node.drop_layout(&mut self.dropped);
-            self.vm.retire_table(node.frame, P::Format::table_order(node.level));
+            let order = P::Format::table_order(node.level);
+            self.vm.totals(self.space).tables.fetch_sub(1 << order, Ordering::Relaxed);
+            self.vm.retire_table(node.frame, order);
         }
     }
 

@@ -244,6 +244,8 @@ impl<P: Platform> Vm<P> {
     /// Whether it is worth while to try again.
     #[cold]
     fn look_for_memory(&self, ms: &mut MaySleep, patience: &mut u32) -> bool {
+        // One stall for who asks, however often he looks.
+        self.count(Event::Stall, u64::from(*patience == PATIENCE));
         let found = self.make_room(ms);
         let cost = if found.stolen != 0 {
             // What was stolen may have been somebody else's gain, or not lie together.

@@ -148,6 +148,7 @@ pub const TRIPLES: &[[&str; 3]] = &[
     ["steal", "truncate", "fault"],
     ["steal", "remap_table", "fork"],
     ["steal", "pin", "fork"],
+    ["steal", "pin", "fault"],
     ["page_out", "swapoff", "unmap_table"],
     ["steal", "page_out", "swapoff"],
 ];
@@ -443,7 +444,7 @@ impl<'a, 'vm> Thread<'a, 'vm> {
     /// The device goes, and nothing is on it any more; then it comes back.
     fn swap_off(&mut self) {
         let vm = self.space.vm();
-        match vm.swap_off(self.ms, SWAP) {
+        match vm.swap_off(self.ms, SWAP, || Ok(())) {
             Ok(()) => vm.swap_on(self.ms, SWAP, SLOTS, 0).unwrap(),
             Err(error) => assert!(matches!(error, Error::Invalid | Error::InUse), "{error:?}"),
         }
