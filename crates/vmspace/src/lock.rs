@@ -130,7 +130,7 @@ impl SleepLock {
     /// Takes the lock if nobody holds it.
     pub fn try_acquire<'a, P: Platform>(&'a self, platform: &'a P) -> Option<Held<'a, P>> {
         let acquired = try_acquire(&self.word) == Attempt::Acquired;
-        acquired.then_some(Held { lock: self, platform })
+        acquired.then(|| Held { lock: self, platform })
     }
 
     /// Takes the lock.

@@ -201,17 +201,21 @@ fn a_file_that_is_being_written_lets_memory_run_out() {
     let mut host = Host::<Sv48>::new(512, 2);
     let (started, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let scanned = Arc::new(OnceLock::<Box<dyn Fn() -> u64 + Send + Sync>>::new());
-    let hook = (started.clone(), over.clone(), scanned.clone());
+    let hook = (started.clone(), over.clone(), scanned.clone(), AtomicBool::new(false));
     host.files.on_store = Some(Box::new(move |_| {
-        let (started, over, scanned) = &hook;
+        let (started, over, scanned, writing) = &hook;
         if let Some(scanned) = scanned.get()
             && !started.swap(true, Ordering::Relaxed)
         {
             // Until the other has looked for memory often enough to have despaired.
             let begin = scanned();
+            writing.store(true, Ordering::Relaxed);
             while scanned() < begin + 48 * 512 && !over.load(Ordering::Relaxed) {
                 thread::yield_now();
             }
+            writing.store(false, Ordering::Relaxed);
+        } else {
+            assert!(!writing.load(Ordering::Relaxed), "an older page overtakes what is written");
         }
         Ok(())
     }));
