@@ -56,3 +56,35 @@ fn what_two_threads_write_to_a_page_that_comes_and_goes_would_be_lost() {
 fn who_takes_all_memory_would_take_others_with_it() {
     everywhere("hog", "", 2048, 1024);
 }
+
+/// Lets `hog` do a deed on one hart without swap, so that who runs when is the same in every run, and
+/// expects it to be content and so many processes to be killed because memory was over.
+fn on_one_hart(deed: &str, killed: usize) {
+    let mut command = vmspace(["run", "--timeout", "60", "--report", "none", "--harts", "1"]);
+    command.args(["--memory", "4M", "--check", "--"]).arg(rust("hog")).arg(deed);
+    let output = command.stdin(Stdio::null()).output().expect("the command runs");
+    let errors = errors(&output);
+    assert_eq!(code(&output), 0, "{deed}: {errors}");
+    let told = errors.lines().filter(|line| line.contains("Out of memory: Killed process"));
+    assert_eq!(told.count(), killed, "{deed}: {errors}");
+}
+
+#[test]
+fn an_innocent_would_be_killed_while_another_is_dying_already() {
+    on_one_hart("dying", 0);
+}
+
+#[test]
+fn a_call_that_finds_no_memory_would_fail_while_a_victim_ends() {
+    on_one_hart("called", 2);
+}
+
+#[test]
+fn robust_futexes_of_a_victim_would_never_be_released() {
+    on_one_hart("robust", 2);
+}
+
+#[test]
+fn where_nobody_may_be_chosen_the_one_who_asks_would_end_in_silence() {
+    on_one_hart("exempt", 1);
+}

@@ -263,7 +263,7 @@ fn initial<'vm, F: Format>(
         exit_code: 0,
         vfork: None,
         oom_adjustment: 0,
-        victim: false,
+        victim: None,
     };
     let mut state = kernel.lock();
     state.last_id = INITIAL;

@@ -1,14 +1,20 @@
 //! Who ends when memory is over, so that the others go on.
 //!
 //! Guarantee: a process is killed only when a fault finds no memory and nothing is left that could be
-//! stolen; it is the one whose end gives most, by Linux's `oom_badness`. While it ends, no other is
-//! killed: who finds no memory meanwhile tries again. A process with an `oom_score_adj` of -1000 is
+//! stolen; it is the one whose end gives most, by Linux's `oom_badness`. One that is ending already is
+//! chosen like any other, and then nobody is killed. A process with an `oom_score_adj` of -1000 is
 //! never chosen, and where no other is left, who found no memory is killed himself, since nobody
 //! will ever give him any.
 //!
+//! While a victim ends, no other is chosen: who finds no memory meanwhile tries again. A victim ends by
+//! itself, so that it leaves what it owes to others as every process does (robust futexes: those that
+//! it still reaches without more memory). Only when others have tried [`PATIENCE`] times is its memory
+//! taken away (Linux's oom_reaper), and then it is no reason to wait any more: in a call nobody gives
+//! the hart away, so that the victim may never come to run.
+//!
 //! Whoever has the victim's memory ends with it: nobody could go on in half of a space.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::IntErrorKind;
 use std::sync::Arc;
 
@@ -18,15 +24,19 @@ use vmspace::{Access, FaultError, MaySleep};
 use crate::Errno;
 use crate::files::node::Node;
 use crate::files::proc::comm;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, State};
 use crate::signal::SIGKILL;
 use crate::space::Space;
-use crate::task::{Id, Process, Status, Task};
+use crate::task::{Id, Process, Status, Task, Thread};
 use crate::trace;
 
 /// What keeps a process from being chosen (OOM_SCORE_ADJ_MIN), and the most that there is.
 const NEVER: i16 = -1000;
 const MOST: i16 = 1000;
+
+/// How often others find no memory before a victim that still ends has its own taken away. A fault
+/// that finds none lets others run, so it is enough for so many threads at once.
+const PATIENCE: u32 = 64;
 
 /// A process that may be chosen.
 struct Candidate<'vm, F: Format> {
@@ -63,7 +73,7 @@ impl<F: Format> Candidate<'_, F> {
 
 impl<'vm, F: Format> Kernel<'vm, F> {
     /// A fault of the task has found no memory: has a process end for it. Whether it is worth trying
-    /// again at once; if not, a process ends already, perhaps the task's own.
+    /// again; if not, the address is bad or the task's own process ends.
     pub fn find_memory(
         &self,
         ms: &mut MaySleep,
@@ -80,9 +90,14 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         if again != Err(FaultError::OutOfMemory) {
             return again.is_ok();
         }
-        if self.victim_ends() {
-            return false;
+        if !self.victim_ends(ms) {
+            self.choose(ms, task);
         }
+        !self.is_ending(task.process)
+    }
+
+    /// Has the process end whose end gives most, or the task's own.
+    fn choose(&self, ms: &mut MaySleep, task: &Task<'vm, F>) {
         let (candidates, total) = (self.candidates(), self.all_pages());
         let worst = candidates
             .iter()
@@ -90,12 +105,11 @@ impl<'vm, F: Format> Kernel<'vm, F> {
             .max_by_key(|(badness, _)| *badness);
         match worst {
             Some((_, victim)) => self.end_victim(ms, victim),
-            None => self.kill(&mut self.lock(), task.process, Status::Killed(SIGKILL)),
+            None => self.end_victim(ms, &self.candidate(task)),
         }
         for candidate in candidates {
             self.leave_space(ms, candidate.space);
         }
-        !self.is_ending(task.process)
     }
 
     /// Copies bytes from a task's memory, in a call of its; how many. A page that finds no memory has
@@ -140,24 +154,51 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         self.lock().processes.get(&process).is_none_or(|process| process.dying.is_some())
     }
 
-    /// Whether a victim is still ending.
-    fn victim_ends(&self) -> bool {
-        let ends = |process: &Process| process.victim && process.zombie.is_none();
-        self.lock().processes.values().any(ends)
+    /// Whether a victim still ends that is worth waiting for. One that has been waited for too often
+    /// has its memory taken away.
+    fn victim_ends(&self, ms: &mut MaySleep) -> bool {
+        let (mut ends, mut overdue) = (false, Vec::new());
+        let mut state = self.lock();
+        let State { processes, threads, .. } = &mut *state;
+        for process in processes.values_mut().filter(|process| process.zombie.is_none()) {
+            let Some(patience @ 1..) = &mut process.victim else { continue };
+            *patience -= 1;
+            ends = true;
+            if *patience == 0 {
+                overdue.extend(space_of(process, threads));
+            }
+        }
+        drop(state);
+        if ends {
+            // The host may have fewer CPUs than harts: the victim's is to run.
+            std::thread::yield_now();
+        }
+        for (space, _) in overdue {
+            space.reap(ms);
+            self.leave_space(ms, space);
+        }
+        ends
     }
 
-    /// All processes but those that end or wait for nothing but their parent. Who was made by vfork
-    /// has his parent's memory.
+    /// All processes but those that were chosen or wait for nothing but their parent. Who was made by
+    /// vfork has his parent's memory.
     fn candidates(&self) -> Vec<Candidate<'vm, F>> {
         let state = self.lock();
-        let living = state.processes.iter().filter(|(_, of)| of.dying.is_none());
-        let own = living.filter(|(_, of)| of.zombie.is_none() && of.vfork.is_none());
+        let living = state.processes.iter().filter(|(_, of)| of.zombie.is_none());
+        let own = living.filter(|(_, of)| of.victim.is_none() && of.vfork.is_none());
         let candidate = |(id, of): (&Id, &Process)| {
-            let threads = of.threads.iter().filter_map(|thread| state.threads.get(thread));
-            let (space, name) = threads.into_iter().find_map(|thread| thread.shown.space())?;
+            let (space, name) = space_of(of, &state.threads)?;
             Some(Candidate { process: *id, adjustment: of.oom_adjustment, name, space })
         };
         own.filter_map(candidate).collect()
+    }
+
+    /// The task's process, whatever it is. The task keeps the space meanwhile.
+    fn candidate(&self, task: &Task<'vm, F>) -> Candidate<'vm, F> {
+        let Task { process, name, .. } = *task;
+        let state = self.lock();
+        let adjustment = state.processes.get(&process).map_or(0, |of| of.oom_adjustment);
+        Candidate { process, adjustment, name, space: task.space.clone() }
     }
 
     /// All pages that there are, on swap too.
@@ -165,22 +206,23 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         self.vm.total_frames() + self.vm.swaps().map(|swap| swap.slots).sum::<u64>()
     }
 
-    /// Kills the victim and all who have its memory, which is free at once.
+    /// Kills the victim and all who have its memory; nothing is told of who was ending anyway.
     fn end_victim(&self, ms: &mut MaySleep, victim: &Candidate<'vm, F>) {
         let line = self.obituary(ms, victim);
         let mut state = self.lock();
         let threads = state.threads.values();
         let having = threads.filter(|thread| thread.shown.has_space(&victim.space));
         let ending: BTreeSet<Id> = having.map(|thread| thread.process).collect();
-        for id in &ending {
-            if let Some(process) = state.processes.get_mut(id) {
-                process.victim = true;
+        let mut killed = false;
+        for id in ending {
+            if let Some(process) = state.processes.get_mut(&id) {
+                process.victim = Some(PATIENCE);
+                killed |= process.dying.is_none();
             }
-            self.kill(&mut state, *id, Status::Killed(SIGKILL));
+            self.kill(&mut state, id, Status::Killed(SIGKILL));
         }
         drop(state);
-        if !ending.is_empty() {
-            victim.space.reap(ms);
+        if killed {
             trace::line(line);
             self.counts.out_of_memory.add(1);
         }
@@ -219,6 +261,16 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         let total = self.all_pages();
         score(badness(ms, space, adjustment, total), total)
     }
+}
+
+/// The process's space and name, unless it has left it. Who calls gives the space back by
+/// [`Kernel::leave_space`].
+fn space_of<'vm, F: Format>(
+    process: &Process,
+    threads: &BTreeMap<Id, Thread<'vm, F>>,
+) -> Option<(Arc<Space<'vm, F>>, [u8; 16])> {
+    let threads = process.threads.iter().filter_map(|thread| threads.get(thread));
+    threads.into_iter().find_map(|thread| thread.shown.space())
 }
 
 /// What is written to /proc/PID/oom_score_adj, as the kernel reads numbers: EINVAL for what is none or

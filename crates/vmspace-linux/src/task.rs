@@ -290,8 +290,8 @@ pub(crate) struct Process {
     pub vfork: Option<Id>,
     /// /proc/PID/oom_score_adj
     pub oom_adjustment: i16,
-    /// It was killed because memory was over.
-    pub victim: bool,
+    /// It ends because memory is over: how often others may still find none before its own is taken.
+    pub victim: Option<u32>,
 }
 
 /// How a process ended or changed, as `wait` tells it.

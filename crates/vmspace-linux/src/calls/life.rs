@@ -162,7 +162,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
                 exit_code: 0,
                 vfork: vfork.then_some(self.task.id),
                 oom_adjustment: parent.oom_adjustment,
-                victim: false,
+                victim: None,
             };
             state.processes.insert(id, child);
         }
