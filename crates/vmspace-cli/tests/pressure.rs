@@ -80,6 +80,11 @@ fn a_call_that_finds_no_memory_would_fail_while_a_victim_ends() {
 }
 
 #[test]
+fn a_futex_on_a_page_that_finds_no_memory_would_be_a_bad_address() {
+    on_one_hart("futex", 2);
+}
+
+#[test]
 fn robust_futexes_of_a_victim_would_never_be_released() {
     on_one_hart("robust", 2);
 }

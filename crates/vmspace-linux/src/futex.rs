@@ -1,10 +1,12 @@
 //! Futexes.
 //!
 //! Guarantee: a wake-up is never missed: the word is compared and the waiter queued under the
-//! kernel's lock, and wakers take it too. Waiters of one word wake in the order in which they
-//! came. A word is named by the library's key, so a word in shared memory is one futex however
-//! many spaces map it, and copy-on-write does not change a private word's name.
+//! kernel's lock, and wakers take it too. Its page is brought without the lock. Waiters of one word
+//! wake in the order in which they came. A word is named by the library's key, so a word in shared
+//! memory is one futex however many spaces map it, and copy-on-write does not change a private word's
+//! name.
 
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use vmspace::MaySleep;
@@ -12,7 +14,7 @@ use vmspace::format::Format;
 
 use crate::Errno;
 use crate::calls::{Call, Outcome, Stop};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, State};
 use crate::task::{Id, Task, Wait, Wake};
 
 const FUTEX_PRIVATE: u64 = 128;
@@ -26,7 +28,7 @@ const FUTEX_WAITERS: u32 = 0x8000_0000;
 const FUTEX_OWNER_DIED: u32 = 0x4000_0000;
 const FUTEX_ID_MASK: u32 = 0x3fff_ffff;
 
-impl<'vm, F: Format> Call<'_, 'vm, F> {
+impl<'k, 'vm, F: Format> Call<'k, 'vm, F> {
     /// `futex(word, operation, value, timeout or count, second word, third value)`
     pub fn futex(&mut self) -> Outcome {
         let [word, operation, value, fourth, second, third] = self.args;
@@ -59,6 +61,21 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
         self.task.space.futex_key(self.ms, word).ok_or(Errno::EFAULT)
     }
 
+    /// Takes the kernel's lock if the word has the value; EAGAIN if it has another. Bringing its page
+    /// may take as long as a device does, so that is done without the lock.
+    fn lock_if(&mut self, word: u64, value: u32) -> Result<MutexGuard<'k, State<'vm, F>>, Errno> {
+        let kernel = self.kernel;
+        loop {
+            let state = kernel.lock();
+            match self.task.space.try_load_u32(self.ms, word) {
+                Some(found) if found == value => return Ok(state),
+                Some(_) => return Err(Errno::EAGAIN),
+                None => drop(state),
+            }
+            kernel.load_u32(self.ms, self.task, word).ok_or(Errno::EFAULT)?;
+        }
+    }
+
     fn futex_wait(
         &mut self,
         word: u64,
@@ -70,11 +87,7 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             return Err(Errno::EINVAL.into());
         }
         let key = self.futex_key(word)?;
-        let mut state = self.kernel.lock();
-        let found = self.task.space.load_u32(self.ms, word).ok_or(Errno::EFAULT)?;
-        if found != value {
-            return Err(Errno::EAGAIN.into());
-        }
+        let mut state = self.lock_if(word, value)?;
         let expired = Wake::Return(-i64::from(Errno::ETIMEDOUT.into_raw()));
         let timer = deadline.map(|deadline| (deadline, expired));
         self.kernel.sleep(&mut state, self.task.id, Wait::Futex { key, mask }, timer);
@@ -101,13 +114,10 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
             return Err(Errno::EINVAL.into());
         }
         let (from, to) = (self.futex_key(word)?, self.futex_key(second)?);
-        let mut state = self.kernel.lock();
-        if let Some(expected) = expected {
-            let found = self.task.space.load_u32(self.ms, word).ok_or(Errno::EFAULT)?;
-            if found != expected {
-                return Err(Errno::EAGAIN.into());
-            }
-        }
+        let mut state = match expected {
+            Some(expected) => self.lock_if(word, expected)?,
+            None => self.kernel.lock(),
+        };
         let queue: Vec<Id> = state.futexes.get(&from).into_iter().flatten().copied().collect();
         let (woken, rest) = queue.split_at(queue.len().min(wake as usize));
         for id in woken {
@@ -180,10 +190,10 @@ impl<'vm, F: Format> Call<'_, 'vm, F> {
 
     /// Changes a word of the guest atomically, and returns what it was.
     fn update(&mut self, word: u64, change: impl Fn(u32) -> u32) -> Result<u32, Errno> {
-        let space = &self.task.space;
-        let mut old = space.load_u32(self.ms, word).ok_or(Errno::EFAULT)?;
+        let (kernel, task) = (self.kernel, &*self.task);
+        let mut old = kernel.load_u32(self.ms, task, word).ok_or(Errno::EFAULT)?;
         loop {
-            match space.compare_exchange_u32(self.ms, word, old, change(old)) {
+            match kernel.compare_exchange_u32(self.ms, task, word, (old, change(old))) {
                 None => return Err(Errno::EFAULT),
                 Some(Ok(old)) => return Ok(old),
                 Some(Err(found)) => old = found,
@@ -257,12 +267,12 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         if !word.is_multiple_of(4) {
             return;
         }
-        while let Some(old) = task.space.load_u32(ms, word) {
+        while let Some(old) = self.load_u32(ms, task, word) {
             if old & FUTEX_ID_MASK != task.id.cast_unsigned() {
                 return;
             }
             let new = old & FUTEX_WAITERS | FUTEX_OWNER_DIED;
-            match task.space.compare_exchange_u32(ms, word, old, new) {
+            match self.compare_exchange_u32(ms, task, word, (old, new)) {
                 None => return,
                 Some(Err(_)) => {}
                 Some(Ok(_)) => {

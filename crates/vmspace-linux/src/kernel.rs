@@ -244,3 +244,6 @@ impl Counter {
 pub(crate) fn attention() -> Arc<AtomicBool> {
     Arc::new(AtomicBool::new(false))
 }
+
+#[cfg(test)]
+mod tests;

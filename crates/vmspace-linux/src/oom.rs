@@ -149,6 +149,32 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         }
     }
 
+    /// A word of a task's memory, in a call of its, likewise. None: it cannot be read.
+    pub fn load_u32(&self, ms: &mut MaySleep, task: &Task<'vm, F>, word: u64) -> Option<u32> {
+        loop {
+            match task.space.load_u32(ms, word) {
+                None if self.find_memory(ms, task, word, Access::Read) => {}
+                found => return found,
+            }
+        }
+    }
+
+    /// Compare-exchange of a word of a task's memory, likewise. None: it cannot be written.
+    pub fn compare_exchange_u32(
+        &self,
+        ms: &mut MaySleep,
+        task: &Task<'vm, F>,
+        word: u64,
+        (old, new): (u32, u32),
+    ) -> Option<Result<u32, u32>> {
+        loop {
+            match task.space.compare_exchange_u32(ms, word, old, new) {
+                None if self.find_memory(ms, task, word, Access::Write) => {}
+                done => return done,
+            }
+        }
+    }
+
     /// Whether the process is ending or gone.
     fn is_ending(&self, process: Id) -> bool {
         self.lock().processes.get(&process).is_none_or(|process| process.dying.is_some())

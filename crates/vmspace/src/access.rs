@@ -122,6 +122,33 @@ impl<'vm, P: Platform> Space<'vm, P> {
         Some(word)
     }
 
+    /// The same without a fault, so that nothing is waited for: for who holds a lock that others need.
+    /// None also where the page is not there.
+    ///
+    /// ```
+    /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
+    /// # use vmspace::{format::*, *};
+    /// # let vm = host::Host::<Sv48>::new(1024, 2).manager();
+    /// # let mut ms = unsafe { MaySleep::assume() };
+    /// # let space = Space::new(&vm, &mut ms)?;
+    /// # let rw = Rights::READ | Rights::WRITE;
+    /// # let at = space.map(&mut ms, Map::anonymous(0x4000, rw))?; // four pages
+    ///
+    /// assert_eq!(space.try_load_u32(&mut ms, at), None);
+    /// assert_eq!(space.load_u32(&mut ms, at), Some(0)); // which brings the page
+    /// assert_eq!(space.try_load_u32(&mut ms, at), Some(0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn try_load_u32(&self, ms: &mut MaySleep, address: u64) -> Option<u32> {
+        let mut word = 0;
+        let offset = self.word_offset(address)?;
+        self.try_reading(ms, address, |bytes| {
+            word = word_at(bytes, offset).load(Ordering::Acquire);
+        })?
+        .ok()?;
+        Some(word)
+    }
+
     /// Compare-exchange of the 32-bit word at an aligned address. None: misaligned, or it cannot be
     /// written.
     ///
@@ -228,21 +255,35 @@ impl<'vm, P: Platform> Space<'vm, P> {
         address: u64,
         mut body: impl FnMut(&[AtomicU8]),
     ) -> Result<(), FaultError> {
-        let page = address >> P::Format::PAGE_SHIFT;
         loop {
-            if page < P::Format::USER_PAGES
-                && let Some(frame) = self.try_hold(ms, page)
-            {
-                // A device's memory is nothing that the platform lets the library reach.
-                self.vm.meta(frame).ok_or(FaultError::NoPage)?;
-                body(self.vm.bytes(frame));
-                if self.vm.mapped_meta(frame).is_some() {
-                    rmap::put_page(self.vm, frame);
-                }
-                return Ok(());
+            if let Some(done) = self.try_reading(ms, address, &mut body) {
+                return done;
             }
             self.fault(ms, address, Access::Read)?;
         }
+    }
+
+    /// The same if the page is there. None: it takes a fault.
+    fn try_reading(
+        &self,
+        ms: &mut MaySleep,
+        address: u64,
+        body: impl FnOnce(&[AtomicU8]),
+    ) -> Option<Result<(), FaultError>> {
+        let page = address >> P::Format::PAGE_SHIFT;
+        if page >= P::Format::USER_PAGES {
+            return None;
+        }
+        let frame = self.try_hold(ms, page)?;
+        // A device's memory is nothing that the platform lets the library reach.
+        if self.vm.meta(frame).is_none() {
+            return Some(Err(FaultError::NoPage));
+        }
+        body(self.vm.bytes(frame));
+        if self.vm.mapped_meta(frame).is_some() {
+            rmap::put_page(self.vm, frame);
+        }
+        Some(Ok(()))
     }
 
     /// A reference to the page that the entry names, if that can be read.
