@@ -1,4 +1,4 @@
-/* barrier [THREADS [ROUNDS]]: a garbage collector's write barrier by mprotect. The heap is read-only
+/* barrier [THREADS [ROUNDS [PAGES]]]: a garbage collector's write barrier by mprotect. The heap is read-only
  * after each collection; the first write to a page faults, the handler marks its card and makes the
  * page writable, and the write is done again. Between rounds, with all threads stopped, every page
  * that changed must be marked, and no page that did not. */
@@ -12,11 +12,11 @@
 
 #include "fail.h"
 
-enum { PAGES = 48, THREADS_MAX = 16, WRITES = 300, OBJECT = 64 };
+enum { PAGES_MAX = 1024, THREADS_MAX = 16, WRITES = 300, OBJECT = 64 };
 
-static size_t page;
+static size_t page, pages;
 static unsigned char *heap, *copy;
-static atomic_int marked[PAGES];
+static atomic_int marked[PAGES_MAX];
 static atomic_long faults;
 static pthread_barrier_t turn;
 static int threads, rounds;
@@ -25,7 +25,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 {
     (void)context;
     uintptr_t at = (uintptr_t)info->si_addr - (uintptr_t)heap;
-    if (signal != SIGSEGV || info->si_code != SEGV_ACCERR || at >= PAGES * page)
+    if (signal != SIGSEGV || info->si_code != SEGV_ACCERR || at >= pages * page)
         FAIL("barrier: fault: expected SEGV_ACCERR in the heap, seen signal %d, code %d, offset %#lx",
              signal, info->si_code, (unsigned long)at);
     atomic_fetch_add(&faults, 1);
@@ -45,7 +45,7 @@ static void *mutate(void *argument)
 {
     int me = (int)(intptr_t)argument;
     unsigned state = 77 + (unsigned)me;
-    size_t objects = PAGES * page / OBJECT / (size_t)threads;
+    size_t objects = pages * page / OBJECT / (size_t)threads;
     for (int round = 1; round <= rounds; round++) {
         pthread_barrier_wait(&turn);
         /* Half of the heap is left alone, another half each time. */
@@ -62,7 +62,7 @@ static void *mutate(void *argument)
 static long collect(int round)
 {
     long changed = 0;
-    for (size_t n = 0; n < PAGES; n++) {
+    for (size_t n = 0; n < pages; n++) {
         int differs = memcmp(heap + n * page, copy + n * page, page) != 0;
         if (differs && !atomic_load(&marked[n]))
             FAIL("barrier: round %d, page %zu: expected a mark, seen none", round, n);
@@ -71,8 +71,8 @@ static long collect(int round)
         changed += differs;
         atomic_store(&marked[n], 0);
     }
-    memcpy(copy, heap, PAGES * page);
-    if (mprotect(heap, PAGES * page, PROT_READ) != 0)
+    memcpy(copy, heap, pages * page);
+    if (mprotect(heap, pages * page, PROT_READ) != 0)
         FAIL("barrier: mprotect: expected success, seen an error");
     return changed;
 }
@@ -84,11 +84,13 @@ int main(int argc, char **argv)
     long changed = 0;
     threads = argc > 1 ? atoi(argv[1]) : 4;
     rounds = argc > 2 ? atoi(argv[2]) : 20;
-    if (threads < 1 || threads > THREADS_MAX || rounds < 1)
-        FAIL("barrier: arguments: expected 1 to %d threads and a number of rounds", THREADS_MAX);
+    pages = argc > 3 ? (size_t)atol(argv[3]) : 48;
+    if (threads < 1 || threads > THREADS_MAX || rounds < 1 || pages < 1 || pages > PAGES_MAX)
+        FAIL("barrier: arguments: expected 1 to %d threads, a number of rounds, 1 to %d pages", THREADS_MAX,
+             PAGES_MAX);
     page = (size_t)sysconf(_SC_PAGESIZE);
-    heap = mmap(NULL, PAGES * page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    copy = calloc(PAGES, page);
+    heap = mmap(NULL, pages * page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    copy = calloc(pages, page);
     if (heap == MAP_FAILED || !copy || sigaction(SIGSEGV, &action, NULL) != 0)
         FAIL("barrier: at the start: expected memory and a handler, seen an error");
     pthread_barrier_init(&turn, NULL, (unsigned)threads + 1);

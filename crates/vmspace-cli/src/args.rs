@@ -55,9 +55,9 @@ pub struct RunOptions {
     #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = text(size))]
     pub memory: u64,
     /// Where pages go that memory has no room for: zram:SIZE keeps them compressed in the host's
-    /// memory, file:PATH:SIZE in a file, which is empty, or made and removed at the end. May be
-    /// repeated: the first one given is used first. Programs know them as /dev/swap0, /dev/swap1
-    /// and so on, and may turn them off and on
+    /// memory, file:PATH:SIZE in a file: an empty one, or one that is made, and loses its name at once.
+    /// May be repeated: the first one given is used first. Programs know them as /dev/swap0,
+    /// /dev/swap1 and so on, and may turn them off and on
     #[arg(long, value_name = "DEVICE", value_parser = OsStringValueParser::new().try_map(Given::parse))]
     pub swap: Vec<Given>,
     /// Harts: each is a thread of the host's

@@ -1,8 +1,8 @@
 //! `vmspace run`.
 //!
 //! Guarantee: everything that can be wrong with what the user gave is found before the program
-//! runs, in this order: the program, its root, the swap devices, the machine, the report's file. What was made for a run that
-//! did not begin is removed.
+//! runs, in this order: the program, its root, the swap devices, the machine, the report's file. What
+//! was made for a run that did not begin is removed.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -50,12 +50,8 @@ fn size_of(text: &str) -> Result<u64, String> {
 
 /// Opens the devices, for pages that format `F` maps.
 pub fn open<F: Format>(given: &[Given], program: &Path) -> Result<Swap, Failure> {
-    let mut swap = Swap::default();
-    for device in given {
-        swap.add::<F>(&device.area, program)
-            .map_err(|error| Failure::given("--swap", &device.words, error))?;
-    }
-    Ok(swap)
+    Swap::open::<F>(given.iter().map(|device| &device.area), program)
+        .map_err(|(nth, error)| Failure::given("--swap", &given[nth].words, error))
 }
 
 #[cfg(test)]

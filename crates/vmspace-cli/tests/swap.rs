@@ -5,7 +5,7 @@ mod common;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use common::guests::rust;
 use common::{Elf, code, directory, errors, executable, vmspace};
@@ -41,6 +41,7 @@ fn devices_that_cannot_be() {
     for device in ["zram:", "zram:much", "zram:-1", "file:/swap:", "file:/swap:1T"] {
         swap(device, &["ends with no size", ":64M"]);
     }
+    swap("zram:1000000G", &["the host has", "give less"]);
     swap("zram:4095", &["holds no page of 4096 bytes", "at least 4K"]);
     swap(&file("new", "0"), &["holds no page"]);
     swap(&file("new", "1000000G"), &["cannot be made so large", "give less"]);
@@ -57,16 +58,14 @@ fn devices_that_cannot_be() {
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0)
         .expect("a FIFO");
     swap(&file("fifo", "1M"), &["is a FIFO"]);
-    let locked = directory.join("locked");
-    fs::write(&locked, b"").expect("a file");
-    fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0o400))
-        .expect("its permissions");
-    // The superuser writes it all the same.
-    if fs::File::options().write(true).open(&locked).is_err() {
-        swap(&file("locked", "1M"), &["permission denied", "read and write"]);
+    // Nobody writes it, the superuser neither.
+    let unwritable = "/sys/kernel/uevent_seqnum";
+    match fs::exists(unwritable) {
+        Ok(true) => {
+            swap(&format!("file:{unwritable}:1M"), &["permission denied", "read and write"])
+        }
+        _ => eprintln!("not tested: there is no {unwritable}"),
     }
-    let link = directory.join("link");
-    std::os::unix::fs::symlink("locked", &link).expect("a link");
     let many = ["--format", "i386", "--swap", "zram:1M", "--swap", "zram:1M", "--swap", "zram:1M"];
     let words = ["--swap zram:2M", "entries of i386", "at most 4"];
     refused(&[&many[..], &["--swap", "zram:1M", "--swap", "zram:2M"]].concat(), &program, &words);
@@ -75,14 +74,48 @@ fn devices_that_cannot_be() {
     let (one, other) = (file("twice", "1M"), file("twice", "1M"));
     let words = ["twice:1M", "is used for swap already", "a file of its own"];
     refused(&["--swap", &one, "--swap", &other], &program, &words);
-    let report = directory.join("twice");
-    let report = ["--swap", &one, "--report-file", report.to_str().expect("a name")];
-    refused(&report, &program, &["twice", "is a swap file", "--report-file"]);
+    let report = directory.join("report");
+    fs::write(&report, b"").expect("a file");
+    let swap = file("report", "1M");
+    let report = ["--swap", &swap, "--report-file", report.to_str().expect("a name")];
+    refused(&report, &program, &["report", "is a swap file", "--report-file"]);
     for name in ["new", "twice"] {
         assert!(!directory.join(name).exists(), "{name} is left behind");
     }
     let bytes = fs::read(&program).expect("the program");
     assert!(bytes == Elf::exit(0).bytes(), "the program is as it was");
+}
+
+/// On a disk of its own, which has a mebibyte: in namespaces of its own, where the host allows that.
+#[test]
+fn a_full_disk_would_be_found_when_pages_are_lost() {
+    let directory = directory("swap-full");
+    let program = executable(&directory, "exit", &Elf::exit(7).bytes());
+    let disk = directory.join("disk");
+    fs::create_dir(&disk).expect("a directory");
+    let on_disk = |inner: &Command| {
+        let mut outer = Command::new("unshare");
+        let script =
+            "mount -t tmpfs -o size=1M swap \"$0\" && \"$@\"; status=$?; ls \"$0\"; exit $status";
+        outer.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).arg(&disk);
+        outer.arg(inner.get_program()).args(inner.get_args()).stdin(Stdio::null()).output()
+    };
+    if !on_disk(&Command::new("true")).is_ok_and(|output| output.status.success()) {
+        return eprintln!("not tested: the host lets nobody mount a disk");
+    }
+    for (size, status) in [("64M", 2), ("512K", 7)] {
+        let mut command = vmspace(["run", "--report", "none", "--swap"]);
+        command.arg(format!("file:{}/swap:{size}", disk.display())).arg("--").arg(&program);
+        let output = on_disk(&command).expect("the command runs");
+        let text = errors(&output);
+        assert_eq!((code(&output), &*output.stdout), (status, &b""[..]), "{text}");
+        if status == 2 {
+            assert_eq!(text.lines().count(), 1, "one line: {text}");
+            for word in ["swap:64M", "no space left", "(free some space, or give less)"] {
+                assert!(text.contains(word), "{word:?} is not in: {text}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -160,11 +193,8 @@ fn a_program_larger_than_memory_would_not_end() {
     }
 }
 
-/// The host makes the file shorter while pages are in it: who uses them gets SIGBUS, nobody else.
-#[test]
-fn pages_of_a_truncated_file_would_be_zeros() {
-    let directory = directory("swap-lost");
-    let swap = directory.join("swap");
+/// A run that has pages in that file and waits for a byte to read; its output from there on.
+fn waiting(swap: &Path) -> (Child, BufReader<ChildStdout>) {
     let mut command = vmspace(["run", "--timeout", "120", "--report", "none", "--swap"]);
     command.arg(format!("file:{}:4M", swap.display())).args(["--swap", "zram:1M", "--"]);
     let child = command.arg(rust("swaps")).arg("lost").stdin(Stdio::piped());
@@ -174,6 +204,25 @@ fn pages_of_a_truncated_file_would_be_zeros() {
     let mut line = String::new();
     output.read_line(&mut line).expect("a line");
     assert_eq!(line, "swaps: out\n");
+    (child, output)
+}
+
+#[test]
+fn the_file_of_a_run_that_was_killed_would_be_refused() {
+    let swap = directory("swap-killed").join("swap");
+    for _ in 0..2 {
+        let (mut child, _output) = waiting(&swap);
+        child.kill().and_then(|()| child.wait()).expect("it is killed");
+        assert!(!swap.exists(), "it is left behind");
+    }
+}
+
+/// The host makes the file shorter while pages are in it: who uses them gets SIGBUS, nobody else.
+#[test]
+fn pages_of_a_truncated_file_would_be_zeros() {
+    let swap = directory("swap-lost").join("swap");
+    fs::write(&swap, b"").expect("a file");
+    let (mut child, mut output) = waiting(&swap);
     File::options().write(true).open(&swap).and_then(|f| f.set_len(1)).expect("a shorter file");
     child.stdin.take().expect("its input").write_all(b"x").expect("a byte is taken");
     let mut rest = String::new();

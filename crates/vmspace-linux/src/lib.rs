@@ -2,9 +2,9 @@
 //! on it unchanged.
 //!
 //! Guarantee: whatever a program does, it ends as Linux would end it; it cannot take the machine
-//! down, nor make it use more of the host than its memory, its threads' records, its pipes and the
-//! names of its files. Calls about memory go to the library, faults too; files are the host's
-//! standard three, those beneath the root that it was given, and those in memory.
+//! down, nor make it use more of the host than its memory, its swap devices, its threads' records,
+//! its pipes and the names of its files. Calls about memory go to the library, faults too; files are
+//! the host's standard three, those beneath the root that it was given, and those in memory.
 //!
 //! | module | what is done there |
 //! |---|---|

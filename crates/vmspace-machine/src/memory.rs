@@ -104,7 +104,7 @@ impl Drop for Memory {
 
 /// Bytes of memory that the host has for us: its own, or its control group's limit if that is
 /// less. Everything, where it does not say.
-fn host_memory() -> u64 {
+pub fn host_memory() -> u64 {
     let total = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
         line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1 << 10)

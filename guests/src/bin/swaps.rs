@@ -174,6 +174,7 @@ fn moved() {
     expect!(left, Text::of(c"/proc/meminfo").number("SwapFree:"), "SwapFree");
     let vmstat = Text::of(c"/proc/vmstat");
     expect!(true, vmstat.number("pswpout ") >= map.pages(), "pswpout");
+    expect!(true, vmstat.number("pgpgout ") >= kib(map), "pgpgout");
     let reader = child(|| {
         map.check(0..map.pages(), 1, format_args!("a child reads"));
         0
@@ -181,7 +182,9 @@ fn moved() {
     reader.expect(End::Exit(0), format_args!("a child of a process that is on swap"));
     map.check(0..map.pages(), 1, format_args!("back by faults"));
     expect!(0, on_swap(), "VmSwap when all is back");
-    expect!(true, Text::of(c"/proc/vmstat").number("pswpin ") >= map.pages(), "pswpin");
+    let vmstat = Text::of(c"/proc/vmstat");
+    expect!(true, vmstat.number("pswpin ") >= map.pages(), "pswpin");
+    expect!(true, vmstat.number("pgpgin ") >= kib(map), "pgpgin");
     map.fill(0..map.pages(), 2);
     page_out(map);
     expect!(kib(map), on_swap(), "VmSwap of what was written again");

@@ -22,8 +22,8 @@ pub fn measure(device: Device) -> Result<Run, String> {
         Device::Zram => SwapArea::Compressed(SWAP),
         Device::File => SwapArea::File(scratch.0.clone(), SWAP),
     };
-    let mut swap = Swap::default();
-    swap.add::<Sv48>(&area, Path::new("")).map_err(|error| error.to_string())?;
+    let swap =
+        Swap::open::<Sv48>([&area], Path::new("")).map_err(|(_, error)| error.to_string())?;
     let vm = Machine::new(BYTES / 4 / PAGE as u64, swap.devices(), true).manager();
     // SAFETY: this thread may sleep, and holds nothing.
     let ms = &mut unsafe { MaySleep::assume() };

@@ -94,8 +94,7 @@ impl Mix {
             first + shares.draw(&mut random)
         };
         let pages = (0..length).map(&mut touch).collect();
-        let scan = self.one_in != 0 && !matches!(self.hot, Hot::Replaced);
-        Trace { what: self.what, pages, range: behind + around, scan }
+        Trace { what: self.what, pages, range: behind + around, scan: self.one_in != 0 }
     }
 }
 

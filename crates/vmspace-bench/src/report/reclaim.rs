@@ -25,7 +25,9 @@ fn write_refaults(text: &mut String, refaults: &Refaults) -> Result {
         "## Refaults: a hot set and a scan\n\n\
          Pages brought back from a device that counts, by the library in a machine of few frames; others\n\
          simulated with the {} frames that it had to use. Sizes are in memories, and 60 memories are\n\
-         touched; Belady's optimum knows the future. With a scan ours is to be below FIFO's and LRU's.\n\n\
+         touched; Belady's optimum knows the future. With a scan ours is to be below FIFO's and LRU's.\n\
+         What is touched again soon is kept from a scan; a hot set that another replaces at once is\n\
+         kept so too, longer than it should be.\n\n\
          | trace | Belady | LRU | FIFO | vmspace | of LRU's | |\n|---|---:|---:|---:|---:|---:|---|",
         refaults.frames
     )?;

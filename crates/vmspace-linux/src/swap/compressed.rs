@@ -1,8 +1,8 @@
 //! A device that keeps pages compressed in the host's memory, as Linux's zram.
 //!
 //! Guarantee: its size is that of the pages that it takes, uncompressed; what it takes of the host's
-//! memory is never more. A page of one word again and again is kept as that word; one that
-//! compression does not make smaller is kept as it is.
+//! memory is at most that, and a record of some hundred bytes for each page. A page of one word again
+//! and again is kept in its record; one that compression does not make smaller is kept as it is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

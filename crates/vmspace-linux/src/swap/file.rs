@@ -4,8 +4,8 @@
 //! program runs. Nobody else has the file for swap: it is locked (flock(2)) for as long as it is
 //! open. What is read is what was written: the sum of each page is remembered, so a file that was
 //! truncated or changed by others gives an error, never zeros. What somebody keeps in a file is not
-//! written over: one that was there must be empty, and is again at the end; one that was made here is
-//! removed.
+//! written over: one that was there must be empty, and is again at the end; one that was made here
+//! loses its name before the program runs, so that the host has its room back however the run ends.
 
 use std::fs::File;
 use std::io;
@@ -23,7 +23,6 @@ pub(super) struct SwapFile {
     file: File,
     /// The sums of the pages.
     slots: Slots<u64>,
-    _made: Option<Made>,
     /// It was empty when it was locked: what is in it now is ours.
     ours: bool,
 }
@@ -37,44 +36,59 @@ impl Drop for SwapFile {
     }
 }
 
-/// A file that was not there before; dropped, it is removed.
+/// The name of a file that was not there before; dropped, it is removed.
 #[derive(Debug)]
-struct Made {
+pub(super) struct Made {
     path: PathBuf,
     identity: (u64, u64),
+}
+
+impl Made {
+    fn new(path: &Path, file: &File) -> io::Result<Made> {
+        let found = file.metadata()?;
+        Ok(Made { path: std::path::absolute(path)?, identity: (found.dev(), found.ino()) })
+    }
 }
 
 impl Drop for Made {
     fn drop(&mut self) {
         let identity = |found: std::fs::Metadata| (found.dev(), found.ino());
         if std::fs::symlink_metadata(&self.path).is_ok_and(|f| identity(f) == self.identity) {
-            // It is as good as gone when it cannot be removed.
+            // Where it cannot be removed, the file is empty at the end.
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
 impl SwapFile {
-    /// Opens or makes a file for `bytes` bytes of pages, which is not `program`.
-    pub fn open(path: &Path, bytes: u64, program: &Path) -> Result<SwapFile, SwapError> {
+    /// Opens or makes a file for `bytes` bytes of pages, which is not `program`; its name, if it was
+    /// made.
+    pub fn open(
+        path: &Path,
+        bytes: u64,
+        program: &Path,
+    ) -> Result<(SwapFile, Option<Made>), SwapError> {
         let refused = |error: io::Error| SwapError::host(What::Open, error);
-        let mut device = match options().create_new(true).mode(0o600).open(path) {
+        let (file, made) = match options().create_new(true).mode(0o600).open(path) {
             Ok(file) => {
-                let found = file.metadata().map_err(refused)?;
-                let path = std::path::absolute(path).map_err(refused)?;
-                let _made = Some(Made { path, identity: (found.dev(), found.ino()) });
-                SwapFile { file, slots: Slots::new(), _made, ours: false }
+                let made = Made::new(path, &file).map_err(refused)?;
+                (file, Some(made))
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let file = options().open(path).map_err(refused)?;
-                SwapFile { file, slots: Slots::new(), _made: None, ours: false }
+                (options().open(path).map_err(refused)?, None)
             }
             Err(error) => return Err(refused(error)),
         };
+        let mut device = SwapFile::of(file);
         device.check(program)?;
         device.claim()?;
         device.set_aside(bytes)?;
-        Ok(device)
+        Ok((device, made))
+    }
+
+    /// Of an open file, which is not ours yet.
+    pub fn of(file: File) -> SwapFile {
+        SwapFile { file, slots: Slots::new(), ours: false }
     }
 
     /// Refuses what is no plain file, the program, and what is used for swap already.
@@ -179,15 +193,17 @@ mod tests {
         path
     }
 
-    fn open(path: &Path) -> Result<SwapFile, SwapError> {
+    fn open(path: &Path) -> Result<(SwapFile, Option<Made>), SwapError> {
         SwapFile::open(path, BYTES, Path::new("/proc/self/exe"))
     }
 
     #[test]
     fn a_page_would_come_back_as_another() {
         let path = name("swap-back");
-        let device = open(&path).expect("a file");
+        let (device, made) = open(&path).expect("a file");
         assert_eq!(std::fs::metadata(&path).expect("the file").len(), BYTES);
+        drop(made);
+        assert!(!path.exists());
         for slot in 0..SLOTS {
             device.write(slot, &noise(slot, PAGE)).expect("there is room");
         }
@@ -205,7 +221,7 @@ mod tests {
     #[test]
     fn a_truncated_file_would_give_zeros() {
         let path = name("swap-truncated");
-        let device = open(&path).expect("a file");
+        let (device, _made) = open(&path).expect("a file");
         device.write(0, &text(PAGE)).expect("there is room");
         device.write(1, &text(PAGE)).expect("there is room");
         device.file.set_len(PAGE as u64 / 2).expect("it is shorter");
@@ -220,19 +236,17 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_there_would_be_removed_and_a_new_one_left_behind() {
+    fn a_file_that_was_there_would_be_removed() {
         let path = name("swap-kept");
-        drop(open(&path).expect("a file"));
-        assert!(!path.exists());
         std::fs::write(&path, b"").expect("a file");
         drop(open(&path).expect("a file"));
         assert_eq!(std::fs::read(&path).expect("the file"), b"", "it is empty again");
         // One that somebody else has put in its place is not ours.
         std::fs::remove_file(&path).expect("it goes");
-        let device = open(&path).expect("a file");
+        let made = open(&path).expect("a file");
         std::fs::remove_file(&path).expect("it goes");
         std::fs::write(&path, b"theirs").expect("a file");
-        drop(device);
+        drop(made);
         assert_eq!(std::fs::read(&path).expect("the file"), b"theirs");
         std::fs::remove_file(&path).expect("it goes");
     }

@@ -1,6 +1,6 @@
 //! Swap devices: what pages are swapped to.
 //!
-//! Guarantee: everything that can be wrong with a device is found by [`Swap::add`], before a program
+//! Guarantee: everything that can be wrong with a device is found by [`Swap::open`], before a program
 //! runs. What is read from a slot is what was last written to it, or an error; what goes wrong
 //! later is told once, in a line on standard error. Devices have numbers from 1, in the order in
 //! which they were added; the first is /dev/swap0.
@@ -20,9 +20,10 @@ use std::sync::{Arc, Mutex};
 
 use vmspace::format::{Format, Geometry};
 use vmspace::{MaySleep, Page, PagerError, SwapDevices};
+use vmspace_machine::memory::host_memory;
 
 use self::compressed::Compressed;
-use self::file::SwapFile;
+use self::file::{Made, SwapFile};
 use crate::error::in_words;
 use crate::trace;
 
@@ -98,11 +99,30 @@ pub struct SwapReport {
 }
 
 impl Swap {
-    /// Adds a device for pages that entries of format `F` map. A file must not be `program`.
+    /// Opens devices for pages that entries of format `F` map. A file must not be `program`; one that
+    /// was made has no name when this returns.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn add<F: Format>(&mut self, area: &SwapArea, program: &Path) -> Result<(), SwapError> {
+    /// Which device is refused, from 0, and what is wrong with it. Nothing is left behind.
+    pub fn open<'a, F: Format>(
+        areas: impl IntoIterator<Item = &'a SwapArea>,
+        program: &Path,
+    ) -> Result<Swap, (usize, SwapError)> {
+        let mut swap = Swap::default();
+        // Until all are open: a file that is given twice is known by its name.
+        let mut names = Vec::new();
+        for (nth, area) in areas.into_iter().enumerate() {
+            names.push(swap.add::<F>(area, program).map_err(|error| (nth, error))?);
+        }
+        Ok(swap)
+    }
+
+    /// Adds a device; the name of its file, if that was made.
+    fn add<F: Format>(
+        &mut self,
+        area: &SwapArea,
+        program: &Path,
+    ) -> Result<Option<Made>, SwapError> {
         let (SwapArea::Compressed(bytes) | SwapArea::File(_, bytes)) = *area;
         let (page, most) = (F::PAGE_SIZE, F::SWAP.devices());
         let slots = bytes / page;
@@ -115,13 +135,28 @@ impl Swap {
         if self.devices.len() >= most.into() {
             return Err(SwapError::new(What::TooMany(F::NAME, most)));
         }
-        let device: Box<dyn Device> = match area {
-            SwapArea::Compressed(_) => Box::new(Compressed::new()),
-            SwapArea::File(path, _) => Box::new(SwapFile::open(path, slots * page, program)?),
+        let (device, made): (Box<dyn Device>, _) = match area {
+            SwapArea::Compressed(_) if bytes > host_memory().saturating_sub(self.compressed()) => {
+                return Err(SwapError::new(What::Host(host_memory())));
+            }
+            SwapArea::Compressed(_) => (Box::new(Compressed::new()), None),
+            SwapArea::File(path, _) => {
+                let (file, made) = SwapFile::open(path, slots * page, program)?;
+                (Box::new(file), made)
+            }
         };
         let told = [const { AtomicBool::new(false) }; 2];
         self.devices.push(Arc::new(Opened { area: area.clone(), slots, device, told }));
-        Ok(())
+        Ok(made)
+    }
+
+    /// Bytes of pages that go to the host's memory, at the most.
+    fn compressed(&self) -> u64 {
+        let bytes = self.devices.iter().map(|opened| match opened.area {
+            SwapArea::Compressed(bytes) => bytes,
+            SwapArea::File(..) => 0,
+        });
+        bytes.sum()
     }
 
     /// What the machine stores pages through.
@@ -256,6 +291,8 @@ enum What {
     /// The format's entries name so many bytes of a device, and so many devices.
     TooLarge(&'static str, u64),
     TooMany(&'static str, u8),
+    /// The host has so many bytes of memory.
+    Host(u64),
 }
 
 /// Why something cannot be a swap device. Its text says what is wrong and, in brackets, what helps;
@@ -290,6 +327,10 @@ impl fmt::Display for SwapError {
             }
             (What::TooMany(format, most), _) => {
                 write!(f, "is one too many for entries of {format} (give at most {most})")
+            }
+            (What::Host(bytes), _) => {
+                let mib = bytes >> 20;
+                write!(f, "the host has {mib}M of memory for all that is compressed (give less)")
             }
             (What::Kind(kind), _) => write!(f, "is {kind} (name a plain file, or a new one)"),
             (What::Used, _) => {

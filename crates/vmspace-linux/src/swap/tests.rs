@@ -8,16 +8,27 @@ use vmspace_machine::{Config, MachinePlatform};
 
 #[test]
 fn a_device_without_a_page_would_be_taken() {
-    let (mut swap, program) = (Swap::default(), Path::new("/nonexistent"));
+    let open =
+        |areas: &[SwapArea]| Swap::open::<Aarch64Granule64K>(areas, Path::new("/nonexistent"));
+    let three = SwapArea::Compressed(200_000);
     for area in [SwapArea::Compressed(65_535), SwapArea::File("unused".into(), 0)] {
-        let error = swap.add::<Aarch64Granule64K>(&area, program).expect_err("no page");
-        assert_eq!(error.to_string(), "holds no page of 65536 bytes (give at least 64K)");
+        let (nth, error) = open(&[three.clone(), area]).expect_err("no page");
+        let text = "holds no page of 65536 bytes (give at least 64K)";
+        assert_eq!((nth, &*error.to_string()), (1, text));
     }
     assert!(!Path::new("unused").exists());
-    let area = SwapArea::Compressed(200_000);
-    swap.add::<Aarch64Granule64K>(&area, program).expect("it holds three");
-    let report = swap.report();
+    let report = open(&[three]).expect("it holds three").report();
     assert_eq!((report.len(), report[0].slots, &*report[0].name), (1, 3, "/dev/swap0"));
+}
+
+#[test]
+fn compressed_pages_would_take_more_than_the_hosts_memory() {
+    let (host, program) = (vmspace_machine::memory::host_memory(), Path::new("/nonexistent"));
+    let two = |last| [SwapArea::Compressed(host - PAGE as u64), SwapArea::Compressed(last)];
+    Swap::open::<Sv48>(&two(PAGE as u64), program).expect("it has as much");
+    let (nth, error) = Swap::open::<Sv48>(&two(2 * PAGE as u64), program).expect_err("too much");
+    assert_eq!(nth, 1);
+    assert!(error.to_string().starts_with("the host has "), "{error}");
 }
 
 pub const PAGE: usize = 4096;
@@ -77,12 +88,14 @@ impl Device for Mortal {
 /// Pages that are swapped.
 const PAGES: u64 = 24;
 
-/// Swaps pages to a device that serves so many requests, and reads them back: how many were lost.
-fn lost_after(served: u64) -> u64 {
-    let device = Mortal { device: Compressed::new(), left: AtomicU64::new(served) };
+/// A machine that swaps to a device alone.
+type Machine = Vm<MachinePlatform<Sv48>>;
+
+/// Runs `test` on a machine with that device and so many slots. Nothing may be left on it.
+fn beside(device: impl Device + 'static, slots: u64, test: impl FnOnce(&Machine)) {
     let told = [const { AtomicBool::new(true) }; 2];
     let area = SwapArea::Compressed(0);
-    let opened = Opened { area, slots: 2 * PAGES, device: Box::new(device), told };
+    let opened = Opened { area, slots, device: Box::new(device), told };
     let swap = Swap { devices: vec![Arc::new(opened)], ..Swap::default() };
     let config = Config { memory: 2 << 20, ..Config::default() };
     let platform = MachinePlatform::<Sv48>::new(config).expect("a machine");
@@ -91,45 +104,86 @@ fn lost_after(served: u64) -> u64 {
     vm.platform().bind_other(0);
     // SAFETY: the test's own thread, which is no hart and holds nothing of the library.
     let mut ms = unsafe { MaySleep::assume() };
-    vm.swap_on(&mut ms, 1, 2 * PAGES, 0).expect("a device");
-    let space = Space::new(&vm, &mut ms).expect("a space");
+    vm.swap_on(&mut ms, 1, slots, 0).expect("a device");
+    test(&vm);
+    vm.reap(&mut ms);
+    let used: u64 = vm.swaps().map(|swap| swap.used).sum();
+    let kept = swap.get(1).map(|opened| opened.device.usage().0);
+    assert_eq!((used, kept), (0, Some(0)));
+}
+
+/// Swaps the pages of a new space, and reads them back: how many were lost. They differ between
+/// users.
+fn lost(vm: &Machine, user: u64) -> u64 {
+    // SAFETY: the test's own thread, which is no hart and holds nothing of the library.
+    let mut ms = unsafe { MaySleep::assume() };
+    let space = Space::new(vm, &mut ms).expect("a space");
     let length = PAGES * PAGE as u64;
     let at = space.map(&mut ms, Map::anonymous(length, Rights::READ | Rights::WRITE));
     let at = at.expect("a mapping");
+    let held = |page: u64| noise(user << 32 | page, PAGE);
     for page in 0..PAGES {
-        assert_eq!(space.write(&mut ms, at + page * PAGE as u64, &noise(page, PAGE)), PAGE);
+        assert_eq!(space.write(&mut ms, at + page * PAGE as u64, &held(page)), PAGE);
     }
     space.advise(&mut ms, at, length, Advice::PageOut).expect("advice");
     let mut lost = 0;
     for page in 0..PAGES {
         let mut bytes = vec![0; PAGE];
         match space.read(&mut ms, at + page * PAGE as u64, &mut bytes) {
-            PAGE => assert!(bytes == noise(page, PAGE), "page {page} after {served} requests"),
+            PAGE => assert!(bytes == held(page), "page {page} of user {user}"),
             read => {
-                assert_eq!(read, 0, "a part of page {page}");
+                assert_eq!(read, 0, "a part of page {page} of user {user}");
                 lost += 1;
             }
         }
     }
     space.exit(&mut ms);
-    vm.reap(&mut ms);
-    assert_eq!(
-        (
-            vm.swaps().map(|swap| swap.used).sum::<u64>(),
-            swap.get(1).map_or(9, |o| o.device.usage().0)
-        ),
-        (0, 0)
-    );
     lost
 }
 
 #[test]
 fn a_device_that_dies_would_take_other_pages_with_it() {
     for served in 0..=2 * PAGES {
-        let lost = lost_after(served);
-        match served {
-            0..=PAGES => assert_eq!(lost, served, "all that was written, and only that"),
-            _ => assert!(lost <= 2 * PAGES - served, "{lost} lost of those not read yet"),
-        }
+        let device = Mortal { device: Compressed::new(), left: AtomicU64::new(served) };
+        beside(device, 2 * PAGES, |vm| match (served, lost(vm, 0)) {
+            (0..=PAGES, lost) => assert_eq!(lost, served, "all that was written, and only that"),
+            (_, lost) => assert!(lost <= 2 * PAGES - served, "{lost} lost of those not read yet"),
+        });
     }
+}
+
+/// As above, while each of several threads writes and reads: whose request was the last is open.
+#[test]
+fn a_device_that_dies_between_threads_would_give_one_the_pages_of_another() {
+    const USERS: u64 = 4;
+    for served in (0..=2 * USERS * PAGES).step_by(7) {
+        let device = Mortal { device: Compressed::new(), left: AtomicU64::new(served) };
+        beside(device, 2 * USERS * PAGES, |vm| {
+            let lost: u64 = std::thread::scope(|scope| {
+                let user = |user| {
+                    scope.spawn(move || {
+                        vm.platform().bind_other(user as usize);
+                        lost(vm, user)
+                    })
+                };
+                let users: Vec<_> = (1..=USERS).map(user).collect();
+                users.into_iter().map(|user| user.join().expect("a user")).sum()
+            });
+            assert!(lost <= served, "{lost} lost after {served} requests: more than were written");
+        });
+    }
+}
+
+/// What the host says of a disk that has filled up: pages that find no room stay in memory.
+#[test]
+fn a_disk_that_fills_up_would_lose_pages_or_the_device() {
+    let full = std::fs::File::options().read(true).write(true).open("/dev/full");
+    let file = SwapFile::of(full.expect("Linux has it"));
+    let error = file.write(0, &noise(0, PAGE)).expect_err("it is full");
+    assert_eq!(error.to_string(), "no space left on device");
+    assert_eq!(error.refusal(), PagerError::Full);
+    beside(file, 2 * PAGES, |vm| {
+        assert_eq!((lost(vm, 0), lost(vm, 1)), (0, 0));
+        assert_eq!(vm.statistics().pages_swapped_out, 0);
+    });
 }

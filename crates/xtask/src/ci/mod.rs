@@ -18,7 +18,7 @@ use std::process::Command;
 const ROUNDS: u64 = 6;
 
 /// Minutes of the matrix.
-const MINUTES: u64 = 6;
+const MINUTES: u64 = 8;
 
 /// Instructions of each group that the interpreter and qemu are compared over.
 const INSTRUCTIONS: &str = "1000000";

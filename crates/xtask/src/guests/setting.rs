@@ -29,6 +29,18 @@ const TLBS: [(&str, bool); 6] = [
     ("adversarial", true),
 ];
 
+/// TLB modes that leave nothing stale unseen, each alone and all together, with whether they are
+/// checked.
+const STRICT: [(&str, bool); 7] = [
+    ("normal", true),
+    ("sticky", true),
+    ("forgetful", false),
+    ("nonleaf", true),
+    ("speculative", true),
+    ("late", true),
+    ("adversarial", true),
+];
+
 /// Format, TLB mode, check on or off, harts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Setting {
@@ -62,15 +74,27 @@ impl Setting {
         (0..Setting::COUNT).map(|n| Setting::nth(n, harts)).collect()
     }
 
-    /// Those of a format that leave nothing stale unseen: checked, or forgetful.
-    pub fn strict(format: usize, harts: u64) -> impl Iterator<Item = Setting> {
-        let first = (format * TLBS.len()) as u64;
-        let all = (first..first + TLBS.len() as u64).map(move |n| Setting::nth(n, harts));
-        all.filter(|setting| setting.check || setting.tlb == "forgetful")
+    /// A format in a TLB mode that leaves nothing stale unseen.
+    pub fn strict(format: usize, tlb: usize, harts: u64) -> Setting {
+        let (format, page_size) = FORMATS[format];
+        let (tlb, check) = STRICT[tlb];
+        Setting { format, page_size, tlb, check, harts }
     }
 
-    /// How many formats there are.
-    pub const FORMATS: usize = FORMATS.len();
+    /// The same with the TLB that costs least.
+    pub fn plain(self) -> Setting {
+        Setting { tlb: "normal", check: false, ..self }
+    }
+
+    /// The formats' names.
+    pub fn formats() -> Vec<&'static str> {
+        FORMATS.iter().map(|(name, _)| *name).collect()
+    }
+
+    /// The names of those TLB modes.
+    pub fn strict_tlbs() -> Vec<&'static str> {
+        STRICT.iter().map(|(name, _)| *name).collect()
+    }
 
     /// Format and TLB, as a name.
     pub fn name(&self) -> String {

@@ -109,7 +109,7 @@ fn line(text: &mut String, region: &Region, device: u64, inode: u64, name: &str)
 }
 
 /// The lines that smaps has below that of a mapping, in the order of Linux's `show_smap`; pages are
-/// neither swapped, merged nor huge here.
+/// neither merged nor huge here.
 fn counts(text: &mut String, region: &Region, smaps: &Smaps, page: u64) {
     let rows = [
         ("Size", region.end - region.start),

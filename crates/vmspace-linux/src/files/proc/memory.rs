@@ -9,6 +9,8 @@ use crate::report::faults;
 use crate::swap;
 
 impl<F: Format> Kernel<'_, F> {
+    /// Which frames hold pages of files is not counted: none is cached here, and no more is available
+    /// than is free.
     pub(super) fn meminfo(&self) -> String {
         let kib = |frames: u64| frames << F::PAGE_SHIFT >> 10;
         let (total, free) = (kib(self.vm.total_frames()), kib(self.vm.free_frames()));
@@ -26,7 +28,8 @@ impl<F: Format> Kernel<'_, F> {
         rows.iter().map(|(name, kib)| format!("{name:<15}{kib:>9} kB\n")).collect()
     }
 
-    /// Who stole and scanned pages is not told apart: they are all the stealer's.
+    /// Who stole and scanned pages is not told apart: they are all the stealer's. Which faults waited
+    /// for a device is not counted; what has come in and gone out is, files' pages and swapped ones.
     pub(super) fn vmstat(&self) -> String {
         let memory = self.vm.statistics();
         let kib = |pages: u64| pages << F::PAGE_SHIFT >> 10;
@@ -34,13 +37,12 @@ impl<F: Format> Kernel<'_, F> {
             ("nr_free_pages", self.vm.free_frames()),
             ("workingset_refault_anon", memory.pages_refaulted),
             ("nr_page_table_pages", memory.tables_alive),
-            ("pgpgin", kib(memory.pages_in)),
-            ("pgpgout", kib(memory.pages_out)),
+            ("pgpgin", kib(memory.pages_in + memory.pages_swapped_in)),
+            ("pgpgout", kib(memory.pages_out + memory.pages_swapped_out)),
             ("pswpin", memory.pages_swapped_in),
             ("pswpout", memory.pages_swapped_out),
             ("allocstall_normal", memory.stalls),
             ("pgfault", faults(&memory)),
-            ("pgmajfault", memory.faults_swapped),
             ("pgsteal_kswapd", memory.pages_stolen),
             ("pgscan_kswapd", memory.pages_scanned),
             ("oom_kill", self.counts.out_of_memory.get()),

@@ -193,8 +193,8 @@ fn arguments<F: Format>(ms: &mut MaySleep, space: &Space<'_, F>) -> Vec<u8> {
 }
 
 /// /proc/PID/pagemap from byte `at` on: a word a page, whole words only; how many bytes. Where frames
-/// lie is not told, as Linux tells nobody without CAP_SYS_ADMIN; pages are neither swapped nor watched
-/// for being written.
+/// and slots lie is not told, as Linux tells nobody without CAP_SYS_ADMIN; pages are not watched for
+/// being written.
 fn pagemap<F: Format>(ms: &mut MaySleep, space: &Space<'_, F>, at: u64, into: &mut [u8]) -> usize {
     const FRAME: u64 = (1 << 55) - 1;
     let page = at / WORD;
