@@ -106,9 +106,9 @@ impl<P: Platform> Vm<P> {
         }
     }
 
-    /// Whether the page of a slot that the caller holds is in memory.
+    /// Whether the page of a slot that the caller holds is in memory; if not, the device has it.
     pub(crate) fn is_in_slot(&self, place: Place) -> bool {
-        self.word(place).and_then(word::frame).is_some()
+        self.slot(place).is_some_and(|(_, slot)| word::page(slot).is_some())
     }
 
     /// The generation in which the page of a slot went, if it is on the device alone.
