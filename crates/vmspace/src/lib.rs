@@ -36,7 +36,7 @@ mod registry;
 mod rmap;
 pub mod seq;
 mod space;
-mod swap;
+pub mod swap;
 pub mod sync;
 mod tree;
 mod vm;

@@ -16,7 +16,7 @@ use crate::addr::Frame;
 use crate::context::MaySleep;
 use crate::platform::Platform;
 use crate::rmap;
-use crate::swap::{Cluster, object_word};
+use crate::swap::{Cluster, word};
 use crate::sync::Ordering;
 use crate::vm::Vm;
 
@@ -85,7 +85,7 @@ fn swap_out<P: Platform>(
     if ms.is_in_driver() {
         return Err(Refusal::Kept);
     }
-    let place = cluster.take(vm, object_word(object)).ok_or(Refusal::Kept)?;
+    let place = cluster.take(vm, word::of_object(object)).ok_or(Refusal::Kept)?;
     take_dirty(meta);
     let written = vm.write_slot(ms, place, frame);
     let gone =

@@ -9,7 +9,7 @@ use crate::addr::Frame;
 use crate::object::{self, Refusal};
 use crate::platform::Platform;
 use crate::rmap::{self, Mapper};
-use crate::swap::{Cluster, Place, cached_word};
+use crate::swap::{Cluster, Place, word};
 use crate::sync::Ordering;
 use crate::vm::{Guard, Vm};
 
@@ -76,7 +76,7 @@ impl Victim {
         } else {
             // The cache's, for as long as the slot is held.
             meta.refs.get();
-            let Some(place) = cluster.take(vm, cached_word(frame)) else {
+            let Some(place) = cluster.take(vm, word::cached(frame)) else {
                 rmap::put_page(vm, frame);
                 return Err(Refusal::Kept);
             };

@@ -1,19 +1,20 @@
 //! Swap areas: a device's slots, and which of them are free.
 //!
 //! Guarantee: all that an area needs is made when it is added, so storing a page takes no memory. A
-//! slot is one word ([`slots`](super::slots)); zero is free. An area is one for as long as a slot of
+//! slot is one word ([`word`](super::word)); zero is free. An area is one for as long as a slot of
 //! it is held, or a guard under which it was found.
 //!
 //! The words lie in frames of their own; each frame's metadata count those that are taken, so that
 //! a search passes over what is full. Whoever stores several pages takes slots that follow one
 //! another ([`Cluster`]): what was stored together is brought back together.
 
+use super::word;
 use crate::addr::Frame;
 use crate::format::Geometry;
 use crate::frame::meta::Kind;
 use crate::lock::SleepLock;
 use crate::platform::Platform;
-use crate::sync::{AtomicU32, AtomicU64, Change, Ordering, fence};
+use crate::sync::{AtomicU32, AtomicU64, Change, Ordering};
 use crate::vm::Vm;
 use core::mem::size_of;
 
@@ -186,22 +187,15 @@ impl<P: Platform> Vm<P> {
         &self.words_in(frame)[(slot % slots_a_frame::<P>()) as usize]
     }
 
-    /// The slot is free again: the last thing that is done to it by who had it, since the area may go
-    /// when all are free.
-    pub(super) fn uncount_slot(&self, area: &Area, slot: u64) {
-        let taken = &self.meta_of(self.frame_of_words(area, slot)).pins;
-        // Release: pairs with `slots_used`.
-        taken.fetch_sub(1, Ordering::Release);
+    /// How many slots are taken of those whose words lie in one frame with that of `slot`.
+    pub(super) fn taken_beside(&self, area: &Area, slot: u64) -> &AtomicU32 {
+        &self.meta_of(self.frame_of_words(area, slot)).pins
     }
 
     /// How many slots of the area hold something, or are about to.
     pub(super) fn slots_used(&self, area: &Area) -> u64 {
         let (slots, each) = (area.slots(), slots_a_frame::<P>());
-        let taken = |n: u64| {
-            let meta = self.meta_of(self.frame_of_words(area, n * each));
-            // Acquire: pairs with `uncount_slot`.
-            u64::from(meta.pins.load(Ordering::Acquire))
-        };
+        let taken = |n: u64| u64::from(word::counted(self.taken_beside(area, n * each)));
         let all: u64 = (0..slots.div_ceil(each)).map(taken).sum();
         all.saturating_sub(slots.next_multiple_of(each) - slots)
     }
@@ -219,10 +213,8 @@ impl<P: Platform> Vm<P> {
             };
             let left = slots - made as u64 * each;
             for (slot, word) in self.words_in(frame).iter().enumerate() {
-                word.store(
-                    if (slot as u64) < left { 0 } else { super::slots::GOING },
-                    Ordering::Relaxed,
-                );
+                let free = if (slot as u64) < left { 0 } else { word::GOING };
+                word.store(free, Ordering::Relaxed);
             }
             let beyond = each.saturating_sub(left) as u32;
             self.meta_of(frame).pins.store(beyond, Ordering::Relaxed);
@@ -263,29 +255,18 @@ impl<P: Platform> Vm<P> {
     /// The same among the slots from `base` on whose words lie in one frame. It is counted before it
     /// is taken: who removes the area either sees it counted, or is seen.
     fn take_slot_in(&self, area: &Area, base: u64, start: u64, word: u64) -> Option<u64> {
-        let frame = self.frame_of_words(area, base);
-        let taken = &self.meta_of(frame).pins;
-        let each = slots_a_frame::<P>() as u32;
-        if !taken.change(Ordering::Relaxed, |taken| (taken < each).then_some(taken + 1)) {
+        let taken = self.taken_beside(area, base);
+        if !word::count_one(taken, slots_a_frame::<P>() as u32) {
             return None;
         }
-        // Pairs with the fence in `swap_off`.
-        fence(Ordering::SeqCst);
-        let words = self.words_in(frame)[start as usize..].iter();
+        let words = self.words_in(self.frame_of_words(area, base))[start as usize..].iter();
         let now = self.generation_now();
-        let found = words.enumerate().find(|(_, slot)| area.is_open(now) && take_free(slot, word));
+        let found = words.enumerate().find(|(_, slot)| area.is_open(now) && word::take(slot, word));
         if found.is_none() {
-            taken.fetch_sub(1, Ordering::Release);
+            word::uncount(taken);
         }
         found.map(|(nth, _)| start + nth as u64)
     }
-}
-
-/// Makes a free slot's word another.
-fn take_free(slot: &AtomicU64, word: u64) -> bool {
-    // Acquire: what was there before has been given up.
-    slot.load(Ordering::Relaxed) == 0
-        && slot.compare_exchange(0, word, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
 fn directory_log2(frames: u64) -> u32 {

@@ -3,9 +3,9 @@
 //! Guarantee: a page that went is found by whoever has an entry of it, in memory or on its device,
 //! from the moment its entries are taken away: no instant at which it is in neither.
 //!
-//! `device` is the trait that a port implements; `area` what is kept of a device; `slots` the words,
-//! one a slot, that everything hangs on; `bring` reads pages back; `on` and `off` add devices and
-//! remove them. What decides which pages go is [`reclaim`](crate::reclaim).
+//! `device` is the trait that a port implements; `area` what is kept of a device; `word` the one word
+//! of a slot, that everything hangs on; `slots` what is done with slots and their pages; `bring` reads
+//! pages back; `on` and `off` add devices and remove them. What decides which pages go is [`reclaim`](crate::reclaim).
 
 mod area;
 mod bring;
@@ -13,11 +13,11 @@ mod device;
 mod off;
 mod on;
 mod slots;
+pub mod word;
 
 pub(crate) use area::{Areas, Cluster, Place};
 pub use device::{NoSwap, SwapDevices};
 pub use on::SwapUsage;
-pub(crate) use slots::{cached_word, object_word};
 
 use crate::format::Soft;
 

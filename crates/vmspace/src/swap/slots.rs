@@ -1,68 +1,23 @@
-//! A slot's word: who refers to it, and which frame holds its page.
+//! Slots: references to them, and their pages that are in memory.
 //!
-//! Guarantee: what a slot holds is neither discarded nor another page's while somebody holds it;
-//! and a page that is in memory for a slot is the same frame for all who find it there.
-//!
-//! The word: a count (swap entries, and who is working with the slot), and below it either the frame
-//! that holds the page (the *swap cache*), or the generation in which it went, or, with a mark of its
-//! own, the object of memory whose page it is. One word, so "the last one went" and "the page was
-//! there" are one step: who drops the last reference takes the page out of the cache, lets the
-//! device forget the slot, and frees it, in that order.
+//! Guarantee: a page that is in memory for a slot is the same frame for all who find it there.
 //!
 //! A page in the cache knows its slot (`Meta::owner`, `Meta::base`), and the cache has a reference
 //! to it. It is mapped for reading alone, and never changes. It leaves when its slot ends, or when
 //! who steals it has frozen its count: who finds it in between finds none to get, and looks again.
+//!
+//! What a reference is, and how the last one ends a slot, is said where its word is
+//! ([`word`](super::word)).
 
 use super::area::{Area, Place};
 use super::device::SwapDevices;
+use super::word::{self, Holders};
 use crate::addr::Frame;
 use crate::frame::meta::Meta;
 use crate::platform::Platform;
 use crate::rmap;
-use crate::sync::{AtomicU64, Change, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 use crate::vm::{Guard, Vm};
-
-/// The page belongs to an object of memory; below is the object's address, less its zeros.
-const OBJECT: u64 = 1 << 63;
-const OBJECT_SHIFT: u32 = 6;
-
-/// One reference.
-const ONE: u64 = 1 << COUNT_SHIFT;
-const COUNT_SHIFT: u32 = 42;
-const MOST: u64 = (1 << 20) - 1;
-
-/// What is below the count.
-const VALUE: u64 = ONE - 1;
-/// It is a generation.
-const SHADOW: u64 = 1 << 41;
-
-/// A slot that nobody holds and that is not free yet, or never.
-pub(super) const GOING: u64 = VALUE;
-
-fn count(word: u64) -> u64 {
-    (word & !OBJECT) >> COUNT_SHIFT
-}
-
-/// The frame that holds the slot's page.
-fn frame(word: u64) -> Option<Frame> {
-    let value = word & VALUE;
-    (word & OBJECT == 0 && value != 0 && value & SHADOW == 0).then(|| Frame(value - 1))
-}
-
-/// The word of a slot that its taker holds, with the page in that frame.
-pub(crate) fn cached_word(frame: Frame) -> u64 {
-    ONE | (frame.0 + 1)
-}
-
-/// The word of a slot that its taker holds, of an object of memory.
-pub(crate) fn object_word(object: u64) -> u64 {
-    OBJECT | ONE | object >> OBJECT_SHIFT
-}
-
-/// What who steals a page leaves behind in its slot's word.
-fn shadow(generation: u32) -> u64 {
-    SHADOW | u64::from(generation)
-}
 
 impl<P: Platform> Vm<P> {
     /// The area and the word of a slot. None: there is no such area any more.
@@ -71,11 +26,16 @@ impl<P: Platform> Vm<P> {
         Some((area, self.slot_word(area, place.slot)))
     }
 
+    /// What a slot's word says now, for who holds the slot, or does not rely on it.
+    fn word(&self, place: Place) -> Option<u64> {
+        self.slot(place).map(|(_, slot)| slot.load(Ordering::Relaxed))
+    }
+
     /// A reference to a slot that was found in an entry, if it has not ended and is not about to: then
     /// neither the cache nor the device may have its page. That it is the one that was meant, the entry
     /// says when it is read again.
     pub(crate) fn try_hold_slot(&self, _: &Guard<'_, P>, place: Place) -> bool {
-        self.hold_if(place, |word| word & OBJECT == 0 && word & VALUE != 0)
+        self.slot(place).is_some_and(|(_, slot)| word::hold(slot))
     }
 
     /// The same for a slot that was found in an object of memory, which the caller holds.
@@ -85,47 +45,27 @@ impl<P: Platform> Vm<P> {
         place: Place,
         object: u64,
     ) -> bool {
-        self.hold_if(place, |word| word & (OBJECT | VALUE) == object_word(object) & !ONE)
-    }
-
-    fn hold_if(&self, place: Place, meant: impl Fn(u64) -> bool) -> bool {
-        let more = |word| (meant(word) && (1..MOST).contains(&count(word))).then_some(word + ONE);
-        // Acquire: what the slot holds has been written.
-        self.slot(place).is_some_and(|(_, slot)| slot.change(Ordering::Acquire, more))
+        self.slot(place).is_some_and(|(_, slot)| word::hold_of_object(slot, object))
     }
 
     /// One more reference to a slot that cannot end meanwhile. False: it has too many.
     pub(crate) fn hold_slot_again(&self, place: Place) -> bool {
-        // Who works with it for a while has room left.
-        let more = |word| (count(word) < MOST / 2).then_some(word + ONE);
-        self.slot(place).is_some_and(|(_, slot)| slot.change(Ordering::Relaxed, more))
+        self.slot(place).is_some_and(|(_, slot)| word::hold_again(slot))
     }
 
     /// A reference to the slot of a page that says it is in the cache there. None: it is not.
     pub(crate) fn try_hold_slot_of(&self, _: &Guard<'_, P>, page: Frame) -> Option<Place> {
         let place = self.meta_of(page).swap_place()?;
         let (_, slot) = self.slot(place)?;
-        let more = |word| {
-            (frame(word) == Some(page) && (1..MOST).contains(&count(word))).then_some(word + ONE)
-        };
-        slot.change(Ordering::Acquire, more).then_some(place)
+        word::hold_of_page(slot, page).then_some(place)
     }
 
     /// Gives a reference back; with the last one the slot is free. Any context, any lock.
     pub(crate) fn put_slot(&self, place: Place) {
         let Some((area, slot)) = self.slot(place) else { return };
-        let mut word = slot.load(Ordering::Relaxed);
-        loop {
-            let new = if count(word) == 1 { GOING } else { word - ONE };
-            // Release: whoever ends the slot does so after all uses. Acquire: ours is the last.
-            match slot.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(found) => word = found,
-            }
-        }
-        if count(word) == 1 {
+        if let Holders::None(page) = word::put(slot) {
             self.end_slot(area, place, slot);
-            if let Some(page) = frame(word) {
+            if let Some(page) = page {
                 self.forget_slot(page);
                 rmap::put_page(self, page);
             }
@@ -134,10 +74,11 @@ impl<P: Platform> Vm<P> {
 
     /// The slot has ended: the device forgets it, then it is free.
     fn end_slot(&self, area: &Area, place: Place, slot: &AtomicU64) {
+        let taken = self.taken_beside(area, place.slot);
         self.platform().swap().discard(area.device(), place.slot);
-        // Release: pairs with who takes it.
-        slot.store(0, Ordering::Release);
-        self.uncount_slot(area, place.slot);
+        word::end(slot);
+        // The area may go.
+        word::uncount(taken);
     }
 
     /// The page is in no slot's cache any more.
@@ -154,11 +95,9 @@ impl<P: Platform> Vm<P> {
     pub(crate) fn find_in_slot(&self, place: Place) -> Option<Frame> {
         let (_, slot) = self.slot(place)?;
         loop {
-            // Acquire: pairs with who put the page there.
-            let page = frame(slot.load(Ordering::Acquire))?;
+            let page = word::page(slot)?;
             if self.meta_of(page).refs.try_get() {
-                // It cannot have left meanwhile but by who froze its count before.
-                if frame(slot.load(Ordering::Relaxed)) == Some(page) {
+                if word::still_has(slot, page) {
                     return Some(page);
                 }
                 rmap::put_page(self, page);
@@ -167,43 +106,34 @@ impl<P: Platform> Vm<P> {
         }
     }
 
-    /// Whether the page of a slot that the caller holds is in memory.
+    /// Whether the page of a slot that the caller holds is in memory; if not, the device has it.
     pub(crate) fn is_in_slot(&self, place: Place) -> bool {
-        self.slot(place).is_some_and(|(_, slot)| frame(slot.load(Ordering::Relaxed)).is_some())
+        self.slot(place).is_some_and(|(_, slot)| word::page(slot).is_some())
     }
 
     /// The generation in which the page of a slot went, if it is on the device alone.
     pub(crate) fn gone_since(&self, place: Place) -> Option<u32> {
-        let (_, slot) = self.slot(place)?;
-        let word = slot.load(Ordering::Relaxed);
-        (word & OBJECT == 0 && word & SHADOW != 0).then_some(word as u32)
+        self.word(place).and_then(word::generation)
     }
 
     /// Puts a page, whose metadata name the slot, into the cache; the caller holds the slot, and
     /// has a reference for the cache. False: another is there.
     pub(crate) fn put_in_slot(&self, place: Place, page: Frame) -> bool {
-        let Some((_, slot)) = self.slot(place) else { return false };
-        let fill = |word| frame(word).is_none().then_some(word & !VALUE | (page.0 + 1));
-        // Release: the page is filled.
-        slot.change(Ordering::Release, fill)
+        self.slot(place).is_some_and(|(_, slot)| word::put_in(slot, page))
     }
 
     /// Takes a page whose count is frozen out of the cache of a slot that the caller holds, and
     /// leaves the generation behind.
     pub(crate) fn take_from_slot(&self, place: Place, generation: u32) {
         if let Some((_, slot)) = self.slot(place) {
-            // Release: who reads the device does so after the page went.
-            slot.change(Ordering::Release, |word| Some(word & !VALUE | shadow(generation)));
+            word::take_out(slot, generation);
         }
     }
 
     /// Takes a page out of the cache together with an entry's reference, if that and the caller's are
     /// the slot's last. The cache's reference to the page becomes the caller's.
     pub(crate) fn leave_slot_if_last(&self, place: Place, page: Frame) -> bool {
-        let Some((_, slot)) = self.slot(place) else { return false };
-        let last = (2 * ONE) | (page.0 + 1);
-        // Acquire: those who had references have done with the page.
-        let left = slot.compare_exchange(last, ONE, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        let left = self.slot(place).is_some_and(|(_, slot)| word::leave_if_last(slot, page));
         if left {
             self.forget_slot(page);
         }
@@ -213,8 +143,7 @@ impl<P: Platform> Vm<P> {
     /// The object of memory whose page is in a slot, which may have ended. The guard was there
     /// before.
     pub(super) fn object_of_slot(&self, _: &Guard<'_, P>, place: Place) -> Option<u64> {
-        let word = self.slot(place)?.1.load(Ordering::Acquire);
-        (word & OBJECT != 0 && count(word) != 0).then_some((word & VALUE) << OBJECT_SHIFT)
+        word::object(self.slot(place)?.1.load(Ordering::Acquire))
     }
 
     /// All slots that hold something.
@@ -227,8 +156,8 @@ impl<P: Platform> Vm<P> {
 
     /// How many references there are to a slot, and whether an object's is among them: for checks.
     pub(crate) fn slot_count(&self, place: Place) -> (u64, bool) {
-        let word = self.slot(place).map_or(0, |(_, slot)| slot.load(Ordering::Relaxed));
-        (count(word), word & OBJECT != 0)
+        let word = self.word(place).unwrap_or(0);
+        (word::count(word), word::is_objects(word))
     }
 }
 
