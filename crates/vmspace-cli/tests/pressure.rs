@@ -42,6 +42,20 @@ fn swapoff_while_forks_and_exits_go_on() {
 }
 
 #[test]
+fn swapoff_without_room_would_cost_a_process_its_life() {
+    for (format, memory, swap, kib) in
+        [("sv48", "4M", "zram:16M", "6144"), ("aarch64-64k", "16M", "zram:64M", "24576")]
+    {
+        let mut command = vmspace(["run", "--timeout", "120", "--report", "none", "--harts", "2"]);
+        command.args(["--format", format, "--memory", memory, "--swap", swap, "--check", "--"]);
+        let output = command.arg(rust("swaps")).args(["full", kib]).stdin(Stdio::null()).output();
+        let output = output.expect("the command runs");
+        assert_eq!(code(&output), 0, "{format}: {}", errors(&output));
+        assert_eq!(errors(&output), "", "somebody was killed");
+    }
+}
+
+#[test]
 fn locked_pages_would_go_when_others_want_memory() {
     everywhere("mlocked", "{}", 2048, 2048);
 }

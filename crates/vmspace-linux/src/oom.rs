@@ -46,15 +46,16 @@ struct Candidate<'vm, F: Format> {
     space: Arc<Space<'vm, F>>,
 }
 
-/// Linux's `oom_badness`: the pages that the end of who has the space would give, and so many
-/// thousandths of all pages; nothing for who is never chosen.
+/// Linux's `oom_badness`: the pages that the end of who has the space would give, tables among them,
+/// and so many thousandths of all pages; nothing for who is never chosen.
 fn badness<F: Format>(
     ms: &mut MaySleep,
     space: &Space<'_, F>,
     adjustment: i16,
     total: u64,
 ) -> Option<i64> {
-    let pages = (space.usage(ms).resident + space.swapped()).cast_signed();
+    let pages = space.usage(ms).resident + space.swapped() + space.table_frames();
+    let pages = pages.cast_signed();
     let adjusted = pages + i64::from(adjustment) * total.cast_signed() / 1000;
     (adjustment != NEVER).then_some(adjusted)
 }
@@ -90,7 +91,7 @@ impl<'vm, F: Format> Kernel<'vm, F> {
         if again != Err(FaultError::OutOfMemory) {
             return again.is_ok();
         }
-        if !self.victim_ends(ms) {
+        if !self.stop_swap_off() && !self.victim_ends(ms) {
             self.choose(ms, task);
         }
         !self.is_ending(task.process)

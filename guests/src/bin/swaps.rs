@@ -1,6 +1,7 @@
-//! `swaps [lost]`: swapon, swapoff and what /dev and /proc say of swap, against what Linux answers.
+//! `swaps [lost | full KIB]`: swapon, swapoff and what /dev and /proc say of swap, against what Linux answers.
 //! Needs two devices, the first of 1 MiB or more. `lost`: says when pages are on the first device,
-//! waits for a byte, and expects that they cannot be read back any more.
+//! waits for a byte, and expects that they cannot be read back any more. `full`: has so much memory, more
+//! than there is, and expects that swapoff changes nothing, and ends nobody who wants memory meanwhile.
 #![no_std]
 #![no_main]
 
@@ -34,7 +35,8 @@ fn main(args: Args) {
             ordered();
         }
         Some("lost") => lost(),
-        Some(other) => guests::start::usage(1, other, "lost"),
+        Some("full") => full((args.number(2, 6144) << 10) / page_size()),
+        Some(other) => guests::start::usage(1, other, "lost or full"),
     }
     println!("ok");
 }
@@ -225,4 +227,23 @@ fn lost() {
     });
     user.expect(End::BUS, format_args!("a child whose pages are lost"));
     kept.check(0..1, 4, format_args!("its parent's memory"));
+}
+
+fn full(pages: usize) {
+    let (map, over) = (Map::private(pages), Map::shared(1));
+    map.fill(0..pages, 6);
+    let user = child(|| {
+        while over.word(0, 0).load(Relaxed) == 0 {
+            map.check(0..pages, 6, format_args!("who wants memory beside swapoff"));
+        }
+        7
+    });
+    let before = swap(ZERO).map(|swap| (swap.0, swap.2));
+    for _ in 0..3 {
+        expect!(Err(Errno::ENOMEM), swapoff(ZERO), "swapoff without room");
+        expect!(before, swap(ZERO).map(|swap| (swap.0, swap.2)), "the device afterwards");
+    }
+    over.word(0, 0).store(1, Relaxed);
+    user.expect(End::Exit(7), format_args!("who wanted memory beside swapoff"));
+    map.check(0..pages, 6, format_args!("after swapoff without room"));
 }

@@ -48,11 +48,7 @@ impl<F: Format> Call<'_, '_, F> {
 
     pub(super) fn swapoff(&mut self) -> Outcome {
         let number = self.swap_device(self.args[0])?;
-        let go_on = || match self.kernel.is_interrupted(self.task) {
-            true => Err(Error::Interrupted),
-            false => Ok(()),
-        };
-        self.kernel.vm.swap_off(self.ms, number, go_on).map_err(|error| match error {
+        self.kernel.swap_off(self.ms, self.task, number).map_err(|error| match error {
             // Somebody else is turning it off.
             Error::InUse => Errno::EINVAL,
             error => errno(error),

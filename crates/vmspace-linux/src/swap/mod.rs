@@ -42,6 +42,7 @@ pub struct Swap {
     devices: Vec<Arc<Opened>>,
     /// Held by who turns one on.
     turning: Arc<Mutex<()>>,
+    leaving: Arc<turn::Leaving>,
 }
 
 /// What pages are stored in, a page by its slot.

@@ -124,13 +124,15 @@ impl<'vm, F: Format> Kernel<'vm, F> {
                     "Name:\t{name}\nUmask:\t{:04o}\nState:\t{letter} ({word})\nTgid:\t{id}\n\
                      Pid:\t{id}\nPPid:\t{parent}\nTracerPid:\t0\n\
                      Uid:\t{user}\t{user}\t{user}\t{user}\nGid:\t{user}\t{user}\t{user}\t{user}\n\
-                     FDSize:\t{}\nVmSize:\t{:8} kB\nVmLck:\t{:8} kB\nVmRSS:\t{:8} kB\nVmSwap:\t{:8} kB\n\
+                     FDSize:\t{}\nVmSize:\t{:8} kB\nVmLck:\t{:8} kB\nVmRSS:\t{:8} kB\n\
+                     VmPTE:\t{:8} kB\nVmSwap:\t{:8} kB\n\
                      Threads:\t{threads}\n",
                     view.place.mask(),
                     crate::files::MOST_FILES,
                     kib(usage.mapped),
                     kib(usage.locked),
                     kib(usage.resident),
+                    kib(view.space.table_frames()),
                     kib(view.space.swapped()),
                 )
             }
