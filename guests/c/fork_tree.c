@@ -1,4 +1,4 @@
-/* fork_tree [DEPTH [WIDTH]]: a tree of processes in C that checks copy-on-write of the heap, of static
+/* fork_tree [DEPTH [WIDTH [KIB]]]: a tree of processes in C that checks copy-on-write of the heap, of static
  * data and of the stack, collects children with waitpid, and counts in shared memory. */
 #include <stdatomic.h>
 #include <string.h>
@@ -8,12 +8,13 @@
 
 #include "fail.h"
 
-enum { BLOCK = 256 << 10, STATIC = 64 << 10, STACK = 32 << 10, WIDTH_MAX = 50 };
+enum { STATIC = 64 << 10, STACK = 32 << 10, WIDTH_MAX = 50 };
 
 static unsigned char data[STATIC];
 static unsigned char *heap;
 static atomic_int *count;
 static int width;
+static size_t block;
 
 struct area {
     const char *name;
@@ -32,7 +33,7 @@ static void check(const struct area *area, int mark, int me, const char *when)
 /* The life of process `me`, which finds its parent's mark everywhere. */
 static void grow(int me, int parents, int depth, unsigned char *stack)
 {
-    struct area areas[] = {{"heap", heap, BLOCK}, {"data", data, STATIC}, {"stack", stack, STACK}};
+    struct area areas[] = {{"heap", heap, block}, {"data", data, STATIC}, {"stack", stack, STACK}};
     int mine = 1 + me % 250;
     pid_t children[WIDTH_MAX];
     atomic_fetch_add(count, 1);
@@ -59,7 +60,7 @@ static void grow(int me, int parents, int depth, unsigned char *stack)
     }
     for (int i = 0; i < 3; i++)
         check(&areas[i], mine, me, "after its children");
-    heap = realloc(heap, 2 * BLOCK); /* each process's own, from here on */
+    heap = realloc(heap, 2 * block); /* each process's own, from here on */
     if (!heap)
         FAIL("fork_tree: process %d: realloc: expected memory, seen none", me);
     areas[0].bytes = heap;
@@ -71,13 +72,14 @@ int main(int argc, char **argv)
     unsigned char stack[STACK];
     int depth = argc > 1 ? atoi(argv[1]) : 3, total = 0;
     width = argc > 2 ? atoi(argv[2]) : 3;
-    if (depth < 0 || width < 1 || width > WIDTH_MAX)
-        FAIL("fork_tree: arguments: expected a depth and a width of 1 to %d", WIDTH_MAX);
+    block = (size_t)(argc > 3 ? atol(argv[3]) : 256) << 10;
+    if (depth < 0 || block < 1 || width < 1 || width > WIDTH_MAX)
+        FAIL("fork_tree: arguments: expected a depth, a width of 1 to %d, and KiB", WIDTH_MAX);
     count = mmap(NULL, sizeof *count, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    heap = malloc(BLOCK);
+    heap = malloc(block);
     if (count == MAP_FAILED || !heap)
         FAIL("fork_tree: memory at the start: expected some, seen none");
-    memset(heap, 255, BLOCK);
+    memset(heap, 255, block);
     memset(data, 255, STATIC);
     memset(stack, 255, STACK);
     grow(0, 255, depth, stack);

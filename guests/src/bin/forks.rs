@@ -1,4 +1,4 @@
-//! `forks [DEPTH [WIDTH]]`: a tree of processes that checks copy-on-write.
+//! `forks [DEPTH [WIDTH [PAGES=16]]]`: a tree of processes that checks copy-on-write.
 //!
 //! Each process finds its parent's pattern, writes its own over half of the pages before it forks and
 //! over the rest while its children live, and sees at the end that nobody else has written. Shared
@@ -13,9 +13,6 @@ use guests::{Args, Map, expect, println, process};
 
 guests::main!(main);
 
-/// Private pages of each process.
-const PAGES: usize = 16;
-
 /// The first child exits with this status, the next with one more.
 const STATUS: usize = 10;
 
@@ -28,11 +25,12 @@ struct Tree {
 
 fn main(args: Args) {
     let (depth, width) = (args.number(1, 3), args.number(2, 3).clamp(1, 100));
+    let own = args.number(3, 16).max(4);
     let total = (0..=depth).map(|level| width.pow(level as u32)).sum::<usize>();
     // Children of process n are n * width + 1 to n * width + width, as in a heap.
     let pages = (total + 1).div_ceil(Map::words());
-    let tree = Tree { width, private: Map::private(PAGES), shared: Map::shared(2 * pages) };
-    tree.private.fill(0..PAGES, 1);
+    let tree = Tree { width, private: Map::private(own), shared: Map::shared(2 * pages) };
+    tree.private.fill(0..own, 1);
     tree.grow(0, depth);
     expect!(
         total as u64,
@@ -56,26 +54,27 @@ impl Tree {
 
     /// The life of process `me`, whose private pages hold the pattern of its parent.
     fn grow(&self, me: usize, depth: usize) {
+        let all = self.private.pages();
         let (mine, parents) = (me as u64 + 2, if me == 0 { 1 } else { self.parent(me) as u64 + 2 });
         self.word(0, 0).fetch_add(1, AcqRel);
         self.word(1, me).store(me as u64 + 1, Release);
         self.inherited(me, parents);
-        self.private.fill(0..PAGES, mine);
+        self.private.fill(0..all, mine);
         if depth > 0 {
             let children: [Option<process::Child>; 100] = core::array::from_fn(|nth| {
                 (nth < self.width).then(|| self.plant(me * self.width + 1 + nth, nth, depth - 1))
             });
             // The children wait for their turn: what is written now is written beside their copies.
-            self.private.fill(0..PAGES, 0x80_0000 | mine);
+            self.private.fill(0..all, 0x80_0000 | mine);
             Turn::in_word(self.word(0, me + 1)).pass(1);
             for (nth, child) in children.into_iter().flatten().enumerate() {
                 let status = End::Exit((STATUS + nth) as i32);
                 child.expect(status, format_args!("child {nth} of process {me}"));
             }
             let what = format_args!("process {me}, after its children");
-            self.private.check(0..PAGES, 0x80_0000 | mine, what);
+            self.private.check(0..all, 0x80_0000 | mine, what);
         } else {
-            self.private.check(0..PAGES, mine, format_args!("process {me}, a leaf"));
+            self.private.check(0..all, mine, format_args!("process {me}, a leaf"));
         }
     }
 
@@ -94,14 +93,11 @@ impl Tree {
     /// Half of the pages is read before it is written, the other half written first.
     fn inherited(&self, me: usize, parents: u64) {
         let what = format_args!("process {me}, its parent's pages");
-        self.private.check(0..PAGES / 2, parents, what);
-        self.private.fill(PAGES / 4..PAGES / 2, 0x40_0000 | me as u64);
-        self.private.check(0..PAGES / 4, parents, what);
-        self.private.check(PAGES / 2..PAGES, parents, what);
-        self.private.check(
-            PAGES / 4..PAGES / 2,
-            0x40_0000 | me as u64,
-            format_args!("process {me}"),
-        );
+        let all = self.private.pages();
+        self.private.check(0..all / 2, parents, what);
+        self.private.fill(all / 4..all / 2, 0x40_0000 | me as u64);
+        self.private.check(0..all / 4, parents, what);
+        self.private.check(all / 2..all, parents, what);
+        self.private.check(all / 4..all / 2, 0x40_0000 | me as u64, format_args!("process {me}"));
     }
 }

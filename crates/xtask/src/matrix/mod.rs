@@ -80,7 +80,8 @@ pub fn run(steps: &mut Steps, arguments: &Arguments) {
 impl Matrix<'_> {
     fn all(&self, limit: Option<Duration>) -> Result<(), String> {
         let (began, done) = (Instant::now(), AtomicUsize::new(0));
-        let in_time = self.wheels.cells().take_while(|cell| match limit {
+        let round = self.cells().take_while(|cell| cell.round == 0).count();
+        let in_time = self.cells().take_while(|cell| match limit {
             Some(limit) => began.elapsed() < limit,
             None => cell.round == 0,
         });
@@ -88,16 +89,23 @@ impl Matrix<'_> {
             let result = self.cell(cell);
             let number = done.fetch_add(1, Ordering::Relaxed) + 1;
             let line = result.as_ref().unwrap_or_else(|error| error);
-            println!("{number:4} of {} {line}", self.wheels.round());
+            println!("{number:4} of {round} {line}");
             (cell, result)
         });
-        let left = self.wheels.round().saturating_sub(results.len());
+        let left = round.saturating_sub(results.len());
         println!("{} settings in {:.1?}; {left} left out", results.len(), began.elapsed());
         let (cells, results): (Vec<_>, Vec<_>) = results.into_iter().unzip();
         let met = self.wheels.met(&cells).map(|line| println!("{line}"));
         let failures = results.into_iter().filter_map(Result::err).chain(met.err());
         let failures: Vec<_> = failures.collect();
         if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
+    }
+
+    /// The settings in which a program touches enough, without end.
+    fn cells(&self) -> impl Iterator<Item = Cell> {
+        self.wheels.cells().filter(|cell| {
+            self.programs[cell.program()].fills(Setting::strict(cell.format(), 0, 1).page_size)
+        })
     }
 
     /// One run: a line that says how it went, and how to repeat it.

@@ -64,11 +64,6 @@ impl Wheels {
         turns.filter(|cell| cell.at.iter().zip(&self.names).all(|(at, names)| *at < names.len()))
     }
 
-    /// How many settings a round has.
-    pub fn round(&self) -> usize {
-        self.names.iter().map(Vec::len).product()
-    }
-
     /// How much of it those settings met, in a line; an error if something met nothing.
     pub fn met(&self, cells: &[Cell]) -> Result<String, String> {
         let kinds = || KINDS.into_iter().zip(&self.names).enumerate();
@@ -105,8 +100,8 @@ mod tests {
     fn a_setting_would_come_twice_in_a_round_or_never() {
         let wheels = wheels();
         let first: BTreeSet<_> = wheels.cells().take_while(|cell| cell.round == 0).collect();
-        assert_eq!(first.len(), wheels.round());
-        assert_eq!(wheels.cells().take_while(|cell| cell.round == 0).count(), wheels.round());
+        assert_eq!(first.len(), wheels.names.iter().map(Vec::len).product());
+        assert_eq!(wheels.cells().take_while(|cell| cell.round == 0).count(), first.len());
     }
 
     /// Two wheels that are full: each pair of theirs once, before any pair twice.
