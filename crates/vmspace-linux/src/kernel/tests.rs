@@ -48,9 +48,8 @@ const WORD: u32 = 5;
 /// Makes a futex call of such an operation, value and count of requeued, on a word that is on swap:
 /// whether the lock was free while the device was asked for it, and what the call returned.
 fn futex(operation: u64, value: u64, requeued: u64) -> (bool, Outcome) {
-    let mut swap = Swap::default();
     let own = std::env::current_exe().expect("the test's own file");
-    swap.add::<Sv48>(&SwapArea::Compressed(1 << 20), &own).expect("a device");
+    let swap = Swap::open::<Sv48>([&SwapArea::Compressed(1 << 20)], &own).expect("a device");
     let meeting = Arc::new(Barrier::new(2));
     let slow = Slow { devices: swap.devices(), meeting: meeting.clone() };
     let config = Config { memory: 4 << 20, ..Config::default() };

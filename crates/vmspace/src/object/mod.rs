@@ -175,7 +175,7 @@ pub struct ObjectId(pub(crate) u64);
 
 impl<P: Platform> Vm<P> {
     /// An object of `bytes` bytes: memory, zeros at first (`pager` 0), or what the platform's
-    /// [`Pager`] has under that number.
+    /// [`Pager`](crate::Pager) has under that number.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`]; [`Error::TooLarge`].

@@ -5,7 +5,7 @@
 //!
 //! `device` is the trait that a port implements; `area` what is kept of a device; `word` the one word
 //! of a slot, that everything hangs on; `slots` what is done with slots and their pages; `bring` reads
-//! pages back; `on` and `off` add devices and remove them. What decides which pages go is [`reclaim`](crate::reclaim).
+//! pages back; `on` and `off` add devices and remove them. What decides which pages go is `reclaim`.
 
 mod area;
 mod bring;
