@@ -140,7 +140,7 @@ impl<P: Platform> Vm<P> {
         if entries != node.count() || children != node.child_count() {
             return Err(Inconsistency::Count(node.frame));
         }
-        check_layout(node)
+        if node.has_whole_layout() { Ok(()) } else { Err(Inconsistency::Layout(node.frame)) }
     }
 
     fn check_entry(&self, frame: Frame, owns: bool, mapper: Mapper) -> Result<(), Inconsistency> {
@@ -181,17 +181,4 @@ impl<P: Platform> Vm<P> {
         }
         Ok(())
     }
-}
-
-fn check_layout<P: Platform>(node: Node<'_, P>) -> Result<(), Inconsistency> {
-    let range = node.range();
-    let mut page = range.start;
-    while page < range.end {
-        let (piece, end) = node.piece(page);
-        if piece.start != page || end <= page || end > range.end {
-            return Err(Inconsistency::Layout(node.frame));
-        }
-        page = end;
-    }
-    Ok(())
 }

@@ -59,8 +59,9 @@ pub unsafe trait Platform: Sync {
     /// whole space when [`Batch::pages`] is `None`), non-leaf entries too when
     /// [`Batch::tables`] says so, and returns when all have done it, each with a fence after its
     /// invalidation. The running CPU, when named, does its own part. Called in task context with
-    /// interrupts enabled, node locks of `space` held; it must not allocate and must serve other
-    /// CPUs' shootdowns while it waits.
+    /// interrupts enabled, node locks of `space` held (none, for all of it, where its pages grow older:
+    /// it may be ending, and does not end before this returns); it must not allocate and must serve
+    /// other CPUs' shootdowns while it waits.
     fn shootdown(&self, cpus: &CpuSet, space: SpaceId, batch: &Batch<'_>);
 
     /// Drops what the running CPU caches for one page of `space`, after an upgrade that sends no

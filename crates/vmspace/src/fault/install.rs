@@ -190,7 +190,9 @@ fn fill_chain<P: Platform>(
     let last = chain.last(top);
     let index = last.index(page);
     record(last, index, fresh);
-    // SAFETY: the chain's tables are private until it is attached.
+    // SAFETY: no walk comes to the chain before it is attached. Who steals may come by the page's
+    // record, under the leaf's lock: he takes the entry if it is there and leaves a soft one, which
+    // changes neither the count of entries nor which there are.
     unsafe { Fresh::new(last) }.set(index, word);
     chain.attach(top, page);
     Some(())

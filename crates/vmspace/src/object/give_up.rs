@@ -14,6 +14,7 @@ use super::writeback::{self, is_dirty, mark_dirty, take_dirty};
 use super::{Body, body, pages};
 use crate::addr::Frame;
 use crate::context::MaySleep;
+use crate::mutation::{self, Mutation};
 use crate::platform::Platform;
 use crate::rmap;
 use crate::swap::{Cluster, word};
@@ -54,8 +55,23 @@ pub(crate) fn give_up<P: Platform>(
     if !gone {
         return Err(Refusal::Busy);
     }
-    vm.give_frame(frame);
+    give_frozen(vm, frame);
     Ok(())
+}
+
+/// Gives back the frame of a page whose count was frozen, and that its backing does not name any more.
+pub(crate) fn give_frozen<P: Platform>(vm: &Vm<P>, frame: Frame) {
+    let meta = vm.meta_of(frame);
+    debug_assert!(
+        !is_dirty(meta) || mutation::active(Mutation::NoWriteAtSteal),
+        "O2: a page goes that its device, or its pager, does not have"
+    );
+    debug_assert!(
+        rmap::is_unmapped(meta) && meta.pin_count() == 0
+            || mutation::active(Mutation::NoPinCheckAtSteal),
+        "O12: a page goes that somebody has"
+    );
+    vm.give_frame(frame);
 }
 
 /// Lets nobody get a reference any more, unless somebody has one, or has written the page.

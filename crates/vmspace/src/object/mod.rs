@@ -26,7 +26,7 @@ mod writeback;
 
 pub(crate) use bring::{Cached, bring_back, page, will_need};
 pub(crate) use count::{Dropped, end_unused, new_weight, put, put_anywhere, try_get};
-pub(crate) use give_up::{Refusal, give_up};
+pub(crate) use give_up::{Refusal, give_frozen, give_up};
 pub(crate) use writeback::{is_dirty, mark_dirty, take_dirty};
 
 use crate::context::MaySleep;

@@ -63,12 +63,8 @@ impl<P: Platform> Vm<P> {
         if !meta.refs.freeze(free) {
             return Err(Refusal::Busy);
         }
-        debug_assert!(
-            !object::is_dirty(meta) || mutation::active(Mutation::NoWriteAtSteal),
-            "O2: a page goes that its device does not have"
-        );
         self.take_from_slot(place, self.generation_now());
-        self.give_frame(frame);
+        object::give_frozen(self, frame);
         Ok(())
     }
 }

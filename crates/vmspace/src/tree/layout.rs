@@ -47,6 +47,20 @@ impl<'a, P: Platform> Node<'a, P> {
         (store.get(index), end)
     }
 
+    /// Whether the pieces follow one another and leave nothing out.
+    pub fn has_whole_layout(&self) -> bool {
+        let range = self.range();
+        let mut page = range.start;
+        while page < range.end {
+            let (piece, end) = self.piece(page);
+            if piece.start != page || end <= page || end > range.end {
+                return false;
+            }
+            page = end;
+        }
+        true
+    }
+
     /// The piece that `page` lies in, and the one that follows it in this node, if any does. As
     /// `piece` otherwise.
     pub fn piece_and_next(&self, page: u64) -> (Piece, Option<Piece>) {

@@ -16,7 +16,8 @@ use crate::cell::Cell;
 use crate::counters::Event;
 use crate::flush::SpaceId;
 use crate::format::{Entry, Format, Geometry, Leaf};
-use crate::frame::meta::Meta;
+use crate::frame::meta::{Kind, Meta};
+use crate::mutation::{self, Mutation};
 use crate::platform::Platform;
 use crate::sync::Ordering;
 use crate::vm::Vm;
@@ -71,6 +72,10 @@ impl<'a, P: Platform> Node<'a, P> {
     /// The node of a table known to be at `level`.
     #[inline(always)]
     pub fn at(vm: &'a Vm<P>, frame: Frame, level: usize) -> Self {
+        debug_assert!(
+            vm.meta_of(frame).kind() == Kind::Table || mutation::active(Mutation::NoGracePeriod),
+            "O9: what was a table is one no more"
+        );
         let cells = vm.table_cells(frame, P::Format::entries(level));
         Node { vm, frame, level, meta: vm.meta_of(frame), cells }
     }
@@ -334,6 +339,7 @@ impl<'a, P: Platform> Node<'a, P> {
     /// They have changed.
     #[inline]
     pub fn shut(&self) {
+        debug_assert!(self.has_whole_layout(), "O8: pieces overlap, or leave something out");
         self.meta.seq.shut();
     }
 
