@@ -252,12 +252,20 @@ impl<P: Platform> Vm<P> {
             1
         } else {
             self.synchronize(ms);
-            // Whoever is at pages goes on: there is something to wait for.
-            if found.busy { PATIENCE / 32 } else { PATIENCE / RECLAIM_ROUNDS }
+            if found.busy { self.let_others_go_on(*patience) } else { PATIENCE / RECLAIM_ROUNDS }
         };
         let left = patience.checked_sub(cost);
         *patience = left.unwrap_or(0);
         left.is_some()
+    }
+
+    /// Whoever is at pages goes on, once he has a CPU: the longer that takes, the longer he is given.
+    /// What it costs.
+    fn let_others_go_on(&self, patience: u32) -> u32 {
+        const COST: u32 = PATIENCE / 32;
+        let looks = (PATIENCE - patience) / COST;
+        (0..1 << looks.min(15)).for_each(|_| self.platform().relax());
+        COST
     }
 }
 
