@@ -76,12 +76,28 @@ pub(crate) struct Retired {
     pub stamp: AtomicU64,
 }
 
+/// How many of the pages that a CPU has brought back are remembered: as many as an instruction may need
+/// at once, which lies across a boundary itself, and so do two operands.
+pub(crate) const AT_ONCE: usize = 6;
+
+/// What a CPU has brought back (see `reclaim::latest`).
+#[derive(Debug, Default)]
+pub(crate) struct Brought {
+    /// How many pages, but for those that it remembered.
+    pub count: AtomicU64,
+    /// How often in a row it has wanted one that it remembers.
+    pub again: AtomicU32,
+    /// Those that it remembers, each at its number.
+    pub last: [AtomicU64; AT_ONCE],
+}
+
 /// One CPU's block.
 #[derive(Debug, Default)]
 #[repr(C, align(128))]
 pub(crate) struct PerCpu {
     pub readers: Readers,
     pub retired: Retired,
+    pub brought: Brought,
     events: [AtomicU64; EVENTS],
 }
 

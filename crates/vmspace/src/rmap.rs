@@ -72,6 +72,7 @@ pub(crate) fn init_swapped(meta: &Meta, place: Place) {
 fn begin_page(meta: &Meta, mapper: Option<Mapper>, object: u64) {
     meta.lock.store(0, Ordering::Relaxed);
     meta.owner.store(object, Ordering::Relaxed);
+    meta.link.store(0, Ordering::Relaxed);
     meta.word.store(mapper.map_or(0, Mapper::encode), Ordering::Relaxed);
     meta.refs.begin();
 }

@@ -309,3 +309,150 @@ fn who_waits_for_memory_is_counted_more_than_once() {
     assert_eq!(failed, Some(FaultError::OutOfMemory));
     assert_eq!(vm.statistics().stalls, 1);
 }
+
+/// Six pages on swap, their tables there, and so many frames for them, at most six.
+fn six_pages_and(frames: u64, test: impl FnOnce(&Space<'_, Host<Sv48>>, &mut MaySleep, u64)) {
+    let (vm, ms) = (Host::<Sv48>::new(256, 1).manager(), &mut sleeper());
+    vm.swap_on(ms, 1, 4096, 0).unwrap();
+    let (space, at) = numbered(&vm, ms, 6);
+    let others = Space::new(&vm, ms).unwrap();
+    let length = vm.total_frames() * PAGE;
+    let start = others.map(ms, Map::anonymous(length, RW)).unwrap();
+    others.lock(ms, start, length, true).unwrap();
+    let mut pages = (start..).step_by(PAGE as usize);
+    for free in [0, frames] {
+        while vm.free_frames() > free {
+            others.fault(ms, pages.next().unwrap(), Access::Write).unwrap();
+        }
+        vm.reclaim(ms, 6);
+    }
+    assert_eq!((vm.free_frames(), space.swapped()), (frames, 6));
+    test(&space, ms, at);
+}
+
+/// What a processor does with an instruction that needs these pages at once: it faults for the first
+/// that is not there, until all are. None: it never is told anything else than to try again.
+fn run(
+    space: &Space<'_, Host<Sv48>>,
+    ms: &mut MaySleep,
+    pages: &[u64],
+) -> Option<Result<(), FaultError>> {
+    (0..1000).find_map(|_| {
+        let mut there = |page| space.translate(&space.vm().walk(ms), page).is_some();
+        let Some(missing) = pages.iter().copied().find(|page| !there(*page)) else {
+            return Some(Ok(()));
+        };
+        space.fault(ms, missing, Access::Read).err().map(Err)
+    })
+}
+
+#[test]
+fn pages_that_an_instruction_needs_at_once_would_drive_each_other_out_for_ever() {
+    for frames in 1..6 {
+        six_pages_and(frames, |space, ms, at| {
+            let pages: Vec<u64> = (0..6).map(|page| at + page * PAGE).collect();
+            for instruction in pages.windows(frames as usize) {
+                assert_eq!(run(space, ms, instruction), Some(Ok(())), "{frames} frames");
+            }
+            for instruction in pages.windows(frames as usize + 1) {
+                let told = run(space, ms, instruction);
+                assert_eq!(told, Some(Err(FaultError::OutOfMemory)), "{frames} frames");
+            }
+        });
+    }
+}
+
+#[test]
+fn who_was_told_that_memory_is_over_would_never_be_served_again() {
+    six_pages_and(1, |space, ms, at| {
+        let both = [at, at + PAGE];
+        assert_eq!(run(space, ms, &both), Some(Err(FaultError::OutOfMemory)));
+        // One of them is there: the other alone is not more than there is room for.
+        let served = both.map(|page| (0..100).any(|_| run(space, ms, &[page]) == Some(Ok(()))));
+        assert_eq!(served, [true, true]);
+        assert_eq!(run(space, ms, &[at + 2 * PAGE]), Some(Ok(())), "who wants another is, at once");
+    });
+}
+
+/// Who takes an entry away stays at it, with its leaf locked, until somebody waits for him.
+#[derive(Default)]
+struct Stays {
+    armed: AtomicBool,
+    held: AtomicBool,
+    told: AtomicBool,
+    waited: Arc<AtomicU64>,
+}
+
+impl Stays {
+    fn stay(&self) {
+        self.held.store(true, Ordering::Relaxed);
+        let before = self.waited.load(Ordering::Relaxed);
+        let waited = || self.waited.load(Ordering::Relaxed) - before;
+        while waited() < 100 && !self.told.load(Ordering::Relaxed) {
+            thread::yield_now();
+        }
+    }
+}
+
+impl Backend for Stays {
+    fn prepare_table(&self, _: Frame, _: usize) -> Result<(), NoTable> {
+        Ok(())
+    }
+
+    fn release_table(&self, _: Frame) {}
+
+    fn swap<C: Cell>(&self, slot: Slot<'_, C>, new: u64) -> u64 {
+        let old = Native.swap(slot, new);
+        if new == 0 && self.armed.swap(false, Ordering::Relaxed) {
+            self.stay();
+        }
+        old
+    }
+
+    fn compare_exchange<C: Cell>(&self, slot: Slot<'_, C>, old: u64, new: u64) -> Result<(), u64> {
+        Native.compare_exchange(slot, old, new)
+    }
+
+    fn clear_accessed<C: Cell>(&self, slot: Slot<'_, C>, mask: u64) -> u64 {
+        Native.clear_accessed(slot, mask)
+    }
+
+    fn close(&self, _: Frame) {}
+}
+
+#[test]
+fn memory_would_be_over_while_one_who_has_locked_a_leaf_does_not_run() {
+    let backend = Stays::default();
+    let waited = backend.waited.clone();
+    let mut host = Host::<Sv48, _>::with_backend(256, 2, backend);
+    host.on_relax = Some(Box::new(move || _ = waited.fetch_add(1, Ordering::Relaxed)));
+    let (vm, ms) = (&host.manager(), &mut sleeper());
+    vm.swap_on(ms, 1, 4096, 0).unwrap();
+    let spaces = [(); 2].map(|()| {
+        let space = Space::new(vm, ms).unwrap();
+        let at = space.map(ms, Map::anonymous(250 * PAGE, RW)).unwrap();
+        space.fault(ms, at, Access::Write).unwrap();
+        (space, at)
+    });
+    let [(one, at), (other, place)] = &spaces;
+    other.lock(ms, *place, PAGE, false).unwrap();
+    let mut pages = (*at..).step_by(PAGE as usize);
+    while vm.free_frames() != 0 {
+        one.fault(ms, pages.next().unwrap(), Access::Write).unwrap();
+    }
+    let stays = vm.platform().backend();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stays.held.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+            host::be_cpu(1);
+            let fault = other.fault(&mut sleeper(), place + PAGE, Access::Write);
+            stays.told.store(true, Ordering::Relaxed);
+            assert_eq!(fault, Ok(()));
+        });
+        stays.armed.store(true, Ordering::Relaxed);
+        one.advise(ms, *at, PAGE, Advice::DontNeed).unwrap();
+    });
+    vm.check(ms).unwrap();
+}

@@ -14,6 +14,7 @@ use crate::format::{Entry, Format};
 use crate::frame::meta::Kind;
 use crate::object::{self, Cached};
 use crate::platform::Platform;
+use crate::reclaim::latest::Wanted;
 use crate::region::Key;
 use crate::rmap;
 use crate::space::Space;
@@ -108,11 +109,14 @@ impl<'vm, P: Platform> Space<'vm, P> {
         target: &Target,
         place: Place,
     ) -> Result<bool, FaultError> {
+        let wanted = Wanted::of_space(self.id(), target.page);
+        self.vm.want(wanted);
         let brought = self.vm.bring_from_swap(ms, place).map_err(|error| match error {
             Error::OutOfMemory => FaultError::OutOfMemory,
             _ => FaultError::NoPage,
         });
         let filled = brought.and_then(|page| {
+            self.vm.note_brought(wanted, self.vm.meta_of(page));
             let filled = self.vm.reclaiming(ms, |ms| {
                 self.fill_empty::<OWN>(ms, target, |_, install| install.fill_swapped(page, place))
             });

@@ -76,6 +76,11 @@ impl Meta {
         self.pins.change(Ordering::Acquire, claim)
     }
 
+    /// Whether somebody is about to steal the page.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.pins.load(Ordering::Relaxed) & CLAIMED != 0
+    }
+
     /// Ends a claim.
     pub(crate) fn unclaim(&self) {
         // Release: what was made of the page.

@@ -21,6 +21,7 @@ use crate::format::Geometry;
 use crate::frame::meta::Kind;
 use crate::pager::{Page, Pager, PagerError};
 use crate::platform::Platform;
+use crate::reclaim::latest::Wanted;
 use crate::rmap;
 use crate::swap::Place;
 use crate::sync::{AtomicU64, Ordering, fence};
@@ -101,7 +102,7 @@ pub(super) fn get<P: Platform>(
     index: u64,
     reach: Reach,
 ) -> Result<Option<Cached>, Error> {
-    let found = body(vm, object);
+    let (found, wanted) = (body(vm, object), Wanted::of_object(object, index));
     let mut room = None;
     loop {
         // Before the length is looked at: a truncation from now on is counted later.
@@ -110,10 +111,12 @@ pub(super) fn get<P: Platform>(
         let there = if within { pages::find(vm, found, index) } else { None };
         match (there, room.take()) {
             (None, None) if within => {
+                vm.want(wanted);
                 room = Some(vm.reclaiming(ms, |_| Room::take(vm, found, index))?);
             }
             (None, Some(room)) if within => {
                 if let Some(frame) = fill(vm, ms, index, room, stamp)? {
+                    vm.note_brought(wanted, vm.meta_of(frame));
                     return Ok(Some(Cached { frame, stamp }));
                 }
             }

@@ -49,6 +49,8 @@ pub(crate) enum Urgency {
     Old,
     /// What was not used since it was last looked at.
     Unused,
+    /// What was used, but for what a CPU [needs to get on](super::latest).
+    Used,
     /// Everything.
     Any,
 }
@@ -56,7 +58,7 @@ pub(crate) enum Urgency {
 impl Urgency {
     /// What is tried in turn. All pages grow older between two tries, and those of one generation
     /// have grown old after four.
-    pub const ALL: [Urgency; 8] = [
+    pub const ALL: [Urgency; 9] = [
         Urgency::Old,
         Urgency::Old,
         Urgency::Old,
@@ -64,8 +66,12 @@ impl Urgency {
         Urgency::Old,
         Urgency::Old,
         Urgency::Unused,
+        Urgency::Used,
         Urgency::Any,
     ];
+
+    /// The same for who needs memory.
+    pub const IN_NEED: &[Urgency] = Urgency::ALL.split_at(8).0;
 }
 
 /// The age of a page used last in a generation.
@@ -94,7 +100,8 @@ impl<P: Platform> Vm<P> {
         if age == 0 {
             meta.set_age(age_of(now.wrapping_sub(NEW), false));
         }
-        urgency != Urgency::Old || age != 0 && generations_since(age, now) >= OLD
+        let old = urgency != Urgency::Old || age != 0 && generations_since(age, now) >= OLD;
+        old && (urgency == Urgency::Any || !self.is_latest(meta))
     }
 
     /// The page was seen used.

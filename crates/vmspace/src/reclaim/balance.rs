@@ -4,6 +4,7 @@
 //! without counting frames on the way there: it is looked how much is left only where a CPU moves to an
 //! area that is not an eighth free, since it has found no other. Who is told calls [`Vm::balance`].
 
+use super::age::Urgency;
 use crate::context::MaySleep;
 use crate::platform::Platform;
 use crate::vm::Vm;
@@ -69,7 +70,7 @@ impl<P: Platform> Vm<P> {
             if missing == 0 {
                 return true;
             }
-            if self.steal(ms, missing.min(BATCH)).stolen == 0 {
+            if self.steal(ms, missing.min(BATCH), Urgency::IN_NEED).stolen == 0 {
                 return false;
             }
         }

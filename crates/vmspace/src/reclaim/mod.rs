@@ -6,15 +6,18 @@
 //! and needs no memory.
 //!
 //! A hand goes round all frames; there are no lists. A page whose [age](age) says that it was not
-//! used lately is [claimed](victim), its entries are [swapped out](steal) through the reverse map and
-//! flushed everywhere, and then it is looked at: written if need be, and [given up](give_up) if nobody
-//! has come back to it. What is mapped beside it in the same leaf, and is as old, goes with it: one
-//! lock, one flush, slots in a row. When a round of the hand finds too little, all pages grow a
-//! generation older; only when that does not help are pages taken that were used.
+//! used lately, and that no CPU [needs to get on](latest), is [claimed](victim), its entries are
+//! [swapped out](steal) through the reverse map and flushed everywhere, and then it is looked at:
+//! written if need be, and [given up](give_up) if nobody has come back to it. What is mapped beside it
+//! in the same leaf, and is as old, goes with it: one lock, one flush, slots in a row. When a round of
+//! the hand finds too little, all pages grow a generation older; only when that does not help are
+//! pages taken that were used. Who has stolen in vain because others were at the pages waits for those
+//! and tries again; the stealer himself waits for nobody.
 
 mod age;
 mod balance;
 mod give_up;
+pub(crate) mod latest;
 mod steal;
 mod victim;
 
@@ -23,6 +26,7 @@ pub use balance::Watermarks;
 use crate::addr::Frame;
 use crate::context::MaySleep;
 use crate::counters::Event;
+use crate::lock;
 use crate::platform::Platform;
 use crate::swap::Cluster;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -36,6 +40,9 @@ const BATCH: u64 = 32;
 /// How many frames the hand passes over at a time.
 const STRIDE: u64 = 64;
 
+/// How long another who steals a page is waited for.
+const TURNS: u32 = if cfg!(any(loom, shuttle)) { 1 } else { 1 << 12 };
+
 /// What all who steal share. On a line of its own: it is written where memory is short.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -48,13 +55,31 @@ pub(crate) struct Reclaim {
     ageing: AtomicU32,
 }
 
+/// Who is in the way of stealing, where a page might go; last what it is best to wait for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Busy {
+    /// Somebody has the page.
+    Held,
+    /// Another steals this page.
+    Claimed(Frame),
+    /// Somebody has locked this leaf, and with it all that it maps.
+    Locked(Frame),
+}
+
 /// What came of stealing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Yield {
     /// Pages that are free.
     pub stolen: u64,
-    /// Somebody was at a page that might have been stolen.
-    pub busy: bool,
+    /// Who was in the way.
+    pub busy: Option<Busy>,
+}
+
+impl Yield {
+    fn add(&mut self, more: Yield) {
+        self.stolen += more.stolen;
+        self.busy = self.busy.max(more.busy);
+    }
 }
 
 impl<P: Platform> Vm<P> {
@@ -76,20 +101,19 @@ impl<P: Platform> Vm<P> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn reclaim(&self, ms: &mut MaySleep, pages: u64) -> u64 {
-        self.steal(ms, pages).stolen
+        self.steal(ms, pages, &Urgency::ALL).stolen
     }
 
     /// Steals a few pages for one who needs memory.
     pub(crate) fn make_room(&self, ms: &mut MaySleep) -> Yield {
-        self.steal(ms, BATCH)
+        self.steal(ms, BATCH, Urgency::IN_NEED)
     }
 
     /// Steals about so many pages, the least used ones first; fewer when there are no more.
-    pub(crate) fn steal(&self, ms: &mut MaySleep, wanted: u64) -> Yield {
+    fn steal(&self, ms: &mut MaySleep, wanted: u64, urgencies: &[Urgency]) -> Yield {
         let mut sum = Yield::default();
-        for urgency in Urgency::ALL {
-            let round = self.go_round(ms, wanted, urgency);
-            sum = Yield { stolen: sum.stolen + round.stolen, busy: sum.busy | round.busy };
+        for urgency in urgencies {
+            sum.add(self.go_round(ms, wanted, *urgency));
             if sum.stolen < wanted {
                 self.age(ms);
             }
@@ -112,8 +136,7 @@ impl<P: Platform> Vm<P> {
             self.count(Event::PageScanned, scanned as u64);
             for frame in stretch.map(|n| first.add(n)) {
                 if self.is_page(frame) && self.is_old(frame, urgency) {
-                    let found = self.steal_page(ms, frame, Within::Anywhere, urgency, &mut cluster);
-                    sum = Yield { stolen: sum.stolen + found.stolen, busy: sum.busy | found.busy };
+                    sum.add(self.steal_page(ms, frame, Within::Anywhere, urgency, &mut cluster));
                 }
             }
             if sum.stolen >= wanted {
@@ -122,6 +145,20 @@ impl<P: Platform> Vm<P> {
         }
         self.count(Event::PageStolen, sum.stolen);
         sum
+    }
+
+    /// Waits until whoever is in the way has gone on. For who has stolen in vain and can go on with
+    /// nothing else: it is the one who asks that waits, as he would in a fault of his own. A leaf's
+    /// holder waits for no memory; another who steals the page may wait for a device, so he is given
+    /// some time only.
+    pub(crate) fn let_go_on(&self, _: &mut MaySleep, busy: Busy) {
+        match busy {
+            Busy::Held => {}
+            Busy::Claimed(page) => (0..TURNS)
+                .take_while(|_| self.meta_of(page).is_claimed())
+                .for_each(|_| self.platform().relax()),
+            Busy::Locked(leaf) => lock::wait(self.platform(), &self.meta_of(leaf).lock),
+        }
     }
 
     fn is_page(&self, frame: Frame) -> bool {

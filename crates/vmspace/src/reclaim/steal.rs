@@ -9,9 +9,9 @@
 //! flush and slots in a row for all of them, so that they come back together; and if others map them
 //! too, the same once for each leaf.
 
-use super::Yield;
 use super::age::Urgency;
 use super::victim::{Backing, Victim};
+use super::{Busy, Yield};
 use crate::addr::{Frame, PageRange};
 use crate::context::MaySleep;
 use crate::counters::Event;
@@ -52,7 +52,7 @@ impl<P: Platform> Vm<P> {
         let claimed = Victim::claim(&self.walk(ms), frame, cluster);
         let victim = match claimed {
             Ok(victim) => victim,
-            Err(refusal) => return Yield { stolen: 0, busy: refusal == Refusal::Busy },
+            Err(refusal) => return Yield { stolen: 0, busy: self.busy(refusal, frame) },
         };
         let mut theft = Theft { urgency, within, cluster, victims: Victims::new() };
         theft.victims.push(victim);
@@ -60,27 +60,34 @@ impl<P: Platform> Vm<P> {
         let Theft { victims, cluster, .. } = theft;
         let mut sum = Yield { stolen: 0, busy };
         for victim in victims {
+            let frame = victim.frame;
             match self.give_up(ms, victim, cluster) {
-                Ok(()) => sum.stolen += 1,
-                Err(refusal) => sum.busy |= refusal == Refusal::Busy,
+                Ok(()) => sum.add(Yield { stolen: 1, busy: None }),
+                Err(refusal) => sum.add(Yield { stolen: 0, busy: self.busy(refusal, frame) }),
             }
         }
         sum
     }
 
+    /// Who is in the way, where a page is refused.
+    fn busy(&self, refusal: Refusal, page: Frame) -> Option<Busy> {
+        let found = if self.meta_of(page).is_claimed() { Busy::Claimed(page) } else { Busy::Held };
+        (refusal == Refusal::Busy).then_some(found)
+    }
+
     /// Takes every entry of the victims, leaf by leaf; those that have one which stays are spared, and
-    /// those that somebody has come back to behind us. Whether others are at them.
-    fn take_entries(&self, ms: &mut MaySleep, theft: &mut Theft<'_>) -> bool {
-        let (mut busy, mut alone) = (false, true);
+    /// those that somebody has come back to behind us. Who is in the way.
+    fn take_entries(&self, ms: &mut MaySleep, theft: &mut Theft<'_>) -> Option<Busy> {
+        let (mut busy, mut alone) = (None, true);
         while let Some(victim) = theft.victims.iter_mut().find(|v| v.is_mapped(self)) {
             let frame = victim.frame;
             match self.try_lock_next(ms, victim) {
-                Some(Ok((mapper, held))) => {
+                Ok((mapper, held)) => {
                     theft.take_from_leaf(ms, held, mapper.index, frame, alone);
                     alone = false;
                 }
-                Some(Err(Locked)) | None => {
-                    busy = true;
+                Err(found) => {
+                    busy = busy.max(Some(found));
                     theft.spare(self, frame);
                 }
             }
@@ -100,16 +107,17 @@ impl<P: Platform> Vm<P> {
         self.count(Event::PageStolen, pages.map(steal).sum());
     }
 
-    /// A page's next mapper, its leaf locked, if nobody else holds it. None: there is none that was
-    /// not met.
+    /// A page's next mapper, its leaf locked; unless somebody else has locked that, or has brought the
+    /// page back and there is no mapper that was not met.
     fn try_lock_next(
         &self,
         ms: &mut MaySleep,
         victim: &mut Victim,
-    ) -> Option<Result<(Mapper, Held<'_, P>), Locked>> {
+    ) -> Result<(Mapper, Held<'_, P>), Busy> {
         // The table is one until the guard goes: its record goes before it is retired.
         let _guard = self.walk(ms);
-        let mapper = rmap::next(self, self.meta_of(victim.frame), victim.met)?;
+        let next = rmap::next(self, self.meta_of(victim.frame), victim.met);
+        let mapper = next.ok_or(Busy::Held)?;
         victim.met = Some(mapper);
         let node = Node::of(self, mapper.table);
         let held = loop {
@@ -120,12 +128,9 @@ impl<P: Platform> Vm<P> {
                 tried => break tried,
             }
         };
-        Some(held.map(|held| (mapper, held)).map_err(|_| Locked))
+        held.map(|held| (mapper, held)).map_err(|_| Busy::Locked(mapper.table))
     }
 }
-
-/// Somebody else holds the leaf.
-struct Locked;
 
 /// Which entries may be taken.
 #[derive(Clone, Copy, Debug)]
@@ -235,7 +240,7 @@ impl<'a, P: Platform> Cursor<'a, '_, P> {
         if mutation::active(Mutation::PartBeforeRefusal) {
             part(meta);
         }
-        if leaf.accessed && urgency != Urgency::Any {
+        if leaf.accessed && urgency < Urgency::Used {
             self.clear_accessed(node, index, leaf);
             vm.note_used(meta);
             return false;

@@ -97,7 +97,7 @@ impl<P: Platform> Vm<P> {
 
     #[inline]
     pub(crate) fn enter(&self) -> Guard<'_, P> {
-        let block = self.block(self.cpu());
+        let block = self.running();
         Guard { vm: self, block, ticket: self.epoch.enter(&block.readers), not_send: PhantomData }
     }
 
@@ -125,7 +125,7 @@ impl<P: Platform> Vm<P> {
         if mutation::active(Mutation::NoGracePeriod) {
             return self.free_retired(retiree);
         }
-        let retired = &self.block(self.cpu()).retired;
+        let retired = &self.running().retired;
         let link = self.link_of(retiree);
         let mut head = retired.incoming.load(Ordering::Relaxed);
         loop {
@@ -252,20 +252,17 @@ impl<P: Platform> Vm<P> {
             1
         } else {
             self.synchronize(ms);
-            if found.busy { self.let_others_go_on(*patience) } else { PATIENCE / RECLAIM_ROUNDS }
+            match found.busy {
+                Some(busy) => {
+                    self.let_go_on(ms, busy);
+                    PATIENCE / 32
+                }
+                None => PATIENCE / RECLAIM_ROUNDS,
+            }
         };
         let left = patience.checked_sub(cost);
         *patience = left.unwrap_or(0);
         left.is_some()
-    }
-
-    /// Whoever is at pages goes on, once he has a CPU: the longer that takes, the longer he is given.
-    /// What it costs.
-    fn let_others_go_on(&self, patience: u32) -> u32 {
-        const COST: u32 = PATIENCE / 32;
-        let looks = (PATIENCE - patience) / COST;
-        (0..1 << looks.min(15)).for_each(|_| self.platform().relax());
-        COST
     }
 }
 

@@ -352,14 +352,20 @@ impl<P: Platform> Vm<P> {
         unsafe { &*self.blocks.add(cpu) }
     }
 
-    fn blocks(&self) -> impl Iterator<Item = &PerCpu> {
+    /// The running CPU's.
+    #[inline(always)]
+    pub(crate) fn running(&self) -> &PerCpu {
+        self.block(self.cpu())
+    }
+
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = &PerCpu> {
         (0..self.cpus).map(|cpu| self.block(cpu))
     }
 
     /// Counts an event on the running CPU.
     #[inline]
     pub(crate) fn count(&self, event: Event, n: u64) {
-        self.block(self.cpu()).count(event, n);
+        self.running().count(event, n);
     }
 
     /// What has been counted so far.
