@@ -71,6 +71,7 @@ pub(crate) fn give_frozen<P: Platform>(vm: &Vm<P>, frame: Frame) {
             || mutation::active(Mutation::NoPinCheckAtSteal),
         "O12: a page goes that somebody has"
     );
+    meta.unclaim();
     vm.give_frame(frame);
 }
 

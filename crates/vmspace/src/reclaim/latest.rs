@@ -1,8 +1,9 @@
 //! What each CPU brought back last.
 //!
 //! Guarantee: an instruction gets all the pages that it needs at once, [`AT_ONCE`] at the most, or is
-//! told that memory is over. Without that, two pages for which there is room for one drive each other
-//! out for ever: every fault succeeds, and the instruction never runs.
+//! told that memory is over, if its CPU does nothing else between its faults. Without that, two pages
+//! for which there is room for one drive each other out for ever: every fault succeeds, and the
+//! instruction never runs.
 //!
 //! A CPU remembers the last pages that it brought back, each once. Who gets on wants another before
 //! long; once a CPU has wanted no other [`AGAIN`] times in a row, those that it remembers are not stolen

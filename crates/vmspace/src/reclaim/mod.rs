@@ -40,8 +40,8 @@ const BATCH: u64 = 32;
 /// How many frames the hand passes over at a time.
 const STRIDE: u64 = 64;
 
-/// How long another who steals a page is waited for.
-const TURNS: u32 = if cfg!(any(loom, shuttle)) { 1 } else { 1 << 12 };
+/// How long somebody is waited for who may be waiting himself.
+const TURNS: u32 = if cfg!(any(loom, shuttle)) { 1 } else { 1 << 10 };
 
 /// What all who steal share. On a line of its own: it is written where memory is short.
 #[derive(Debug, Default)]
@@ -58,7 +58,7 @@ pub(crate) struct Reclaim {
 /// Who is in the way of stealing, where a page might go; last what it is best to wait for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Busy {
-    /// Somebody has the page.
+    /// Somebody has the page, or is about to drop its entry.
     Held,
     /// Another steals this page.
     Claimed(Frame),
@@ -149,16 +149,18 @@ impl<P: Platform> Vm<P> {
 
     /// Waits until whoever is in the way has gone on. For who has stolen in vain and can go on with
     /// nothing else: it is the one who asks that waits, as he would in a fault of his own. A leaf's
-    /// holder waits for no memory; another who steals the page may wait for a device, so he is given
+    /// holder waits for no memory; the others may wait, for a device or for who asks, so they are given
     /// some time only.
     pub(crate) fn let_go_on(&self, _: &mut MaySleep, busy: Busy) {
-        match busy {
-            Busy::Held => {}
-            Busy::Claimed(page) => (0..TURNS)
-                .take_while(|_| self.meta_of(page).is_claimed())
-                .for_each(|_| self.platform().relax()),
-            Busy::Locked(leaf) => lock::wait(self.platform(), &self.meta_of(leaf).lock),
-        }
+        let in_the_way = || match busy {
+            Busy::Held => true,
+            Busy::Claimed(page) => self.meta_of(page).is_claimed(),
+            Busy::Locked(leaf) => {
+                lock::wait(self.platform(), &self.meta_of(leaf).lock);
+                false
+            }
+        };
+        (0..TURNS).take_while(|_| in_the_way()).for_each(|_| self.platform().relax());
     }
 
     fn is_page(&self, frame: Frame) -> bool {

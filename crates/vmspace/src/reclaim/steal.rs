@@ -128,7 +128,10 @@ impl<P: Platform> Vm<P> {
                 tried => break tried,
             }
         };
-        held.map(|held| (mapper, held)).map_err(|_| Busy::Locked(mapper.table))
+        held.map(|held| (mapper, held)).map_err(|why| match why {
+            Attempt::Held => Busy::Locked(mapper.table),
+            _ => Busy::Held,
+        })
     }
 }
 

@@ -41,7 +41,8 @@ impl<'vm, P: Platform> Space<'vm, P> {
     }
 
     /// Locks `length` bytes from `address` on and runs `body` on them; then shoots down what it
-    /// took away, with the locks held, and releases them.
+    /// took away, with the locks held, and releases them. `body` waits for nobody: others who need
+    /// memory may wait for the locks.
     ///
     /// ```
     /// # mod host { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/platform.rs")); }
