@@ -26,6 +26,10 @@ const STALE_FOUND: i32 = 3;
 /// How long a test may take: it needs a small part of a second.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// How much longer than in the tests, in hundredths, shuttle looks for what is planted: which of the
+/// interleavings it draws shows it changes with every line of the library.
+const ROUNDS: &str = "1000";
+
 /// What must catch a mutation.
 enum Catcher {
     /// A test that makes the interleaving.
@@ -155,7 +159,7 @@ fn test_of(program: &Path, test: &str) -> Command {
 /// Shuttle, with these operations at once.
 pub fn explore(program: &Path, operations: &str) -> Command {
     let mut command = Command::new(program);
-    command.arg("--nocapture").env("VMSPACE_SHUTTLE", operations);
+    command.arg("--nocapture").env("VMSPACE_SHUTTLE", operations).env("VMSPACE_ROUNDS", ROUNDS);
     command
 }
 
