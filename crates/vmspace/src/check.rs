@@ -40,6 +40,8 @@ pub enum Inconsistency {
     Exclusive(Frame),
     /// A page has fewer references than mappers.
     TooFewReferences(Frame),
+    /// A stealer has claimed a frame, though nothing runs.
+    Claimed(Frame),
     /// Slots of swap have more or fewer references than entries name them, or an object's not one.
     Slots {
         /// References.
@@ -158,6 +160,9 @@ impl<P: Platform> Vm<P> {
 
     fn check_page(&self, frame: Frame) -> Result<(), Inconsistency> {
         let meta = self.meta_of(frame);
+        if meta.is_claimed() {
+            return Err(Inconsistency::Claimed(frame));
+        }
         if meta.kind() != Kind::Page {
             return Ok(());
         }

@@ -80,7 +80,7 @@ pub(crate) struct Retired {
 /// at once, which lies across a boundary itself, and so do two operands.
 pub(crate) const AT_ONCE: usize = 6;
 
-/// What a CPU has brought back (see `reclaim::latest`).
+/// What a CPU has brought back (see `latest`).
 #[derive(Debug, Default)]
 pub(crate) struct Brought {
     /// How many pages, but for those that it remembered.

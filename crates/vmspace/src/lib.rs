@@ -24,6 +24,7 @@ pub mod format;
 pub mod frame;
 mod header;
 mod kernel_half;
+mod latest;
 pub mod lock;
 pub mod mutation;
 mod object;

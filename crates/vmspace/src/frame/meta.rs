@@ -51,7 +51,7 @@ pub struct Meta {
     /// Page: the reverse map. Table: the layout. Slab: the free list.
     pub(crate) word: AtomicU64,
     /// The next frame on whatever list holds this one (held locks, detached, retired, free). Page: who
-    /// brought it back, and when (`reclaim::latest`).
+    /// brought it back, and when (`latest`).
     pub(crate) link: AtomicU64,
     /// Table: the space. Page: the object that it hangs in (even), the swap area in whose cache it is
     /// (odd), or 0.

@@ -49,7 +49,7 @@ pub(crate) enum Urgency {
     Old,
     /// What was not used since it was last looked at.
     Unused,
-    /// What was used, but for what a CPU [needs to get on](super::latest).
+    /// What was used, but for what a CPU [needs to get on](crate::latest).
     Used,
     /// Everything.
     Any,
@@ -71,7 +71,7 @@ impl Urgency {
     ];
 
     /// The same for who needs memory.
-    pub const IN_NEED: &[Urgency] = Urgency::ALL.split_at(8).0;
+    pub const IN_NEED: &[Urgency] = Urgency::ALL.split_at(Urgency::ALL.len() - 1).0;
 }
 
 /// The age of a page used last in a generation.

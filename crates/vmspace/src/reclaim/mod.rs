@@ -6,7 +6,7 @@
 //! and needs no memory.
 //!
 //! A hand goes round all frames; there are no lists. A page whose [age](age) says that it was not
-//! used lately, and that no CPU [needs to get on](latest), is [claimed](victim), its entries are
+//! used lately, and that no CPU [needs to get on](crate::latest), is [claimed](victim), its entries are
 //! [swapped out](steal) through the reverse map and flushed everywhere, and then it is looked at:
 //! written if need be, and [given up](give_up) if nobody has come back to it. What is mapped beside it
 //! in the same leaf, and is as old, goes with it: one lock, one flush, slots in a row. When a round of
@@ -17,7 +17,6 @@
 mod age;
 mod balance;
 mod give_up;
-pub(crate) mod latest;
 mod steal;
 mod victim;
 

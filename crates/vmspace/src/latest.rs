@@ -70,7 +70,7 @@ impl<P: Platform> Vm<P> {
 
     /// Whether a page stays because its CPU does not get on without it. Any frame: of one that is no
     /// page, the answer does not matter.
-    pub(super) fn is_latest(&self, meta: &Meta) -> bool {
+    pub(crate) fn is_latest(&self, meta: &Meta) -> bool {
         let mark = meta.link.load(Ordering::Relaxed);
         let (number, cpu) = (mark >> CPU_BITS, mark & ((1 << CPU_BITS) - 1));
         let cpu = self.blocks().nth(cpu as usize);
